@@ -1,0 +1,30 @@
+//! The CPU keeps the contract, with the same bits for any number of threads.
+
+use alexnet_cpu::Cpu;
+use alexnet_ops::conformance::{cases, check};
+
+fn cpu(threads: usize) -> Cpu {
+    Cpu::new(threads).expect("threads start")
+}
+
+#[test]
+fn the_cpu_passes_the_suite() {
+    for threads in [1, 2, 3] {
+        let failures = check(&cpu(threads));
+        assert!(failures.is_empty(), "{threads} threads: {failures:#?}");
+    }
+}
+
+#[test]
+fn every_operation_gives_the_same_bits_for_any_number_of_threads() {
+    let one = cpu(1);
+    for threads in [2, 3, 8] {
+        let many = cpu(threads);
+        for case in cases() {
+            for ((name, expected), (_, found)) in case.run(&one).iter().zip(&case.run(&many)) {
+                let same = expected.iter().zip(found).all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(same, "{name} of {case:?} differs on {threads} threads");
+            }
+        }
+    }
+}

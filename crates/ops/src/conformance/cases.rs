@@ -1,0 +1,153 @@
+//! The table of cases: small shapes that hold what is special about each operation of these networks, and odd sizes
+//! that no network has.
+
+use crate::{
+    Activation, AveragePoolShape, BatchNormShape, ConvShape, DropoutKey, LinearShape, LrnRegion,
+    LrnShape, MaxPoolShape, Rounding, SgdStep, UpdateRule, output_size,
+};
+
+/// One operation, forward and backward, at one shape.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Case {
+    /// Convolution and its three gradients.
+    Conv(ConvShape, Activation),
+    /// A linear layer and its three gradients.
+    Linear(LinearShape, Activation),
+    /// ReLU and its gradient over so many elements.
+    Relu(usize),
+    /// Max pooling and its gradient. With few levels in the input, ties are frequent.
+    MaxPool(MaxPoolShape, Levels),
+    /// Adaptive average pooling and its gradient.
+    AveragePool(AveragePoolShape),
+    /// Local response normalisation and its gradient.
+    Lrn(LrnShape),
+    /// Batch normalisation in both modes and its gradients.
+    BatchNorm(BatchNormShape),
+    /// Dropout of so many elements: rate, scale of what is kept, key.
+    Dropout(usize, f32, f32, DropoutKey),
+    /// Multiplication of so many elements by a factor.
+    Scale(usize, f32),
+    /// Loss and gradient; the factor spreads the logits.
+    SoftmaxCrossEntropy(LinearShape, f32),
+    /// Two updates of so many elements.
+    Sgd(usize, SgdStep),
+}
+
+/// How many different values an input takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Levels {
+    /// As many as it has elements.
+    Any,
+    /// Five: windows are full of equals.
+    Five,
+}
+
+/// Every case of the suite.
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    cases.extend(conv_cases());
+    cases.extend(linear_cases());
+    cases.extend(pool_cases());
+    cases.extend(normalisation_cases());
+    cases.extend(elementwise_cases());
+    cases
+}
+
+fn conv_cases() -> Vec<Case> {
+    use Rounding::{Ceil, Floor};
+    // batch, height, width, in, out, kernel, stride, pad, groups, rounding
+    let rows = [
+        (2, 35, 31, 3, 16, 11, 4, 2, 1, Floor), // conv1 of modern and torchvision
+        (1, 32, 34, 3, 8, 11, 4, 0, 1, Ceil),   // conv1 of the 2012 code
+        (2, 27, 27, 8, 12, 5, 1, 2, 1, Floor),  // conv2
+        (3, 9, 7, 8, 12, 5, 1, 2, 2, Floor),    // conv2 in two towers
+        (2, 13, 13, 24, 40, 3, 1, 1, 1, Floor), // conv3
+        (2, 13, 13, 24, 16, 3, 1, 1, 2, Floor), // conv4 and conv5 in two towers
+        (3, 6, 5, 6, 9, 3, 1, 1, 3, Floor),     // three groups of odd sizes
+        (1, 5, 8, 7, 5, 2, 3, 1, 1, Floor),     // even kernel, stride over it
+        (2, 1, 1, 5, 3, 3, 1, 1, 1, Floor),     // one pixel
+        (5, 4, 4, 1, 1, 1, 1, 0, 1, Floor),     // one channel, one tap
+        (1, 40, 40, 16, 300, 3, 1, 1, 1, Floor), // more than one tile of the CPU's products
+    ];
+    let conv = |(batch, in_h, in_w, in_c, out_c, kernel, stride, pad, groups, rounding)| {
+        let size = |input| output_size(input, kernel, stride, pad, rounding).unwrap_or(0);
+        let (out_h, out_w) = (size(in_h), size(in_w));
+        ConvShape { batch, in_h, in_w, in_c, out_h, out_w, out_c, kernel, stride, pad, groups }
+    };
+    let both = [Activation::Identity, Activation::Relu];
+    rows.map(conv).into_iter().flat_map(|shape| both.map(|a| Case::Conv(shape, a))).collect()
+}
+
+fn linear_cases() -> Vec<Case> {
+    let rows = [(1, 1, 1), (1, 300, 70), (7, 33, 17), (128, 40, 10), (400, 9, 520)];
+    let both = [Activation::Identity, Activation::Relu];
+    rows.into_iter()
+        .map(|(batch, inputs, outputs)| LinearShape { batch, inputs, outputs })
+        .flat_map(|shape| both.map(|a| Case::Linear(shape, a)))
+        .collect()
+}
+
+fn pool_cases() -> Vec<Case> {
+    use Rounding::{Ceil, Floor};
+    // batch, height, width, channels, size, stride, rounding
+    let max = [
+        (2, 27, 27, 8, 3, 2, Floor),
+        (1, 14, 12, 5, 3, 2, Ceil), // the last windows stick out
+        (2, 6, 8, 3, 2, 2, Floor),  // without overlap
+        (1, 7, 7, 1, 7, 7, Floor),
+        (3, 9, 5, 17, 5, 1, Floor), // much overlap
+    ];
+    let max = max.into_iter().flat_map(|(batch, in_h, in_w, channels, size, stride, rounding)| {
+        let out = |input| output_size(input, size, stride, 0, rounding).unwrap_or(0);
+        let (out_h, out_w) = (out(in_h), out(in_w));
+        let shape = MaxPoolShape { batch, in_h, in_w, out_h, out_w, channels, size, stride };
+        [Case::MaxPool(shape, Levels::Any), Case::MaxPool(shape, Levels::Five)]
+    });
+    let average = [(2, 13, 9, 6, 6, 4), (1, 6, 6, 6, 6, 3), (2, 1, 1, 6, 6, 5), (1, 7, 5, 6, 2, 1)];
+    let average = average.into_iter().map(|(batch, in_h, in_w, out_h, out_w, channels)| {
+        Case::AveragePool(AveragePoolShape { batch, in_h, in_w, out_h, out_w, channels })
+    });
+    max.chain(average).collect()
+}
+
+fn normalisation_cases() -> Vec<Case> {
+    let across = |groups| LrnRegion::AcrossMaps { groups };
+    // batch, height, width, channels, region, size, alpha, beta, k; a large alpha lets the sum show
+    let lrn = [
+        (2, 3, 4, 12, across(2), 5, 1e-4 / 5.0, 0.75, 2.0),
+        (2, 3, 3, 12, across(1), 5, 0.3, 0.75, 1.0),
+        (1, 5, 2, 14, across(2), 5, 0.3, 0.75, 2.0),
+        (1, 2, 2, 3, across(1), 5, 0.3, 0.75, 1.0), // fewer maps than the window
+        (1, 2, 3, 9, across(1), 4, 0.3, 0.5, 1.0),  // an even window, another exponent
+        (2, 7, 6, 3, LrnRegion::SameMap, 5, 0.1, 0.75, 1.0),
+        (1, 3, 2, 4, LrnRegion::SameMap, 5, 0.1, 0.75, 1.0), // a map smaller than the window
+    ];
+    let lrn =
+        lrn.into_iter().map(|(batch, height, width, channels, region, size, alpha, beta, k)| {
+            Case::Lrn(LrnShape { batch, height, width, channels, region, size, alpha, beta, k })
+        });
+    let norm = [(2, 1), (50, 7), (1300, 16), (3, 130)].into_iter().map(|(rows, channels)| {
+        Case::BatchNorm(BatchNormShape { rows, channels, epsilon: 1e-5, momentum: 0.1 })
+    });
+    lrn.chain(norm).collect()
+}
+
+fn elementwise_cases() -> Vec<Case> {
+    let key = DropoutKey { seed: 1 << 40, step: 9, layer: 1 };
+    let step = |rule| SgdStep { rule, learning_rate: 0.1, momentum: 0.9, weight_decay: 0.05 };
+    let logits = |batch, outputs| LinearShape { batch, inputs: 0, outputs };
+    vec![
+        Case::Relu(1),
+        Case::Relu(40_001),
+        Case::Dropout(1, 0.5, 1.0, key),
+        Case::Dropout(40_003, 0.5, 2.0, key),
+        Case::Dropout(1_001, 0.25, 4.0 / 3.0, key),
+        Case::Scale(40_001, 0.5),
+        Case::SoftmaxCrossEntropy(logits(1, 2), 1.0),
+        Case::SoftmaxCrossEntropy(logits(9, 1000), 5.0),
+        Case::SoftmaxCrossEntropy(logits(4, 10), 1e4), // would overflow without taking the largest away
+        Case::Sgd(1, step(UpdateRule::Paper)),
+        Case::Sgd(40_001, step(UpdateRule::Paper)),
+        Case::Sgd(40_001, step(UpdateRule::PyTorch)),
+    ]
+}

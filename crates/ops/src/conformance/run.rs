@@ -1,0 +1,180 @@
+//! How a case runs on a device: inputs up, outputs poisoned, the operations, outputs down.
+
+use super::{Case, Outputs, cases::Levels, value, values};
+use crate::{
+    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
+    LrnShape, MaxPoolShape, SgdStep,
+};
+
+impl Case {
+    /// Runs the case's operations and returns everything they wrote.
+    pub fn run<D: Device>(&self, device: &D) -> Outputs {
+        let on = On(device);
+        match *self {
+            Case::Conv(shape, activation) => on.conv(&shape, activation),
+            Case::Linear(shape, activation) => on.linear(&shape, activation),
+            Case::Relu(len) => on.relu(len),
+            Case::MaxPool(shape, levels) => on.max_pool(&shape, levels),
+            Case::AveragePool(shape) => on.average_pool(&shape),
+            Case::Lrn(shape) => on.lrn(&shape),
+            Case::BatchNorm(shape) => on.batch_norm(&shape),
+            Case::Dropout(len, rate, kept_scale, key) => on.dropout(len, rate, kept_scale, key),
+            Case::Scale(len, factor) => on.scale(len, factor),
+            Case::SoftmaxCrossEntropy(shape, spread) => on.softmax_cross_entropy(&shape, spread),
+            Case::Sgd(len, step) => on.sgd(len, &step),
+        }
+    }
+}
+
+struct On<'d, D>(&'d D);
+
+impl<D: Device> On<'_, D> {
+    /// An input array.
+    fn up(&self, values: &[f32]) -> D::Floats {
+        let mut array = self.0.floats(values.len());
+        self.0.upload(&mut array, values);
+        array
+    }
+    fn input(&self, len: usize, salt: u32) -> D::Floats {
+        self.up(&values(len, salt, 1.0))
+    }
+    /// An output array, full of NaN, longer than it need be.
+    fn poisoned(&self, len: usize) -> D::Floats {
+        self.up(&vec![f32::NAN; len + 3])
+    }
+    fn down(&self, array: &D::Floats, len: usize) -> Vec<f32> {
+        let mut values = vec![0.0; len];
+        self.0.download(&mut values, array);
+        values
+    }
+
+    fn conv(&self, shape: &ConvShape, activation: Activation) -> Outputs {
+        let (x_len, y_len, w_len) = (shape.input_len(), shape.output_len(), shape.weights_len());
+        let (x, weights) = (self.input(x_len, 1), self.input(w_len, 2));
+        let (bias, d_y) = (self.input(shape.out_c, 3), self.input(y_len, 4));
+        let (mut y, mut d_x) = (self.poisoned(y_len), self.poisoned(x_len));
+        let (mut d_weights, mut d_bias) = (self.poisoned(w_len), self.poisoned(shape.out_c));
+        self.0.conv_forward(&mut y, &x, &weights, &bias, activation, shape);
+        self.0.conv_backward_input(&mut d_x, &d_y, &weights, shape);
+        self.0.conv_backward_weights(&mut d_weights, &mut d_bias, &d_y, &x, shape);
+        vec![
+            ("y", self.down(&y, y_len)),
+            ("d_x", self.down(&d_x, x_len)),
+            ("d_weights", self.down(&d_weights, w_len)),
+            ("d_bias", self.down(&d_bias, shape.out_c)),
+        ]
+    }
+
+    fn linear(&self, shape: &LinearShape, activation: Activation) -> Outputs {
+        let LinearShape { batch, inputs, outputs } = *shape;
+        let (x_len, y_len, w_len) = (batch * inputs, batch * outputs, inputs * outputs);
+        let (x, weights) = (self.input(x_len, 1), self.input(w_len, 2));
+        let (bias, d_y) = (self.input(outputs, 3), self.input(y_len, 4));
+        let (mut y, mut d_x) = (self.poisoned(y_len), self.poisoned(x_len));
+        let (mut d_weights, mut d_bias) = (self.poisoned(w_len), self.poisoned(outputs));
+        self.0.linear_forward(&mut y, &x, &weights, &bias, activation, shape);
+        self.0.linear_backward_input(&mut d_x, &d_y, &weights, shape);
+        self.0.linear_backward_weights(&mut d_weights, &mut d_bias, &d_y, &x, shape);
+        vec![
+            ("y", self.down(&y, y_len)),
+            ("d_x", self.down(&d_x, x_len)),
+            ("d_weights", self.down(&d_weights, w_len)),
+            ("d_bias", self.down(&d_bias, outputs)),
+        ]
+    }
+
+    fn relu(&self, len: usize) -> Outputs {
+        let (x, mut y, mut d) = (self.input(len, 1), self.poisoned(len), self.input(len, 2));
+        self.0.relu_forward(&mut y, &x, len);
+        self.0.relu_backward(&mut d, &y, len);
+        vec![("y", self.down(&y, len)), ("d_x", self.down(&d, len))]
+    }
+
+    fn max_pool(&self, shape: &MaxPoolShape, levels: Levels) -> Outputs {
+        let (x_len, y_len) = (shape.input_len(), shape.output_len());
+        let mut x = values(x_len, 1, 1.0);
+        if levels == Levels::Five {
+            x.iter_mut().for_each(|x| *x = (*x * 2.0).round());
+        }
+        let (x, d_y) = (self.up(&x), self.input(y_len, 2));
+        let (mut y, mut d_x) = (self.poisoned(y_len), self.poisoned(x_len));
+        let mut positions = self.0.bytes(y_len);
+        self.0.max_pool_forward(&mut y, &mut positions, &x, shape);
+        self.0.max_pool_backward(&mut d_x, &d_y, &positions, shape);
+        vec![("y", self.down(&y, y_len)), ("d_x", self.down(&d_x, x_len))]
+    }
+
+    fn average_pool(&self, shape: &AveragePoolShape) -> Outputs {
+        let (x_len, y_len) = (shape.input_len(), shape.output_len());
+        let (x, d_y) = (self.input(x_len, 1), self.input(y_len, 2));
+        let (mut y, mut d_x) = (self.poisoned(y_len), self.poisoned(x_len));
+        self.0.average_pool_forward(&mut y, &x, shape);
+        self.0.average_pool_backward(&mut d_x, &d_y, shape);
+        vec![("y", self.down(&y, y_len)), ("d_x", self.down(&d_x, x_len))]
+    }
+
+    fn lrn(&self, shape: &LrnShape) -> Outputs {
+        let len = shape.len();
+        let (x, d_y) = (self.input(len, 1), self.input(len, 2));
+        let (mut y, mut d_x) = (self.poisoned(len), self.poisoned(len));
+        self.0.lrn_forward(&mut y, &x, shape);
+        self.0.lrn_backward(&mut d_x, &d_y, &x, shape);
+        vec![("y", self.down(&y, len)), ("d_x", self.down(&d_x, len))]
+    }
+
+    fn batch_norm(&self, shape: &BatchNormShape) -> Outputs {
+        let (len, pair) = (shape.rows * shape.channels, 2 * shape.channels);
+        let (x, d_y, affine) = (self.input(len, 1), self.input(len, 2), self.input(pair, 3));
+        let old: Vec<f32> = (0..pair).map(|i| 1.0 + value(i, 4) / 2.0).collect();
+        let mut running = self.up(&old);
+        let (mut y, mut statistics) = (self.poisoned(len), self.poisoned(pair));
+        let (mut d_x, mut d_affine) = (self.poisoned(len), self.poisoned(pair));
+        let mut evaluated = self.poisoned(len);
+        self.0.batch_norm_evaluate(&mut evaluated, &x, &affine, &running, shape);
+        self.0.batch_norm_train(&mut y, &mut statistics, &mut running, &x, &affine, shape);
+        let (d, saved) = (&d_y, &statistics);
+        self.0.batch_norm_backward(&mut d_x, &mut d_affine, d, &x, &affine, saved, shape);
+        vec![
+            ("y", self.down(&y, len)),
+            ("y in evaluation", self.down(&evaluated, len)),
+            ("statistics", self.down(&statistics, pair)),
+            ("running", self.down(&running, pair)),
+            ("d_x", self.down(&d_x, len)),
+            ("d_affine", self.down(&d_affine, pair)),
+        ]
+    }
+
+    fn dropout(&self, len: usize, rate: f32, kept_scale: f32, key: DropoutKey) -> Outputs {
+        let (x, mut y) = (self.input(len, 1), self.poisoned(len));
+        self.0.dropout(&mut y, &x, rate, kept_scale, key, len);
+        vec![("y", self.down(&y, len))]
+    }
+
+    fn scale(&self, len: usize, factor: f32) -> Outputs {
+        let (x, mut y) = (self.input(len, 1), self.poisoned(len));
+        self.0.scale(&mut y, &x, factor, len);
+        vec![("y", self.down(&y, len))]
+    }
+
+    fn softmax_cross_entropy(&self, shape: &LinearShape, spread: f32) -> Outputs {
+        let (batch, classes) = (shape.batch, shape.outputs);
+        let logits = self.up(&values(batch * classes, 1, spread));
+        let chosen: Vec<u32> = (0..batch).map(|n| ((n * 7 + 1) % classes) as u32).collect();
+        let mut labels = self.0.labels(batch);
+        self.0.upload_labels(&mut labels, &chosen);
+        let (mut losses, mut d_logits) = (self.poisoned(batch), self.poisoned(batch * classes));
+        self.0.softmax_cross_entropy(&mut losses, &mut d_logits, &logits, &labels, shape);
+        vec![
+            ("losses", self.down(&losses, batch)),
+            ("d_logits", self.down(&d_logits, batch * classes)),
+        ]
+    }
+
+    fn sgd(&self, len: usize, step: &SgdStep) -> Outputs {
+        let (mut weights, mut velocity) = (self.input(len, 1), self.input(len, 2));
+        for salt in [3, 4] {
+            self.0.sgd_update(&mut weights, &mut velocity, &self.input(len, salt), step, len);
+        }
+        vec![("weights", self.down(&weights, len)), ("velocity", self.down(&velocity, len))]
+    }
+}

@@ -1,0 +1,250 @@
+//! The contract between the network and whatever computes it.
+
+use crate::shape::{
+    AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LrnShape, MaxPoolShape,
+};
+
+/// What happens to a layer's sums on their way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    Identity,
+    /// `max(0, ·)`, fused so that the sums are written once.
+    Relu,
+}
+
+/// What one dropout mask depends on, and nothing else: no generator is shared or advanced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DropoutKey {
+    /// The run's seed.
+    pub seed: u64,
+    /// The training step, counted from the first of the run.
+    pub step: u64,
+    /// The layer's row in its table.
+    pub layer: u32,
+}
+
+/// The two forms of stochastic gradient descent with momentum in use for this network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateRule {
+    /// `v ← m·v − d·r·w − r·g; w ← w + v` (paper §5): rate and decay inside the velocity.
+    Paper,
+    /// `v ← m·v + g + d·w; w ← w − r·v` (PyTorch's SGD): a new rate rescales the old velocity at once.
+    PyTorch,
+}
+
+/// The figures of one update of one parameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SgdStep {
+    /// Which form.
+    pub rule: UpdateRule,
+    /// r above, the parameter's own factor included.
+    pub learning_rate: f32,
+    /// m above.
+    pub momentum: f32,
+    /// d above, the parameter's own factor included.
+    pub weight_decay: f32,
+}
+
+/// Everything a device must be able to do.
+///
+/// Outputs come first, then inputs, then the shape. A backward operation is named for the gradient it makes and takes
+/// `d_`-prefixed arrays. Every output is overwritten whole, whatever stood in it, and arrays may be longer than the
+/// shape says: the plan sizes them for the largest batch. Shapes are the plan's promise; a device asserts them.
+/// Results do not depend on how many threads a device uses.
+pub trait Device {
+    /// An array of real numbers on the device.
+    type Floats;
+    /// An array of bytes on the device: positions within pooling windows.
+    type Bytes;
+    /// An array of class indices on the device.
+    type Labels;
+
+    /// The device in a few words, for a person.
+    fn name(&self) -> String;
+
+    /// `len` zeros.
+    fn floats(&self, len: usize) -> Self::Floats;
+    /// `len` zero bytes.
+    fn bytes(&self, len: usize) -> Self::Bytes;
+    /// `len` labels, all 0.
+    fn labels(&self, len: usize) -> Self::Labels;
+    /// Copies `src` to the beginning of `dst`.
+    fn upload(&self, dst: &mut Self::Floats, src: &[f32]);
+    /// Copies `src` to the beginning of `dst`.
+    fn upload_labels(&self, dst: &mut Self::Labels, src: &[u32]);
+    /// Copies the beginning of `src` to all of `dst`, when everything before it is done.
+    fn download(&self, dst: &mut [f32], src: &Self::Floats);
+
+    /// `y = activation(x * weights + bias)`: cross-correlation, as everywhere in this field.
+    fn conv_forward(
+        &self,
+        y: &mut Self::Floats,
+        x: &Self::Floats,
+        weights: &Self::Floats,
+        bias: &Self::Floats,
+        activation: Activation,
+        shape: &ConvShape,
+    );
+    /// Gradient of the input from the gradient of the sums.
+    fn conv_backward_input(
+        &self,
+        d_x: &mut Self::Floats,
+        d_y: &Self::Floats,
+        weights: &Self::Floats,
+        shape: &ConvShape,
+    );
+    /// Gradients of weights and bias from the gradient of the sums.
+    fn conv_backward_weights(
+        &self,
+        d_weights: &mut Self::Floats,
+        d_bias: &mut Self::Floats,
+        d_y: &Self::Floats,
+        x: &Self::Floats,
+        shape: &ConvShape,
+    );
+
+    /// `y = activation(x · weightsᵀ + bias)`.
+    fn linear_forward(
+        &self,
+        y: &mut Self::Floats,
+        x: &Self::Floats,
+        weights: &Self::Floats,
+        bias: &Self::Floats,
+        activation: Activation,
+        shape: &LinearShape,
+    );
+    /// Gradient of the input from the gradient of the sums.
+    fn linear_backward_input(
+        &self,
+        d_x: &mut Self::Floats,
+        d_y: &Self::Floats,
+        weights: &Self::Floats,
+        shape: &LinearShape,
+    );
+    /// Gradients of weights and bias from the gradient of the sums.
+    fn linear_backward_weights(
+        &self,
+        d_weights: &mut Self::Floats,
+        d_bias: &mut Self::Floats,
+        d_y: &Self::Floats,
+        x: &Self::Floats,
+        shape: &LinearShape,
+    );
+
+    /// `y = max(0, x)` over `len` elements.
+    fn relu_forward(&self, y: &mut Self::Floats, x: &Self::Floats, len: usize);
+    /// Turns the gradient of ReLU's output `y` into that of its input, in place: zero where `y` is zero.
+    fn relu_backward(&self, d: &mut Self::Floats, y: &Self::Floats, len: usize);
+
+    /// The largest value of each window and its position `row · size + column` in it; the first of equals, in
+    /// reading order, as PyTorch and Caffe take it. A NaN is larger than anything.
+    fn max_pool_forward(
+        &self,
+        y: &mut Self::Floats,
+        positions: &mut Self::Bytes,
+        x: &Self::Floats,
+        shape: &MaxPoolShape,
+    );
+    /// Each window's gradient goes to the position it came from; where windows overlap they add.
+    fn max_pool_backward(
+        &self,
+        d_x: &mut Self::Floats,
+        d_y: &Self::Floats,
+        positions: &Self::Bytes,
+        shape: &MaxPoolShape,
+    );
+
+    /// Adaptive average pooling.
+    fn average_pool_forward(
+        &self,
+        y: &mut Self::Floats,
+        x: &Self::Floats,
+        shape: &AveragePoolShape,
+    );
+    /// Each cell's gradient is spread evenly over the inputs it averaged.
+    fn average_pool_backward(
+        &self,
+        d_x: &mut Self::Floats,
+        d_y: &Self::Floats,
+        shape: &AveragePoolShape,
+    );
+
+    /// Local response normalisation.
+    fn lrn_forward(&self, y: &mut Self::Floats, x: &Self::Floats, shape: &LrnShape);
+    /// Its input gradient; sums are computed again from `x` rather than kept.
+    fn lrn_backward(
+        &self,
+        d_x: &mut Self::Floats,
+        d_y: &Self::Floats,
+        x: &Self::Floats,
+        shape: &LrnShape,
+    );
+
+    /// Normalises by the batch's own mean and (biased) variance, then scales and shifts by `affine`.
+    /// `affine` is scale then shift, `running` mean then unbiased variance, `statistics` this batch's mean then
+    /// `1/√(variance + ε)`, kept for the backward pass: 2·C values each.
+    fn batch_norm_train(
+        &self,
+        y: &mut Self::Floats,
+        statistics: &mut Self::Floats,
+        running: &mut Self::Floats,
+        x: &Self::Floats,
+        affine: &Self::Floats,
+        shape: &BatchNormShape,
+    );
+    /// Normalises by the running statistics.
+    fn batch_norm_evaluate(
+        &self,
+        y: &mut Self::Floats,
+        x: &Self::Floats,
+        affine: &Self::Floats,
+        running: &Self::Floats,
+        shape: &BatchNormShape,
+    );
+    /// Gradients of input, scale and shift for [`Device::batch_norm_train`].
+    fn batch_norm_backward(
+        &self,
+        d_x: &mut Self::Floats,
+        d_affine: &mut Self::Floats,
+        d_y: &Self::Floats,
+        x: &Self::Floats,
+        affine: &Self::Floats,
+        statistics: &Self::Floats,
+        shape: &BatchNormShape,
+    );
+
+    /// `y = x · kept_scale` where [`crate::philox::keeps`] keeps the element, else 0. Forward and backward are the same
+    /// operation under the same key, so no mask is stored.
+    fn dropout(
+        &self,
+        y: &mut Self::Floats,
+        x: &Self::Floats,
+        rate: f32,
+        kept_scale: f32,
+        key: DropoutKey,
+        len: usize,
+    );
+    /// `y = x · factor`: what classic dropout does at test time (paper §4.2).
+    fn scale(&self, y: &mut Self::Floats, x: &Self::Floats, factor: f32, len: usize);
+
+    /// Per image `−ln softmax(logits)[label]` into `losses`, and the gradient of their mean over the batch.
+    fn softmax_cross_entropy(
+        &self,
+        losses: &mut Self::Floats,
+        d_logits: &mut Self::Floats,
+        logits: &Self::Floats,
+        labels: &Self::Labels,
+        shape: &LinearShape,
+    );
+
+    /// One step of gradient descent on one parameter of `len` elements, in place.
+    fn sgd_update(
+        &self,
+        weights: &mut Self::Floats,
+        velocity: &mut Self::Floats,
+        gradient: &Self::Floats,
+        step: &SgdStep,
+        len: usize,
+    );
+}

@@ -1,0 +1,55 @@
+//! Operations in which element i depends on element i alone: ReLU, dropout, scaling, the weight update.
+
+use crate::device::{DropoutKey, SgdStep, UpdateRule};
+use crate::philox;
+use crate::real::Real;
+
+/// `max(0, value)`; a NaN stays one, so that it is seen.
+pub(super) fn rectified<T: Real>(value: T) -> T {
+    if value < T::default() { T::default() } else { value }
+}
+
+pub(super) fn relu<T: Real>(y: &mut [T], x: &[T]) {
+    for (out, &value) in y.iter_mut().zip(x) {
+        *out = rectified(value);
+    }
+}
+
+pub(super) fn relu_backward<T: Real>(d: &mut [T], y: &[T]) {
+    for (d, &value) in d.iter_mut().zip(y) {
+        if value <= T::default() {
+            *d = T::default();
+        }
+    }
+}
+
+pub(super) fn dropout<T: Real>(y: &mut [T], x: &[T], rate: f32, kept_scale: f32, key: DropoutKey) {
+    for (i, (out, &value)) in y.iter_mut().zip(x).enumerate() {
+        let kept = philox::keeps(key, rate, i);
+        *out = if kept { value * T::from_f32(kept_scale) } else { T::default() };
+    }
+}
+
+pub(super) fn scale<T: Real>(y: &mut [T], x: &[T], factor: f32) {
+    for (out, &value) in y.iter_mut().zip(x) {
+        *out = value * T::from_f32(factor);
+    }
+}
+
+pub(super) fn sgd<T: Real>(weights: &mut [T], velocity: &mut [T], gradient: &[T], step: &SgdStep) {
+    let rate = T::from_f32(step.learning_rate);
+    let momentum = T::from_f32(step.momentum);
+    let decay = T::from_f32(step.weight_decay);
+    for ((w, v), &g) in weights.iter_mut().zip(velocity).zip(gradient) {
+        match step.rule {
+            UpdateRule::Paper => {
+                *v = momentum * *v - decay * rate * *w - rate * g;
+                *w += *v;
+            }
+            UpdateRule::PyTorch => {
+                *v = momentum * *v + g + decay * *w;
+                *w = *w - rate * *v;
+            }
+        }
+    }
+}
