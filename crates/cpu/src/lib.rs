@@ -14,7 +14,7 @@ mod matmul;
 mod pool;
 mod reduce;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
@@ -22,11 +22,12 @@ use alexnet_ops::{
 };
 use rayon::ThreadPool;
 
-/// A CPU with a fixed number of threads.
+/// A CPU with a fixed number of threads. Clones share the threads.
+#[derive(Clone)]
 pub struct Cpu {
-    threads: ThreadPool,
+    threads: Arc<ThreadPool>,
     /// Unfolded images of a convolution, kept between calls so that a step does not allocate them anew.
-    unfolded: Mutex<Vec<f32>>,
+    unfolded: Arc<Mutex<Vec<f32>>>,
 }
 
 /// The system would not start the threads asked for.
@@ -48,7 +49,7 @@ impl Cpu {
             .thread_name(|i| format!("compute-{i}"))
             .build()
             .map_err(|source| ThreadError { threads, source })?;
-        Ok(Self { threads: pool, unfolded: Mutex::new(Vec::new()) })
+        Ok(Self { threads: Arc::new(pool), unfolded: Arc::default() })
     }
 
     /// How many threads compute.

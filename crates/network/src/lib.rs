@@ -1,1 +1,19 @@
-//! (being written)
+//! AlexNet: its models as tables ([`models`]), the [`Plan`] made of one, and the [`Network`] that follows the plan on a
+//! device, forward and backward.
+//!
+//! The only place where the order of layers is written. No file, clock, environment variable or global is touched.
+
+#![forbid(unsafe_code)]
+
+mod initial;
+mod layer;
+pub mod models;
+mod network;
+mod order;
+mod plan;
+
+pub use initial::{Fill, Initialisation};
+pub use layer::{Conv, DropoutForm, Layer, Linear, Units};
+pub use models::{Model, ModelConfig, ModelError, ModelName};
+pub use network::{Array, LoadError, Network, Pass};
+pub use plan::{LayerSummary, ParameterRole, ParameterSpec, Plan, Purpose, TensorSpec};

@@ -1,5 +1,7 @@
 //! The contract between the network and whatever computes it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::shape::{
     AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LrnShape, MaxPoolShape,
 };
@@ -25,7 +27,8 @@ pub struct DropoutKey {
 }
 
 /// The two forms of stochastic gradient descent with momentum in use for this network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum UpdateRule {
     /// `v ← m·v − d·r·w − r·g; w ← w + v` (paper §5): rate and decay inside the velocity.
     Paper,

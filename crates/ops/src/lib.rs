@@ -18,6 +18,7 @@ pub mod philox;
 mod real;
 mod reference;
 mod shape;
+mod softmax;
 
 pub use device::{Activation, Device, DropoutKey, SgdStep, UpdateRule};
 pub use real::Real;
@@ -26,3 +27,4 @@ pub use shape::{
     AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LrnRegion, LrnShape, MaxPoolShape,
     Rounding, output_size,
 };
+pub use softmax::softmax;

@@ -68,6 +68,7 @@ fn conv_cases() -> Vec<Case> {
         (2, 1, 1, 5, 3, 3, 1, 1, 1, Floor),     // one pixel
         (5, 4, 4, 1, 1, 1, 1, 0, 1, Floor),     // one channel, one tap
         (1, 40, 40, 16, 300, 3, 1, 1, 1, Floor), // more than one tile of the CPU's products
+        (5, 20, 20, 64, 2, 11, 1, 5, 1, Floor), // more than the CPU unfolds at a time
     ];
     let conv = |(batch, in_h, in_w, in_c, out_c, kernel, stride, pad, groups, rounding)| {
         let size = |input| output_size(input, kernel, stride, pad, rounding).unwrap_or(0);

@@ -1,0 +1,207 @@
+//! What can be typed. Names follow torchvision's and timm's flags.
+
+use std::path::PathBuf;
+
+use alexnet_network::ModelName;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::device::DeviceFlags;
+use crate::settings::TrainFlags;
+
+/// AlexNet, whole: trains, evaluates and predicts on a folder of images. No Python, no framework.
+#[derive(Parser)]
+#[command(name = "alexnet", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Train a network on a folder of images
+    Train(Box<TrainFlags>),
+    /// Measure the loss and accuracy of weights
+    Eval(EvalArguments),
+    /// Say what images show
+    Predict(PredictArguments),
+    /// Show a model's layers, sizes and costs
+    Summary(SummaryArguments),
+    /// Measure speed on this machine
+    Bench(BenchArguments),
+    /// Make data sets
+    Data {
+        #[command(subcommand)]
+        command: DataCommand,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum DataCommand {
+    /// Draw the built-in sample set as JPEG files in a folder
+    Sample(SampleArguments),
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For a person
+    Table,
+    /// One JSON document
+    Json,
+}
+
+/// How predictions are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PredictFormat {
+    /// For a person
+    Table,
+    /// One JSON array
+    Json,
+    /// One JSON object a line
+    Jsonl,
+    /// path, rank, index, class, probability
+    Csv,
+}
+
+#[derive(Args)]
+pub(crate) struct EvalArguments {
+    /// Folder with val/ (or valid/, validation/, test/), or with a folder for each class
+    pub(crate) data: PathBuf,
+    /// Weights to measure; several are measured together, as an ensemble
+    #[arg(long, short, required = true, num_args = 1.., value_name = "FILE")]
+    pub(crate) weights: Vec<PathBuf>,
+    /// Folder beneath DATA to measure on
+    #[arg(long, value_name = "NAME")]
+    pub(crate) split: Option<String>,
+    /// Measure even if DATA lacks images of some of the weights' classes
+    #[arg(long)]
+    pub(crate) allow_missing_classes: bool,
+    /// Images in a pass
+    #[arg(long, short, default_value_t = 32, value_parser = positive)]
+    pub(crate) batch_size: usize,
+    /// Threads that load images
+    #[arg(long, short = 'j', default_value_t = 2)]
+    pub(crate) workers: usize,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) device: DeviceFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct PredictArguments {
+    /// Images, or folders of images
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Weights to use
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) weights: PathBuf,
+    /// Classes to print for each image
+    #[arg(long, short = 'k', visible_alias = "topk", default_value_t = 5, value_parser = positive)]
+    pub(crate) top_k: usize,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = PredictFormat::Table)]
+    pub(crate) format: PredictFormat,
+    /// Print the network's raw outputs as well (JSON formats)
+    #[arg(long)]
+    pub(crate) logits: bool,
+    #[command(flatten)]
+    pub(crate) device: DeviceFlags,
+}
+
+/// Which network, where no weights say it.
+#[derive(Args, Clone)]
+pub(crate) struct ModelFlags {
+    /// Table of layers: original, paper, caffe, caffenet, modern or torchvision
+    #[arg(long, short, default_value = "modern")]
+    pub(crate) model: ModelName,
+    /// Batch normalisation after each convolution (modern only)
+    #[arg(long)]
+    pub(crate) batch_norm: bool,
+    /// Outputs of the last layer
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) classes: usize,
+    /// Input side in pixels [default: the model's own]
+    #[arg(long, visible_alias = "img-size")]
+    pub(crate) image_size: Option<usize>,
+    /// Factor on maps and hidden units
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) width: f32,
+}
+
+#[derive(Args)]
+pub(crate) struct SummaryArguments {
+    #[command(flatten)]
+    pub(crate) model: ModelFlags,
+    /// Batch size that the memory is given for
+    #[arg(long, short, default_value_t = 128, value_parser = positive)]
+    pub(crate) batch_size: usize,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchTask {
+    /// Training steps: forward, backward, update
+    Train,
+    /// Forward passes
+    Infer,
+    /// Decoding and augmentation, as in training
+    Data,
+}
+
+#[derive(Args)]
+pub(crate) struct BenchArguments {
+    /// What to time
+    #[arg(value_enum)]
+    pub(crate) task: BenchTask,
+    #[command(flatten)]
+    pub(crate) model: ModelFlags,
+    /// Folder of images to time loading with [default: the built-in sample set, drawn in memory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Images in a step
+    #[arg(long, short, default_value_t = 32, value_parser = positive)]
+    pub(crate) batch_size: usize,
+    /// Steps timed
+    #[arg(long, default_value_t = 10, value_parser = positive)]
+    pub(crate) steps: usize,
+    /// Steps run before the clock starts
+    #[arg(long, default_value_t = 2)]
+    pub(crate) warmup_steps: usize,
+    /// Threads that load images (data only)
+    #[arg(long, short = 'j', default_value_t = 2)]
+    pub(crate) workers: usize,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) device: DeviceFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct SampleArguments {
+    /// Folder to make
+    #[arg(default_value = crate::commands::sample::DEFAULT_FOLDER)]
+    pub(crate) folder: PathBuf,
+    /// Decides every image
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Training images a class
+    #[arg(long, default_value_t = alexnet_data::SampleSet::default().train_per_class)]
+    pub(crate) train_per_class: u32,
+    /// Validation images a class
+    #[arg(long, default_value_t = alexnet_data::SampleSet::default().val_per_class)]
+    pub(crate) val_per_class: u32,
+}
+
+/// A count of at least one.
+pub(crate) fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be at least 1".into()),
+        Ok(count) => Ok(count),
+        Err(error) => Err(format!("{error}")),
+    }
+}

@@ -1,0 +1,61 @@
+//! One file a command.
+
+pub(crate) mod bench;
+pub(crate) mod eval;
+pub(crate) mod predict;
+pub(crate) mod sample;
+pub(crate) mod summary;
+pub(crate) mod train;
+
+use std::io::Write;
+
+use serde::Serialize;
+
+/// Prints a result as JSON to standard output.
+fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// A table without frames, as the commands print them.
+fn table(header: &[&str]) -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING).set_header(header.to_vec());
+    table
+}
+
+/// Prints a table to standard output, without spaces at line ends.
+fn print_table(table: &comfy_table::Table) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for line in table.trim_fmt().lines() {
+        writeln!(out, "{}", line.strip_prefix(' ').unwrap_or(line))?;
+    }
+    Ok(())
+}
+
+/// 62378344 as `62,378,344`.
+fn with_commas(number: usize) -> String {
+    let digits = number.to_string();
+    let first = digits.len() % 3;
+    let mut text = digits[..first].to_owned();
+    for (index, digit) in digits[first..].chars().enumerate() {
+        if index % 3 == 0 && !text.is_empty() {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn thousands_are_set_apart() {
+        let cases = [(0, "0"), (999, "999"), (1_000, "1,000"), (62_378_344, "62,378,344")];
+        for (number, expected) in cases {
+            assert_eq!(super::with_commas(number), expected);
+        }
+    }
+}

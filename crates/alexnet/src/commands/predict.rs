@@ -1,0 +1,121 @@
+//! `alexnet predict`: what images show.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use alexnet_data::find_images;
+use alexnet_ops::Device;
+use alexnet_predict::{Predictor, Ranked};
+use serde::Serialize;
+
+use super::print_json;
+use crate::Ended;
+use crate::arguments::{PredictArguments, PredictFormat};
+use crate::device::on_device;
+
+/// One image's result.
+#[derive(Serialize)]
+struct Prediction {
+    path: String,
+    predictions: Vec<Ranked>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logits: Option<Vec<f32>>,
+}
+
+pub(crate) fn run(arguments: &PredictArguments) -> anyhow::Result<Ended> {
+    on_device!(arguments.device, |device| predict(device, arguments))
+}
+
+/// An image that cannot be read is reported and the others are still predicted; the exit code tells.
+fn predict<D: Device>(device: D, arguments: &PredictArguments) -> anyhow::Result<Ended> {
+    let images = find_images(&arguments.paths)?;
+    let mut predictor = Predictor::open(device, &arguments.weights, 1)?;
+    let mut printer = Printer::new(arguments.format);
+    let mut ended = Ended::Done;
+    for path in &images {
+        match predict_one(&mut predictor, path, arguments) {
+            Ok(prediction) => printer.print(prediction)?,
+            Err(error) => {
+                eprintln!("alexnet: {error:#}");
+                ended = Ended::Incomplete;
+            }
+        }
+    }
+    printer.finish()?;
+    Ok(ended)
+}
+
+fn predict_one<D: Device>(
+    predictor: &mut Predictor<D>,
+    path: &Path,
+    arguments: &PredictArguments,
+) -> anyhow::Result<Prediction> {
+    let logits = predictor.predict(path)?;
+    let predictions = predictor.top(&logits, arguments.top_k);
+    let path = path.display().to_string();
+    Ok(Prediction { path, predictions, logits: arguments.logits.then_some(logits) })
+}
+
+/// Prints each prediction as it is made; the JSON array alone waits for the last.
+enum Printer {
+    Table,
+    Json(Vec<Prediction>),
+    Jsonl,
+    Csv(Box<csv::Writer<io::Stdout>>),
+}
+
+impl Printer {
+    fn new(format: PredictFormat) -> Self {
+        match format {
+            PredictFormat::Table => Self::Table,
+            PredictFormat::Json => Self::Json(Vec::new()),
+            PredictFormat::Jsonl => Self::Jsonl,
+            PredictFormat::Csv => Self::Csv(Box::new(csv::Writer::from_writer(io::stdout()))),
+        }
+    }
+
+    fn print(&mut self, prediction: Prediction) -> anyhow::Result<()> {
+        let mut out = io::stdout();
+        match self {
+            Self::Json(all) => all.push(prediction),
+            Self::Jsonl => writeln!(out, "{}", serde_json::to_string(&prediction)?)?,
+            Self::Table => {
+                writeln!(out, "{}", prediction.path)?;
+                for Ranked { class, probability, .. } in &prediction.predictions {
+                    writeln!(out, "  {:>5.1} %  {class}", probability * 100.0)?;
+                }
+            }
+            Self::Csv(writer) => {
+                for (rank, ranked) in prediction.predictions.iter().enumerate() {
+                    let Ranked { index, class, probability } = ranked;
+                    let row = CsvRow {
+                        path: &prediction.path,
+                        rank: rank + 1,
+                        index: *index,
+                        class,
+                        probability: *probability,
+                    };
+                    writer.serialize(row)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> anyhow::Result<()> {
+        match self {
+            Self::Json(all) => print_json(&all),
+            Self::Csv(mut writer) => Ok(writer.flush()?),
+            Self::Table | Self::Jsonl => Ok(()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct CsvRow<'p> {
+    path: &'p str,
+    rank: usize,
+    index: usize,
+    class: &'p str,
+    probability: f64,
+}

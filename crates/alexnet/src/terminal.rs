@@ -1,0 +1,201 @@
+//! What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere and in `log.txt`.
+
+use std::fs::File;
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use alexnet_train::{EpochRow, Observer, StepReport};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A bar that counts to `length`, drawn on standard error if that is a terminal.
+pub(crate) fn bar(length: u64, unit: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
+    bar.set_style(style(&format!("{{bar:32}} {{pos}}/{{len}} {unit} {{msg}}")));
+    bar
+}
+
+fn style(template: &str) -> ProgressStyle {
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("━━╌")
+}
+
+/// Shows a run.
+pub(crate) struct Display {
+    epochs: u64,
+    print_freq: u64,
+    /// Not drawn where there is no terminal.
+    bar: ProgressBar,
+    plain: bool,
+    log: File,
+    stop: Arc<AtomicBool>,
+    means: Means,
+}
+
+/// Means since the epoch began, for the figures in brackets.
+#[derive(Default)]
+struct Means {
+    steps: u64,
+    images: usize,
+    seconds: f64,
+    waited: f64,
+}
+
+impl Display {
+    /// A display that also writes plain lines to `log`, and passes on a wish to `stop`.
+    pub(crate) fn new(epochs: u64, print_freq: usize, log: File, stop: Arc<AtomicBool>) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        bar.set_style(style("{prefix} {bar:24} {pos}/{len}  {msg}"));
+        let plain = !std::io::stderr().is_terminal();
+        Self {
+            epochs,
+            print_freq: print_freq as u64,
+            bar,
+            plain,
+            log,
+            stop,
+            means: Means::default(),
+        }
+    }
+
+    /// A line for all: the terminal or plain output, and the log.
+    pub(crate) fn say(&mut self, line: &str) {
+        if self.plain {
+            eprintln!("{line}");
+        } else {
+            self.bar.suspend(|| eprintln!("{line}"));
+        }
+        self.note(line);
+    }
+
+    /// A line for the log. A log that cannot be written does not stop a run.
+    fn note(&mut self, line: &str) {
+        if let Err(error) = writeln!(self.log, "{line}") {
+            tracing::debug!("log.txt: {error}");
+        }
+    }
+
+    /// torchvision's line.
+    fn plain_line(&self, report: &StepReport) -> String {
+        let StepReport { epoch, step_in_epoch, steps_per_epoch, loss, learning_rate, .. } = report;
+        let metrics = report.epoch_metrics;
+        format!(
+            "Epoch: [{epoch}]  [{step_in_epoch:>w$}/{steps_per_epoch}]  eta: {}  lr: {}  \
+             img/s: {:.1}  loss: {loss:.4} ({:.4})  acc1: {:.2}  acc5: {:.2}  data: {:.4} ({:.4})",
+            clock(self.eta_s(report)),
+            shortened(*learning_rate),
+            report.images as f64 / report.step_s,
+            metrics.loss,
+            metrics.top1_accuracy * 100.0,
+            metrics.top5_accuracy * 100.0,
+            report.data_s,
+            self.means.waited / self.means.steps as f64,
+            w = steps_per_epoch.to_string().len(),
+        )
+    }
+
+    /// Seconds to the end of the run's training, at the epoch's mean pace.
+    fn eta_s(&self, report: &StepReport) -> f64 {
+        let left = (self.epochs - report.epoch) * report.steps_per_epoch
+            + (report.steps_per_epoch - report.step_in_epoch);
+        left as f64 * self.means.seconds / self.means.steps as f64
+    }
+}
+
+impl Observer for Display {
+    fn step(&mut self, report: &StepReport) {
+        self.means.steps += 1;
+        self.means.images += report.images;
+        self.means.seconds += report.step_s;
+        self.means.waited += report.data_s;
+        let due = report.step_in_epoch.is_multiple_of(self.print_freq)
+            || report.step_in_epoch == report.steps_per_epoch;
+        if due || self.means.steps == 1 {
+            let line = self.plain_line(report);
+            self.note(&line);
+            if self.plain {
+                eprintln!("{line}");
+            }
+        }
+        let metrics = report.epoch_metrics;
+        self.bar.set_length(report.steps_per_epoch);
+        self.bar.set_prefix(format!("epoch {}/{}", report.epoch, self.epochs));
+        self.bar.set_message(format!(
+            "loss {:.3}  top-1 {:.1} %  {:.0} images/s  waiting {:.0} %  eta {}",
+            metrics.loss,
+            metrics.top1_accuracy * 100.0,
+            self.means.images as f64 / self.means.seconds,
+            self.means.waited / self.means.seconds * 100.0,
+            clock(self.eta_s(report)),
+        ));
+        self.bar.set_position(report.step_in_epoch);
+    }
+
+    fn validated(&mut self, images: u64, of: u64) {
+        self.bar.set_length(of);
+        self.bar.set_position(images);
+        self.bar.set_message("validation images");
+    }
+
+    fn epoch(&mut self, row: &EpochRow, best: bool) {
+        self.means = Means::default();
+        let EpochRow { epoch, train_loss, val_loss, top1_accuracy, top5_accuracy, .. } = row;
+        let (top1, top5) = (top1_accuracy * 100.0, top5_accuracy * 100.0);
+        let mark = if best { "  best so far" } else { "" };
+        let line = if self.plain {
+            format!("Test: Acc@1 {top1:.2} Acc@5 {top5:.2} loss {val_loss:.4}{mark}")
+        } else {
+            format!(
+                "epoch {epoch:>3}/{}  train loss {train_loss:.4}  val loss {val_loss:.4}  \
+                 top-1 {top1:5.2} %  top-5 {top5:5.2} %  {:.0} images/s{mark}",
+                self.epochs, row.images_per_s
+            )
+        };
+        self.say(&line);
+        if *epoch == self.epochs {
+            self.bar.finish_and_clear();
+        }
+    }
+
+    fn stop(&mut self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Seconds as 1:02:03.
+fn clock(seconds: f64) -> String {
+    let seconds = seconds.max(0.0).round() as u64;
+    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// Seconds in words: "3 minutes".
+pub(crate) fn in_words(seconds: f64) -> String {
+    HumanDuration(std::time::Duration::from_secs_f64(seconds.max(0.0))).to_string()
+}
+
+/// A learning rate to four figures, without trailing zeros.
+fn shortened(rate: f64) -> String {
+    let digits = (4 - rate.abs().log10().ceil().clamp(-12.0, 4.0) as i32).max(0) as usize;
+    let text = format!("{rate:.digits$}");
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_and_times_read_well() {
+        let rates =
+            [(0.01, "0.01"), (0.0123456, "0.01235"), (1e-5, "0.00001"), (2.0, "2"), (0.0, "0")];
+        for (rate, expected) in rates {
+            assert_eq!(shortened(rate), expected);
+        }
+        assert_eq!(clock(3723.4), "1:02:03");
+    }
+}

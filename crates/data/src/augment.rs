@@ -1,0 +1,159 @@
+//! How a training image is varied, so that the network never sees quite the same one twice.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::image::Image;
+use crate::preprocess::{Preprocess, PreprocessError};
+use crate::random::{Purpose, generator};
+use crate::resize::Window;
+
+/// How a training image is varied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Augment {
+    /// Not at all: as in evaluation.
+    None,
+    /// The shorter side to `resize`, a `crop` at random, mirrored half of the time: the 2012
+    /// paper's translations and reflections.
+    RandomCrop,
+    /// A random part of the image resized to `crop`, mirrored half of the time; as torchvision's
+    /// `RandomResizedCrop`, but that the filter may look past the part's edge.
+    RandomResizedCrop,
+}
+
+/// All that the variation of one image depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampleKey {
+    /// The run's seed.
+    pub seed: u64,
+    /// Which pass over the data, from 0.
+    pub epoch: u64,
+    /// Index of the image in its split.
+    pub sample: u64,
+}
+
+/// The share of the image's area that a random part covers (torchvision's `scale`).
+const AREA: std::ops::Range<f64> = 0.08..1.0;
+/// Its width over its height lies between 1 / `RATIO_MAX` and this (torchvision's `ratio`).
+const RATIO_MAX: f64 = 4.0 / 3.0;
+/// So often is a part drawn that may not fit, before the centre is taken (torchvision).
+const TRIES_MAX: usize = 10;
+
+impl Augment {
+    /// `image` varied and normalised into `out`, (crop, crop, 3); the same for the same `key`.
+    ///
+    /// # Errors
+    /// As [`Preprocess::evaluate`].
+    pub fn apply(
+        self,
+        image: &Image,
+        preprocess: &Preprocess,
+        key: SampleKey,
+        out: &mut [f32],
+    ) -> Result<(), PreprocessError> {
+        preprocess.check()?;
+        let mut random = generator(key.seed, Purpose::Augment, key.epoch, key.sample);
+        let flip = random.random::<bool>();
+        let window = match self {
+            Augment::None => return preprocess.evaluate(image, out),
+            Augment::RandomCrop => random_crop(image, preprocess, &mut random),
+            Augment::RandomResizedCrop => random_part(image, &mut random),
+        };
+        preprocess.render(image, window, flip, out)
+    }
+}
+
+fn random_crop(image: &Image, preprocess: &Preprocess, random: &mut ChaCha8Rng) -> Window {
+    let (width, height) = preprocess.resized(image);
+    let left = random.random_range(0..=width - preprocess.crop);
+    let top = random.random_range(0..=height - preprocess.crop);
+    preprocess.window(image, left, top)
+}
+
+/// A whole number of pixels of random area and shape, as torchvision draws it.
+fn random_part(image: &Image, random: &mut ChaCha8Rng) -> Window {
+    let (width, height) = (f64::from(image.width()), f64::from(image.height()));
+    let ratio_log_max = RATIO_MAX.ln();
+    for _ in 0..TRIES_MAX {
+        let area = width * height * random.random_range(AREA);
+        let ratio = random.random_range(-ratio_log_max..ratio_log_max).exp();
+        let part_width = (area * ratio).sqrt().round_ties_even();
+        let part_height = (area / ratio).sqrt().round_ties_even();
+        if (1.0..=width).contains(&part_width) && (1.0..=height).contains(&part_height) {
+            let left = random.random_range(0..=(width - part_width) as u32);
+            let top = random.random_range(0..=(height - part_height) as u32);
+            return Window {
+                left: f64::from(left),
+                top: f64::from(top),
+                width: part_width,
+                height: part_height,
+            };
+        }
+    }
+    centre_part(width, height)
+}
+
+/// As much of the centre as the ratio allows, for an image too long to fit a random part.
+fn centre_part(image_width: f64, image_height: f64) -> Window {
+    let width = image_width.min((image_height * RATIO_MAX).round_ties_even());
+    let height = image_height.min((image_width * RATIO_MAX).round_ties_even());
+    Window {
+        left: ((image_width - width) / 2.0).floor(),
+        top: ((image_height - height) / 2.0).floor(),
+        width,
+        height,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grey(width: u32, height: u32) -> Image {
+        Image::new(width, height, vec![128; (width * height * 3) as usize]).unwrap()
+    }
+
+    #[test]
+    fn random_parts_lie_inside_the_image_and_keep_their_ratio() {
+        let mut random = generator(0, Purpose::Augment, 0, 0);
+        for (width, height) in [(1, 1), (64, 48), (500, 3), (3, 500), (2, 3)] {
+            let image = grey(width, height);
+            for _ in 0..200 {
+                let part = random_part(&image, &mut random);
+                assert!(part.left >= 0.0 && part.left + part.width <= f64::from(width));
+                assert!(part.top >= 0.0 && part.top + part.height <= f64::from(height));
+                assert!(part.width >= 1.0 && part.height >= 1.0);
+                if width * height > 3000 {
+                    let ratio = part.width / part.height;
+                    assert!((0.7..1.43).contains(&ratio), "{width} x {height}: {part:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn random_parts_cover_all_areas_evenly() {
+        let (image, mut random) = (grey(100, 100), generator(1, Purpose::Augment, 0, 0));
+        let areas: Vec<f64> = (0..2000)
+            .map(|_| random_part(&image, &mut random))
+            .map(|part| part.width * part.height / 10_000.0)
+            .collect();
+        let mean = areas.iter().sum::<f64>() / areas.len() as f64;
+        // A little under the middle of 0.08..1, since the largest parts often do not fit.
+        assert!((0.45..0.54).contains(&mean), "{mean}");
+        assert!(areas.iter().all(|area| (0.07..=1.0).contains(area)));
+    }
+
+    #[test]
+    fn the_centre_is_torchvisions_when_nothing_fits() {
+        let wide = Window { left: 18.0, top: 0.0, width: 4.0, height: 3.0 };
+        let high = Window { left: 0.0, top: 18.0, width: 3.0, height: 4.0 };
+        let square = Window { left: 0.0, top: 0.0, width: 9.0, height: 9.0 };
+        let cases = [((40.0, 3.0), wide), ((3.0, 40.0), high), ((9.0, 9.0), square)];
+        for ((width, height), expected) in cases {
+            assert_eq!(centre_part(width, height), expected);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Bytes become pixels: what a file is, is told by its first bytes, never by its name.
+//!
+//! The result is that of Pillow's `Image.open(...).convert("RGB")`, which is what torchvision
+//! reads: EXIF orientation is not applied, alpha is dropped, grey is repeated.
+
+use std::fs::File;
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use crate::error::DataError;
+use crate::image::Image;
+use crate::{jpeg, png};
+
+/// No image file may be longer, in bytes (64 MiB).
+pub const MAX_FILE_BYTES: u64 = 64 << 20;
+/// No image may be wider or higher, in pixels.
+pub const MAX_SIDE_PIXELS: u32 = 16_384;
+/// No image may have more pixels: 150 MB once decoded.
+pub const MAX_IMAGE_PIXELS: u64 = 50_000_000;
+
+const JPEG_START: [u8; 3] = [0xff, 0xd8, 0xff];
+const PNG_START: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
+/// How many bytes of an unknown file are shown.
+const SHOWN_BYTES: usize = 4;
+
+/// What is wrong with an image file's bytes. Each message continues "`<path>` ...".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// No bytes at all.
+    #[error("is empty (0 bytes): restore or remove it")]
+    Empty,
+    /// Neither magic number.
+    #[error("is not a JPEG or PNG image (it starts with {start}): convert or remove it")]
+    UnknownFormat {
+        /// The first bytes, in hexadecimal.
+        start: String,
+    },
+    /// More bytes than [`MAX_FILE_BYTES`].
+    #[error("is larger than {} MiB, the limit for a file: make it smaller", MAX_FILE_BYTES >> 20)]
+    FileTooLarge,
+    /// More pixels than [`MAX_SIDE_PIXELS`] or [`MAX_IMAGE_PIXELS`].
+    #[error(
+        "is {width} x {height} pixels, the limit is {MAX_SIDE_PIXELS} a side and \
+         {MAX_IMAGE_PIXELS} in all: make it smaller"
+    )]
+    TooManyPixels {
+        /// Pixels in a row, as the header says.
+        width: u32,
+        /// Rows, as the header says.
+        height: u32,
+    },
+    /// The data ends before the end-of-image marker.
+    #[error("is a truncated JPEG (it ends before its end-of-image marker): restore or remove it")]
+    TruncatedJpeg,
+    /// A JPEG the decoder refuses.
+    #[error("is a damaged or unsupported JPEG ({0}): restore, convert or remove it")]
+    Jpeg(String),
+    /// A PNG the decoder refuses.
+    #[error("is a damaged or unsupported PNG ({0}): restore, convert or remove it")]
+    Png(String),
+    /// A decoder's own mistake, kept from taking the program down.
+    #[error("makes the decoder fail: convert or remove it")]
+    Panicked,
+}
+
+/// Decodes a JPEG or PNG file's bytes.
+///
+/// # Errors
+/// Anything but a whole, supported image within the limits.
+pub fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(DecodeError::FileTooLarge);
+    }
+    let decoder = if bytes.starts_with(&JPEG_START) {
+        jpeg::decode
+    } else if bytes.starts_with(&PNG_START) {
+        png::decode
+    } else {
+        return Err(unknown_format(bytes));
+    };
+    // A decoder owns all it touches, so nothing is left half-changed behind a panic.
+    catch_unwind(AssertUnwindSafe(|| decoder(bytes))).unwrap_or(Err(DecodeError::Panicked))
+}
+
+/// Reads and decodes an image file.
+///
+/// # Errors
+/// [`DataError::Io`] if it cannot be read, [`DataError::Decode`] as [`decode`] says; both name it.
+pub fn read_image(path: &Path) -> Result<Image, DataError> {
+    let named = |reason| DataError::Decode { path: path.to_path_buf(), reason };
+    let file = File::open(path).map_err(DataError::io("read", path))?;
+    let size_hint = file.metadata().map_err(DataError::io("read", path))?.len();
+    if size_hint > MAX_FILE_BYTES {
+        return Err(named(DecodeError::FileTooLarge));
+    }
+    let mut bytes = Vec::with_capacity(size_hint as usize);
+    // One byte past the limit is enough to see that a growing file, or a pipe, is beyond it.
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(DataError::io("read", path))?;
+    decode(&bytes).map_err(named)
+}
+
+/// Asked with the header's sizes, before any pixel is allocated.
+pub(crate) fn check_size(width: u32, height: u32) -> Result<(), DecodeError> {
+    let pixels = u64::from(width) * u64::from(height);
+    if width.max(height) > MAX_SIDE_PIXELS || pixels > MAX_IMAGE_PIXELS {
+        return Err(DecodeError::TooManyPixels { width, height });
+    }
+    Ok(())
+}
+
+fn unknown_format(bytes: &[u8]) -> DecodeError {
+    if bytes.is_empty() {
+        return DecodeError::Empty;
+    }
+    let start: Vec<_> = bytes.iter().take(SHOWN_BYTES).map(|b| format!("{b:02x}")).collect();
+    DecodeError::UnknownFormat { start: start.join(" ") }
+}

@@ -1,0 +1,137 @@
+//! What can go wrong with a dataset, in words its owner can act on.
+//!
+//! Every message is one line that names the file or folder.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::decode::DecodeError;
+use crate::preprocess::PreprocessError;
+
+/// Why a dataset or one of its images could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The system refused to read or write.
+    #[error("cannot {action} {}: {reason}", path.display())]
+    Io {
+        /// What was tried: "read", "create".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        reason: io::Error,
+    },
+    /// Nothing has this path.
+    #[error("{} does not exist", path.display())]
+    Missing {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+    /// A file stands where a folder was expected.
+    #[error("{} is not a folder", path.display())]
+    NotAFolder {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+    /// The dataset's folder holds nothing.
+    #[error(
+        "{} is empty: a dataset has train/<class>/ and val/<class>/ folders of images",
+        root.display()
+    )]
+    EmptyDataset {
+        /// The dataset's folder.
+        root: PathBuf,
+    },
+    /// There is nothing to train on.
+    #[error("{} has no train/ folder: put the training images in train/<class>/", root.display())]
+    NoTrain {
+        /// The dataset's folder.
+        root: PathBuf,
+    },
+    /// There is nothing to measure with.
+    #[error(
+        "{} has train/ but no validation images: add one of val/, valid/, validation/ or test/",
+        root.display()
+    )]
+    NoValidation {
+        /// The dataset's folder.
+        root: PathBuf,
+    },
+    /// There is neither a split nor a known class folder to evaluate.
+    #[error(
+        "{} has none of val/, valid/, validation/ or test/, nor a folder named after a class of \
+         the model (such as {example})",
+        root.display()
+    )]
+    NoSplit {
+        /// The folder given for evaluation.
+        root: PathBuf,
+        /// One class of the model.
+        example: String,
+    },
+    /// A classifier needs at least two classes.
+    #[error(
+        "{} holds {found} class folder(s), at least 2 are needed: one folder of images per class",
+        folder.display()
+    )]
+    TooFewClasses {
+        /// The training folder.
+        folder: PathBuf,
+        /// How many class folders it holds.
+        found: usize,
+    },
+    /// A folder holds no image.
+    #[error("{} holds no .jpg, .jpeg or .png image: add images or remove it", folder.display())]
+    NoImages {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A class to be measured was never trained.
+    #[error(
+        "{} is not one of the {classes} known classes: rename it to the class it belongs to, or \
+         remove it",
+        folder.display()
+    )]
+    UnknownClass {
+        /// The folder named after the class.
+        folder: PathBuf,
+        /// How many classes are known.
+        classes: usize,
+    },
+    /// A class name must fit into weights files and tables.
+    #[error("{} has a name which is not valid UTF-8: rename it", path.display())]
+    NameNotUnicode {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// An image file that cannot be decoded.
+    #[error("{} {reason}", path.display())]
+    Decode {
+        /// The image file.
+        path: PathBuf,
+        /// What is wrong with its bytes.
+        reason: DecodeError,
+    },
+    /// Settings that no image could satisfy.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
+    /// A loader thread could not be started, or ended without an answer.
+    #[error("a loader thread failed while preparing {doing}")]
+    Worker {
+        /// The image or batch it was working on.
+        doing: String,
+    },
+    /// The sample set is written into a new folder only.
+    #[error("{} exists and is not empty: choose another folder or remove it", path.display())]
+    NotEmpty {
+        /// The folder asked for.
+        path: PathBuf,
+    },
+}
+
+impl DataError {
+    /// A closure for `map_err` that says what was tried, and on what.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataError {
+        move |reason| DataError::Io { action, path: path.to_path_buf(), reason }
+    }
+}

@@ -1,0 +1,41 @@
+//! Datasets read, pixels decoded and varied, batches made ahead of the network.
+//!
+//! ```text
+//! folder of images  --open-->  Dataset  --Loader-->  Batch (N, crop, crop, 3)
+//! one image file    --read_image-->  Image  --Preprocess::evaluate-->  (crop, crop, 3)
+//! ```
+//!
+//! Training-time evaluation, the commands and a server all go through [`decode`] and
+//! [`Preprocess::evaluate`], so that one file always becomes the same numbers.
+//! Whatever a file holds, the worst it can cause is an error that names it.
+
+#![forbid(unsafe_code)]
+
+mod error;
+
+mod folder;
+
+mod decode;
+mod image;
+mod jpeg;
+mod png;
+
+mod augment;
+mod preprocess;
+mod random;
+mod resize;
+
+mod loader;
+
+mod sample_set;
+
+pub use augment::{Augment, SampleKey};
+pub use decode::{
+    DecodeError, MAX_FILE_BYTES, MAX_IMAGE_PIXELS, MAX_SIDE_PIXELS, decode, read_image,
+};
+pub use error::DataError;
+pub use folder::{Dataset, OpenedSplit, Sample, Split, find_images, open, open_split};
+pub use image::Image;
+pub use loader::{BATCHES_AHEAD, Batch, Epoch, Loader, LoaderConfig, Order};
+pub use preprocess::{MAX_RESIZE_PIXELS, Preprocess, PreprocessError};
+pub use sample_set::{SampleSet, SampleSplit};

@@ -1,0 +1,90 @@
+//! Everything that decides what a run computes. Two runs of one configuration on one data set end with the same bits.
+
+use alexnet_data::{Augment, Preprocess};
+use alexnet_network::{Initialisation, ModelConfig, ParameterRole};
+use alexnet_ops::{SgdStep, UpdateRule};
+use serde::{Deserialize, Serialize};
+
+use crate::schedule::Schedule;
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// The network.
+    pub model: ModelConfig,
+    /// How its weights start.
+    pub initialisation: Initialisation,
+    /// Decides initial weights, order, augmentation and dropout.
+    pub seed: u64,
+    /// Passes over the training images.
+    pub epochs: u64,
+    /// Images in a step; the last step of an epoch may have fewer.
+    pub batch_size: usize,
+    /// The update.
+    pub sgd: SgdConfig,
+    /// How the learning rate moves.
+    pub schedule: Schedule,
+    /// Epochs over which the learning rate rises linearly to its first value.
+    pub warmup_epochs: f64,
+    /// How a training image is varied.
+    pub augment: Augment,
+    /// How an image becomes the network's input.
+    pub preprocess: Preprocess,
+}
+
+/// Stochastic gradient descent with momentum, in one of its two forms.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SgdConfig {
+    /// The form.
+    pub rule: UpdateRule,
+    /// The schedule's starting point.
+    pub learning_rate: f64,
+    /// Share of the velocity kept at each step.
+    pub momentum: f64,
+    /// Pull of weights towards zero.
+    pub weight_decay: f64,
+    /// Factor on the learning rate of biases: 2 in the 2012 code and in Caffe.
+    pub bias_rate_factor: f64,
+    /// Factor on the decay of biases and of batch normalisation: 0 in the 2012 code and in Caffe, 1 in PyTorch.
+    pub bias_decay_factor: f64,
+}
+
+impl SgdConfig {
+    /// The figures of one update of a parameter of this role, at the schedule's `rate`.
+    pub fn step(&self, role: ParameterRole, rate: f64) -> SgdStep {
+        let (rate_factor, decay_factor) = match role {
+            ParameterRole::Weight | ParameterRole::Running => (1.0, 1.0),
+            ParameterRole::Bias | ParameterRole::Affine => {
+                (self.bias_rate_factor, self.bias_decay_factor)
+            }
+        };
+        SgdStep {
+            rule: self.rule,
+            learning_rate: (rate * rate_factor) as f32,
+            momentum: self.momentum as f32,
+            weight_decay: (self.weight_decay * decay_factor) as f32,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// The learning rate of step `step_in_epoch` of `epoch`, when an epoch has `steps` steps.
+    pub fn learning_rate(
+        &self,
+        memory: &crate::ScheduleMemory,
+        epoch: u64,
+        step_in_epoch: u64,
+        steps: u64,
+    ) -> f64 {
+        let position = epoch as f64 + step_in_epoch as f64 / steps as f64;
+        let factor = if position < self.warmup_epochs {
+            (position + 1.0 / steps as f64) / self.warmup_epochs
+        } else {
+            let span = (self.epochs as f64 - self.warmup_epochs).max(f64::MIN_POSITIVE);
+            self.schedule.factor(memory, position - self.warmup_epochs, span)
+        };
+        self.sgd.learning_rate * factor.min(1.0)
+    }
+}

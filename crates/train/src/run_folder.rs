@@ -1,0 +1,125 @@
+//! A run's folder: `results.csv`, `weights/best.safetensors`, `weights/last.safetensors`, `checkpoints/`.
+//! `args.toml`, `env.json` and `log.txt` beside them are the program's.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The folder of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunFolder {
+    root: PathBuf,
+}
+
+/// One line of `results.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRow {
+    /// Counted from 1.
+    pub epoch: u64,
+    /// Steps since the run began.
+    pub step: u64,
+    /// Seconds trained since the run began, validation included.
+    pub time_s: f64,
+    /// Mean training loss over the epoch, as it was while the weights moved.
+    #[serde(rename = "train/loss")]
+    pub train_loss: f64,
+    /// Validation loss after the epoch.
+    #[serde(rename = "val/loss")]
+    pub val_loss: f64,
+    /// Validation top-1 accuracy after the epoch.
+    #[serde(rename = "metrics/accuracy_top1")]
+    pub top1_accuracy: f64,
+    /// Validation top-5 accuracy after the epoch.
+    #[serde(rename = "metrics/accuracy_top5")]
+    pub top5_accuracy: f64,
+    /// Learning rate of the epoch's last step.
+    pub lr: f64,
+    /// Training images a second.
+    pub images_per_s: f64,
+    /// Share of training time spent waiting for images.
+    pub data_wait: f64,
+}
+
+impl RunFolder {
+    /// Makes the folder and those in it.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn create(root: &Path) -> io::Result<Self> {
+        let folder = Self { root: root.to_path_buf() };
+        fs::create_dir_all(folder.weights())?;
+        fs::create_dir_all(folder.checkpoints())?;
+        Ok(folder)
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+    /// Where checkpoints are.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+    /// Where weights are.
+    pub fn weights(&self) -> PathBuf {
+        self.root.join("weights")
+    }
+    /// Weights of the best epoch.
+    pub fn best(&self) -> PathBuf {
+        self.weights().join("best.safetensors")
+    }
+    /// Weights of the last epoch.
+    pub fn last(&self) -> PathBuf {
+        self.weights().join("last.safetensors")
+    }
+    /// A line an epoch.
+    pub fn results(&self) -> PathBuf {
+        self.root.join("results.csv")
+    }
+
+    /// Adds a line to `results.csv`.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn add_row(&self, row: &EpochRow) -> io::Result<()> {
+        let file = OpenOptions::new().create(true).append(true).open(self.results())?;
+        let headed = file.metadata()?.len() == 0;
+        let mut writer = csv::WriterBuilder::new().has_headers(headed).from_writer(file);
+        writer.serialize(row)?;
+        writer.flush()
+    }
+
+    /// The lines of `results.csv`; none if there is no such file.
+    ///
+    /// # Errors
+    /// When the file is unreadable or not as this program writes it.
+    pub fn rows(&self) -> io::Result<Vec<EpochRow>> {
+        match File::open(self.results()) {
+            Ok(file) => {
+                Ok(csv::Reader::from_reader(file).deserialize().collect::<Result<_, _>>()?)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes away the lines of epochs after `epoch`: a run resumed from there will write them again.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn keep_rows_until(&self, epoch: u64) -> io::Result<()> {
+        let rows = self.rows()?;
+        if rows.iter().all(|row| row.epoch <= epoch) {
+            return Ok(());
+        }
+        alexnet_weights::container::write_beside(&self.results(), |path| {
+            let mut writer = csv::Writer::from_path(path)?;
+            for row in rows.iter().filter(|row| row.epoch <= epoch) {
+                writer.serialize(row)?;
+            }
+            writer.flush()
+        })
+    }
+}

@@ -1,0 +1,332 @@
+//! The loop.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use alexnet_data::{Augment, DataError, Dataset, Epoch, Loader, LoaderConfig, Order};
+use alexnet_network::{LoadError, Model, ModelError, Network, Plan, Purpose};
+use alexnet_ops::Device;
+use alexnet_weights::{ModelFile, WeightsError};
+
+use crate::checkpoint::{Checkpoint, Progress};
+use crate::config::TrainConfig;
+use crate::evaluate::evaluate;
+use crate::metrics::Metrics;
+use crate::run_folder::{EpochRow, RunFolder};
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The table makes no network.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// An image cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A file was not read or written.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A checkpoint's arrays are not this network's.
+    #[error("the checkpoint does not fit the network: {0}")]
+    Load(#[from] LoadError),
+    /// `results.csv` or a folder could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A step would not have the images it was promised.
+    #[error(
+        "the batch size is {batch_size}, but there are only {images} training images: \
+         choose a batch size of {images} or less"
+    )]
+    BatchTooLarge {
+        /// Asked for.
+        batch_size: usize,
+        /// There.
+        images: usize,
+    },
+    /// The loss is no number any more. The update was not made.
+    #[error(
+        "the loss became {loss} at epoch {epoch}, step {step}; the weights were not touched by it. \
+         A lower learning rate or a longer warm-up is the usual cure"
+    )]
+    NotFinite {
+        /// Infinity or NaN.
+        loss: f32,
+        /// Counted from 1.
+        epoch: u64,
+        /// Counted from 1, since the run began.
+        step: u64,
+    },
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All epochs are done.
+    Finished,
+    /// The observer asked to stop; a checkpoint holds the state.
+    Stopped,
+}
+
+/// One step, told to the observer.
+#[derive(Clone, Copy, Debug)]
+pub struct StepReport {
+    /// The epoch it belongs to, from 1.
+    pub epoch: u64,
+    /// Its number within the epoch, from 1.
+    pub step_in_epoch: u64,
+    /// Steps of an epoch.
+    pub steps_per_epoch: u64,
+    /// Images in the step.
+    pub images: usize,
+    /// Mean loss of the step.
+    pub loss: f64,
+    /// Training counts of the epoch so far.
+    pub epoch_metrics: Metrics,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// Seconds of the step, waiting included.
+    pub step_s: f64,
+    /// Seconds waited for its images.
+    pub data_s: f64,
+}
+
+/// Hears what happens and may ask to stop.
+pub trait Observer {
+    /// A step is done.
+    fn step(&mut self, report: &StepReport);
+    /// So many of all validation images are done.
+    fn validated(&mut self, images: u64, of: u64);
+    /// An epoch is done, validated and saved. `best` says whether no earlier one was as accurate.
+    fn epoch(&mut self, row: &EpochRow, best: bool);
+    /// Asked after every step: whether to save and leave.
+    fn stop(&mut self) -> bool;
+}
+
+/// A run in progress.
+pub struct Trainer<D: Device> {
+    config: TrainConfig,
+    classes: Vec<String>,
+    network: Network<D>,
+    train: Loader,
+    validation: Loader,
+    validation_images: u64,
+    folder: RunFolder,
+    progress: Progress,
+    /// A checkpoint is written every so many steps beside those at the ends of epochs; 0 means never.
+    checkpoint_steps: u64,
+}
+
+impl<D: Device> Trainer<D> {
+    /// A run at its beginning. `workers` threads load images.
+    ///
+    /// # Errors
+    /// When the configuration makes no network or asks for batches larger than the set.
+    pub fn new(
+        device: D,
+        config: TrainConfig,
+        dataset: &Dataset,
+        folder: RunFolder,
+        workers: usize,
+    ) -> Result<Self, TrainError> {
+        let images = dataset.train.samples.len();
+        if config.batch_size == 0 || config.batch_size > images {
+            return Err(TrainError::BatchTooLarge { batch_size: config.batch_size, images });
+        }
+        let loader = |samples: &[alexnet_data::Sample], augment, order| {
+            let (batch_size, seed) = (config.batch_size, config.seed);
+            let preprocess = config.preprocess.clone();
+            let config = LoaderConfig { batch_size, workers, seed, augment, preprocess, order };
+            Loader::new(samples.to_vec(), config)
+        };
+        let train = loader(&dataset.train.samples, config.augment, Order::Shuffled)?;
+        let validation = loader(&dataset.val.samples, Augment::None, Order::Sequential)?;
+        let model = Model::new(config.model)?;
+        let (batch, initialisation) = (config.batch_size, config.initialisation);
+        let plan = Plan::new(&model, batch, Purpose::Training, initialisation)?;
+        let network = Network::new(device, plan, config.seed);
+        Ok(Self {
+            classes: dataset.classes.clone(),
+            network,
+            train,
+            validation,
+            validation_images: dataset.val.samples.len() as u64,
+            folder,
+            progress: Progress::default(),
+            checkpoint_steps: 0,
+            config,
+        })
+    }
+
+    /// Writes a checkpoint every `steps` steps as well as after every epoch.
+    pub fn checkpoint_every(&mut self, steps: u64) {
+        self.checkpoint_steps = steps;
+    }
+
+    /// Continues from a checkpoint of the same configuration.
+    ///
+    /// # Errors
+    /// When its arrays are not this network's, or `results.csv` cannot be brought to its state.
+    pub fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), TrainError> {
+        self.network.set_weights(&checkpoint.weights)?;
+        self.network.set_velocities(&checkpoint.momentum)?;
+        let path = self.folder.results();
+        let trimmed = self.folder.keep_rows_until(checkpoint.progress.epoch);
+        trimmed.map_err(|source| TrainError::Io { path, source })?;
+        self.progress = checkpoint.progress;
+        Ok(())
+    }
+
+    /// Where the run stands.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network<D> {
+        &self.network
+    }
+
+    /// Trains to the end, or until the observer asks to stop.
+    ///
+    /// # Errors
+    /// When an image cannot be read, the loss is no number, or a file cannot be written.
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+        while self.progress.epoch < self.config.epochs {
+            let first = self.progress.step_in_epoch as usize;
+            let mut batches = self.train.epoch(self.progress.epoch, first);
+            while self.progress.step_in_epoch < self.train.batches() as u64 {
+                let Some(report) = self.step(&mut batches)? else { break };
+                observer.step(&report);
+                let due = self.checkpoint_steps > 0
+                    && self.progress.step.is_multiple_of(self.checkpoint_steps);
+                let stop = observer.stop();
+                if due || stop {
+                    self.checkpoint().save(&self.folder.checkpoints())?;
+                }
+                if stop {
+                    return Ok(Outcome::Stopped);
+                }
+            }
+            let (row, best) = self.end_epoch(observer)?;
+            observer.epoch(&row, best);
+        }
+        Ok(Outcome::Finished)
+    }
+
+    /// One step: images, forward, loss, backward, update. `None` when the epoch has no images left.
+    fn step(&mut self, batches: &mut Epoch) -> Result<Option<StepReport>, TrainError> {
+        let begin = Instant::now();
+        let Some(batch) = batches.next_batch() else { return Ok(None) };
+        let batch = batch?;
+        let data_s = begin.elapsed().as_secs_f64();
+        let steps = self.train.batches() as u64;
+        let Progress { epoch, step_in_epoch, step, .. } = self.progress;
+        let (losses, logits) =
+            self.network.train_step(&batch.images, &batch.labels, self.config.seed, step);
+        if let Some(&loss) = losses.iter().find(|loss| !loss.is_finite()) {
+            return Err(TrainError::NotFinite { loss, epoch: epoch + 1, step: step + 1 });
+        }
+        let rate = self.config.learning_rate(&self.progress.schedule, epoch, step_in_epoch, steps);
+        let sgd = self.config.sgd;
+        self.network.update(|role| sgd.step(role, rate));
+
+        let progress = &mut self.progress;
+        let rows = logits.chunks_exact(self.classes.len()).zip(&batch.labels).zip(&losses);
+        rows.for_each(|((row, &label), &loss)| progress.totals.add(row, label, loss.into()));
+        progress.step_in_epoch += 1;
+        progress.step += 1;
+        let step_s = begin.elapsed().as_secs_f64();
+        progress.time_s += step_s;
+        progress.epoch_s = (progress.epoch_s.0 + step_s, progress.epoch_s.1 + data_s);
+        let images = batch.len();
+        batches.recycle(batch);
+        Ok(Some(StepReport {
+            epoch: epoch + 1,
+            step_in_epoch: step_in_epoch + 1,
+            steps_per_epoch: steps,
+            images,
+            loss: losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / images as f64,
+            epoch_metrics: progress.totals.metrics(),
+            learning_rate: rate,
+            step_s,
+            data_s,
+        }))
+    }
+
+    /// Validates, moves the schedule, and saves: results, weights, checkpoint.
+    fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<(EpochRow, bool), TrainError> {
+        let begin = Instant::now();
+        let of = self.validation_images;
+        let networks = std::slice::from_mut(&mut self.network);
+        let found = evaluate(networks, &self.validation, |n| observer.validated(n, of))?;
+        self.progress.time_s += begin.elapsed().as_secs_f64();
+
+        let steps = self.train.batches() as u64;
+        let (memory, epoch) = (self.progress.schedule, self.progress.epoch);
+        let lr = self.config.learning_rate(&memory, epoch, steps.saturating_sub(1), steps);
+        self.config.schedule.end_epoch(&mut self.progress.schedule, 1.0 - found.top1_accuracy);
+        let best = self.progress.best.is_none_or(|(top1, _)| found.top1_accuracy > top1);
+        let progress = &mut self.progress;
+        if best {
+            progress.best = Some((found.top1_accuracy, epoch + 1));
+        }
+        let (epoch_s, data_s) = std::mem::take(&mut progress.epoch_s);
+        let trained = std::mem::take(&mut progress.totals).metrics();
+        progress.epoch += 1;
+        progress.step_in_epoch = 0;
+        let row = EpochRow {
+            epoch: progress.epoch,
+            step: progress.step,
+            time_s: progress.time_s,
+            train_loss: trained.loss,
+            val_loss: found.loss,
+            top1_accuracy: found.top1_accuracy,
+            top5_accuracy: found.top5_accuracy,
+            lr,
+            images_per_s: trained.images as f64 / epoch_s,
+            data_wait: data_s / epoch_s,
+        };
+        self.save_epoch(&row, best)?;
+        Ok((row, best))
+    }
+
+    /// Results before the checkpoint: should the machine stop between the two, the row is taken away and made again.
+    fn save_epoch(&self, row: &EpochRow, best: bool) -> Result<(), TrainError> {
+        let path = self.folder.results();
+        self.folder.add_row(row).map_err(|source| TrainError::Io { path, source })?;
+        let model_file = self.model_file();
+        if best {
+            model_file.save(&self.folder.best())?;
+        }
+        model_file.save(&self.folder.last())?;
+        self.checkpoint().save(&self.folder.checkpoints())?;
+        Ok(())
+    }
+
+    /// The network as it is, ready to predict.
+    pub fn model_file(&self) -> ModelFile {
+        ModelFile {
+            config: self.config.model,
+            classes: self.classes.clone(),
+            preprocess: self.config.preprocess.clone(),
+            weights: self.network.weights(),
+        }
+    }
+
+    /// The run as it is.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            config: self.config.clone(),
+            classes: self.classes.clone(),
+            progress: self.progress.clone(),
+            weights: self.network.weights(),
+            momentum: self.network.velocities(),
+        }
+    }
+}

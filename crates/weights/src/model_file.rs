@@ -1,0 +1,65 @@
+//! A trained network in a file.
+
+use std::path::Path;
+
+use alexnet_data::Preprocess;
+use alexnet_network::{Array, ModelConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::container::{self, WeightsError};
+
+/// Everything needed to predict.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelFile {
+    /// The table and its options.
+    pub config: ModelConfig,
+    /// Class names, in the order of the outputs.
+    pub classes: Vec<String>,
+    /// What happens to an image before the network sees it.
+    pub preprocess: Preprocess,
+    /// Weights and running statistics, named and ordered as in `docs/weights.md`.
+    pub weights: Vec<Array>,
+}
+
+/// The part that is not arrays.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Description {
+    model: ModelConfig,
+    classes: Vec<String>,
+    preprocess: Preprocess,
+}
+
+impl ModelFile {
+    /// Writes the file, whole or not at all.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn save(&self, path: &Path) -> Result<(), WeightsError> {
+        let description = Description {
+            model: self.config,
+            classes: self.classes.clone(),
+            preprocess: self.preprocess.clone(),
+        };
+        container::write(path, &self.weights, &description)
+    }
+
+    /// Reads a file that [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// When it is unreadable, malformed, damaged, of another kind, or contradicts itself.
+    pub fn load(path: &Path) -> Result<Self, WeightsError> {
+        let (weights, Description { model: config, classes, preprocess }) = container::read(path)?;
+        let contradiction = if classes.len() != config.classes {
+            Some(format!("{} class names for {} outputs", classes.len(), config.classes))
+        } else if preprocess.crop as usize != config.image_size {
+            Some(format!("crops of {} for images of {}", preprocess.crop, config.image_size))
+        } else {
+            None
+        };
+        match contradiction {
+            Some(reason) => Err(WeightsError::Malformed { path: path.into(), reason }),
+            None => Ok(Self { config, classes, preprocess, weights }),
+        }
+    }
+}
