@@ -90,6 +90,15 @@ pub(super) fn backward<T: Real>(
     }
 }
 
+/// The sum, with what each addition rounds away carried to the next (Kahan): a channel's mean is over so many places
+/// that `f32` would otherwise lose it.
 fn sum<T: Real>(values: impl Iterator<Item = T>) -> T {
-    values.fold(T::default(), |sum, value| sum + value)
+    let (mut sum, mut lost) = (T::default(), T::default());
+    for value in values {
+        let value = value - lost;
+        let next = sum + value;
+        lost = (next - sum) - value;
+        sum = next;
+    }
+    sum
 }

@@ -1,0 +1,139 @@
+"""Trains the `modern` network in PyTorch by the same recipe as `alexnet train`, to lay the curves side by side.
+
+    python bench/train_torch.py DATA --out results.csv --width 0.25 --image-size 112 --epochs 20 --seed 0
+
+DATA holds train/ and validation/. Same network, initial values, preprocessing, augmentation, update and schedule;
+another generator of random numbers, so runs agree as two seeds of one program do. Needs torch and torchvision.
+"""
+
+import argparse
+import csv
+import math
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchvision import datasets, transforms
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MAPS = [(96, 11, 4, 2), (256, 5, 1, 2), (384, 3, 1, 1), (384, 3, 1, 1), (256, 3, 1, 1)]
+POOLED = {0, 1, 4}
+
+
+def scaled(full, width):
+    return max(8, math.floor(full * width / 8 + 0.5) * 8)
+
+
+def network(classes, width):
+    """`modern` with batch normalisation; dropout before fc6 and fc7."""
+    layers, channels = [], 3
+    for index, (maps, kernel, stride, pad) in enumerate(MAPS):
+        maps = scaled(maps, width)
+        layers += [nn.Conv2d(channels, maps, kernel, stride, pad), nn.BatchNorm2d(maps), nn.ReLU()]
+        if index in POOLED:
+            layers.append(nn.MaxPool2d(3, 2))
+        channels = maps
+    hidden = scaled(4096, width)
+    layers += [nn.AdaptiveAvgPool2d(6), nn.Flatten()]
+    layers += [nn.Dropout(), nn.Linear(channels * 36, hidden), nn.ReLU()]
+    layers += [nn.Dropout(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, classes)]
+    model = nn.Sequential(*layers)
+    for layer in model:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, 0, 0.01)
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.zeros_(layer.bias)
+    return model
+
+
+def loaders(arguments):
+    """torchvision's reference preprocessing."""
+    size = arguments.image_size
+    normalise = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+    varied = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip(), *normalise]
+    plain = [transforms.Resize(math.ceil(size * 8 / 7)), transforms.CenterCrop(size), *normalise]
+
+    def loader(split, steps, shuffle):
+        images = datasets.ImageFolder(arguments.data / split, transforms.Compose(steps))
+        workers = arguments.workers
+        return torch.utils.data.DataLoader(
+            images, arguments.batch_size, shuffle=shuffle, num_workers=workers, persistent_workers=workers > 0
+        )
+
+    return loader("train", varied, True), loader("validation", plain, False)
+
+
+def learning_rate(arguments, position, steps):
+    """Linear warm-up over one epoch, then half a cosine to zero; `position` in epochs."""
+    if position < 1:
+        return arguments.lr * (position + 1 / steps)
+    return arguments.lr * (1 + math.cos(math.pi * (position - 1) / (arguments.epochs - 1))) / 2
+
+
+def optimizer(model, arguments):
+    """No decay on biases and batch normalisation."""
+    groups = [
+        {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": 5e-4},
+        {"params": [p for p in model.parameters() if p.dim() == 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(groups, lr=arguments.lr, momentum=0.9)
+
+
+@torch.no_grad()
+def evaluate(model, loader):
+    model.eval()
+    loss, top1, top5, images = 0.0, 0, 0, 0
+    for x, labels in loader:
+        logits = model(x)
+        loss += F.cross_entropy(logits, labels, reduction="sum").item()
+        ranked = logits.topk(5).indices == labels[:, None]
+        top1, top5 = top1 + ranked[:, 0].sum().item(), top5 + ranked.any(1).sum().item()
+        images += len(labels)
+    return loss / images, top1 / images, top5 / images
+
+
+def train_epoch(model, loader, sgd, arguments, epoch):
+    model.train()
+    total, images = 0.0, 0
+    for step, (x, labels) in enumerate(loader):
+        for group in sgd.param_groups:
+            group["lr"] = learning_rate(arguments, epoch + step / len(loader), len(loader))
+        loss = F.cross_entropy(model(x), labels)
+        sgd.zero_grad()
+        loss.backward()
+        sgd.step()
+        total, images = total + loss.item() * len(labels), images + len(labels)
+    return total / images
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=0.01)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    torch.manual_seed(arguments.seed)
+    train, validation = loaders(arguments)
+    model = network(len(train.dataset.classes), arguments.width)
+    sgd, begin = optimizer(model, arguments), time.time()
+    with arguments.out.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["epoch", "time_s", "train/loss", "val/loss", "metrics/accuracy_top1", "metrics/accuracy_top5"])
+        for epoch in range(arguments.epochs):
+            train_loss = train_epoch(model, train, sgd, arguments, epoch)
+            rows.writerow([epoch + 1, time.time() - begin, train_loss, *evaluate(model, validation)])
+            file.flush()
+
+
+if __name__ == "__main__":
+    main()
