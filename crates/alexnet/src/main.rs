@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         Ok(Ended::Incomplete) => ExitCode::from(EXIT_FAILED),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("alexnet: {error:#}");
+            eprintln!("alexnet: {}", one_line(&error));
             ExitCode::from(EXIT_FAILED)
         }
     }
@@ -58,6 +58,19 @@ fn run(command: Command) -> anyhow::Result<Ended> {
             commands::sample::run(&arguments)
         }
     }
+}
+
+/// An error and its causes in one line; a cause that is part of what was said already is not said again.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line.replace('\n', " ")
 }
 
 /// `_` and `-` are the same in a flag's name: `--batch_size=8` is `--batch-size=8`.

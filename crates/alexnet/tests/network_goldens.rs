@@ -89,10 +89,9 @@ impl Case {
         let plan = Plan::new(&model, self.images, Purpose::Training, Initialisation::Model);
         let mut network = Network::new(device, plan.expect("a plan"), 0);
         let mut weights = network.weights();
-        let mut salt = FIRST_PARAMETER_SALT;
-        for array in weights.iter_mut().filter(|array| !array.name.contains("running")) {
+        let learned = weights.iter_mut().filter(|array| !array.name.contains("running"));
+        for (array, salt) in learned.zip(FIRST_PARAMETER_SALT..) {
             array.values = starting_values(array, salt);
-            salt += 1;
         }
         network.set_weights(&weights).expect("the network's own arrays");
         let labels = (0..self.images).map(|n| ((n * 3 + 1) % CLASSES) as u32).collect();

@@ -22,7 +22,7 @@ pub struct DropoutKey {
     pub seed: u64,
     /// The training step, counted from the first of the run.
     pub step: u64,
-    /// The layer's row in its table.
+    /// Which dropout of the network, counted from 0.
     pub layer: u32,
 }
 

@@ -9,9 +9,9 @@ use alexnet_predict::{Predictor, Ranked};
 use serde::Serialize;
 
 use super::print_json;
-use crate::Ended;
 use crate::arguments::{PredictArguments, PredictFormat};
 use crate::device::on_device;
+use crate::{Ended, one_line};
 
 /// One image's result.
 #[derive(Serialize)]
@@ -36,7 +36,7 @@ fn predict<D: Device>(device: D, arguments: &PredictArguments) -> anyhow::Result
         match predict_one(&mut predictor, path, arguments) {
             Ok(prediction) => printer.print(prediction)?,
             Err(error) => {
-                eprintln!("alexnet: {error:#}");
+                eprintln!("alexnet: {}", one_line(&error));
                 ended = Ended::Incomplete;
             }
         }

@@ -19,7 +19,6 @@ use crate::settings::{AugmentName, TrainFlags};
 use crate::terminal::{Display, in_words};
 
 const DEFAULT_PROJECT: &str = "runs/train";
-const GIB: f64 = (1 << 30) as f64;
 
 pub(crate) fn run(flags: TrainFlags) -> anyhow::Result<Ended> {
     let flags = match &flags.resume {
@@ -214,11 +213,11 @@ fn introduce(
         with_commas(plan.macs()),
     ));
     display.say(&format!(
-        "Training {} epochs of batches of {}, learning rate {}, on {device}, {:.2} GiB",
-        config.epochs,
+        "Training {} of batches of {}, learning rate {}, on {device}, {} MiB for the network",
+        if config.epochs == 1 { "1 epoch".to_owned() } else { format!("{} epochs", config.epochs) },
         config.batch_size,
         config.sgd.learning_rate,
-        plan.bytes() as f64 / GIB,
+        with_commas(plan.bytes() >> 20),
     ));
     display.say(&format!("Run      {} (settings in args.toml)", folder.display()));
 }

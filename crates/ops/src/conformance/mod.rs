@@ -46,14 +46,24 @@ pub fn check<D: Device>(device: &D) -> Vec<Failure> {
     for case in cases() {
         let (expected, found) = (case.run(&reference), case.run(device));
         for ((output, expected), (_, found)) in expected.iter().zip(&found) {
-            failures.extend(compare(&format!("{case:?}"), output, expected, found));
+            failures.extend(compare(&format!("{case:?}"), output, expected, found, TOLERANCE));
         }
     }
     failures
 }
 
-/// The place where two outputs differ most, if that is more than [`TOLERANCE`] or not a number.
-fn compare(case: &str, output: &'static str, expected: &[f32], found: &[f32]) -> Option<Failure> {
+/// The place where two outputs differ most, if that is more than `tolerance` times the largest
+/// magnitude expected, or not a number.
+///
+/// # Panics
+/// When the outputs differ in length.
+pub fn compare(
+    case: &str,
+    output: &'static str,
+    expected: &[f32],
+    found: &[f32],
+    tolerance: f32,
+) -> Option<Failure> {
     assert_eq!(expected.len(), found.len(), "{case}: {output}");
     let largest = expected.iter().fold(0.0_f32, |a, b| a.max(b.abs())).max(f32::MIN_POSITIVE);
     let error = |i: usize| {
@@ -69,7 +79,7 @@ fn compare(case: &str, output: &'static str, expected: &[f32], found: &[f32]) ->
         found: found[index],
         error: error(index),
     };
-    (failure.error > TOLERANCE).then_some(failure)
+    (failure.error > tolerance).then_some(failure)
 }
 
 /// Reproducible values in −1..1: element `index` of array `salt`. The same integer hash as in `goldens/common.py`.
@@ -100,9 +110,9 @@ mod tests {
     #[test]
     fn the_suite_sees_a_difference_a_nan_and_nothing_else() {
         let expected = [1.0, -2.0, 0.5];
-        assert_eq!(compare("case", "y", &expected, &expected), None);
+        assert_eq!(compare("case", "y", &expected, &expected, TOLERANCE), None);
         for (found, index) in [([1.0, -2.0, 0.6], 2), ([f32::NAN, -2.0, 0.5], 0)] {
-            let failure = compare("case", "y", &expected, &found).expect("a failure");
+            let failure = compare("case", "y", &expected, &found, TOLERANCE).expect("a failure");
             assert_eq!(failure.index, index);
         }
     }

@@ -1,0 +1,388 @@
+//! The program as a user types it: results on standard output, one clear line for every mistake, exit codes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use assert_cmd::Command;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A tiny data set and a run on it, shared by all tests, never changed.
+struct Fixture {
+    folder: TempDir,
+}
+
+static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().expect("a folder");
+    let set = ["data", "sample", "set", "--train-per-class", "2", "--val-per-class", "1"];
+    alexnet(folder.path(), &set).assert().success();
+    let train = alexnet(folder.path(), &train_tiny(&["set", "--epochs", "1"])).assert().success();
+    let told = String::from_utf8(train.get_output().stderr.clone()).expect("text");
+    assert!(told.contains("best.safetensors") && told.contains("Try next"), "{told}");
+    Fixture { folder }
+});
+
+impl Fixture {
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+    fn weights(&self) -> String {
+        self.path("runs/train/exp1/weights/best.safetensors").display().to_string()
+    }
+    fn set(&self) -> String {
+        self.path("set").display().to_string()
+    }
+    /// A copy of the data set that a test may spoil.
+    fn spoilable_set(&self) -> TempDir {
+        let copy = tempfile::tempdir().expect("a folder");
+        copy_tree(&self.path("set"), copy.path());
+        copy
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("listed").flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+fn alexnet(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alexnet"));
+    command.current_dir(folder).args(arguments);
+    command
+}
+
+/// The smallest network and images there are.
+fn train_tiny<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    let tiny = ["train", "--width", "0.02", "--image-size", "63", "--batch-size", "8"];
+    [&tiny, arguments].concat()
+}
+
+/// Runs in a fresh folder and returns (exit code, standard output, standard error).
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    run_in(folder.path(), arguments)
+}
+
+fn run_in(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = alexnet(folder, arguments).output().expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+/// Asserts a failure told in one line that has all of `words`.
+fn assert_refused(arguments: &[&str], words: &[&str]) {
+    let (code, _, told) = run(arguments);
+    assert_eq!(code, 1, "{arguments:?}: {told}");
+    let line = told.lines().last().unwrap_or_default();
+    assert!(line.starts_with("alexnet: ") && !told.contains("panicked"), "{told}");
+    for word in words {
+        assert!(line.contains(word), "'{word}' is not in: {line}");
+    }
+}
+
+fn json(arguments: &[&str]) -> Value {
+    let (code, out, told) = run(arguments);
+    assert_eq!(code, 0, "{told}");
+    serde_json::from_str(&out).expect("JSON")
+}
+
+fn assert_keys(value: &Value, keys: &[&str]) {
+    for key in keys {
+        assert!(!value[key].is_null(), "no '{key}' in {value}");
+    }
+}
+
+#[test]
+fn summary_prints_every_model_s_published_size() {
+    let arguments = ["summary", "--model", "paper", "--format", "json"];
+    let summary = json(&arguments);
+    assert_eq!(summary["model"], "paper");
+    assert_eq!(summary["params"], 60_965_224);
+    assert_eq!(summary["macs"], 724_406_816);
+    assert_keys(&summary["layers"][0], &["name", "kind", "output", "params", "macs"]);
+    let (code, table, _) = run(&["summary"]);
+    assert_eq!(code, 0);
+    assert!(table.contains("62,378,344") && table.contains("1,135,256,096"), "{table}");
+}
+
+#[test]
+fn a_run_leaves_everything_behind_that_it_promises() {
+    let run = FIXTURE.path("runs/train/exp1");
+    let files = [
+        "args.toml",
+        "env.json",
+        "log.txt",
+        "weights/best.safetensors",
+        "weights/last.safetensors",
+    ];
+    for file in files {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    assert_eq!(fs::read_dir(run.join("checkpoints")).expect("listed").count(), 1);
+    let results = fs::read_to_string(run.join("results.csv")).expect("read");
+    let header = "epoch,step,time_s,train/loss,val/loss,metrics/accuracy_top1,\
+                  metrics/accuracy_top5,lr,images_per_s,data_wait";
+    assert_eq!(results.lines().next(), Some(header));
+    assert_eq!(results.lines().count(), 2);
+    let log = fs::read_to_string(run.join("log.txt")).expect("read");
+    assert!(log.contains("Epoch: [1]  [1/3]  eta: ") && log.contains("Test: Acc@1 "), "{log}");
+}
+
+#[test]
+fn a_run_is_repeated_bit_for_bit_from_its_own_args() {
+    let args = FIXTURE.path("runs/train/exp1/args.toml").display().to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let set = FIXTURE.set();
+    let (code, _, told) = run_in(folder.path(), &["train", &set, "-c", &args]);
+    assert_eq!(code, 0, "{told}");
+    let again = folder.path().join("runs/train/exp1/weights/last.safetensors");
+    let first = FIXTURE.path("runs/train/exp1/weights/last.safetensors");
+    assert!(fs::read(again).expect("read") == fs::read(first).expect("read"));
+}
+
+#[test]
+fn evaluation_reports_the_figures_of_training_and_scripts_can_read_them() {
+    let (set, weights) = (FIXTURE.set(), FIXTURE.weights());
+    let found = json(&["eval", &set, "--weights", &weights, "--format", "json"]);
+    assert_keys(&found, &["images", "loss", "top1_accuracy", "top5_accuracy"]);
+    assert_eq!(found["images"], 12);
+    let results = fs::read_to_string(FIXTURE.path("runs/train/exp1/results.csv")).expect("read");
+    let row: Vec<f64> =
+        results.lines().nth(1).expect("a row").split(',').map(|v| v.parse().expect(v)).collect();
+    assert!((found["loss"].as_f64().expect("a number") - row[4]).abs() < 1e-6, "{found}");
+    assert_eq!(found["top1_accuracy"].as_f64(), Some(row[5]));
+    // An ensemble of a network with itself is that network.
+    let twice = json(&["eval", &set, "--weights", &weights, &weights, "--format", "json"]);
+    assert!((twice["loss"].as_f64().expect("a number") - row[4]).abs() < 1e-6, "{twice}");
+}
+
+#[test]
+fn predictions_come_in_every_format_from_files_and_folders() {
+    let (set, weights) = (FIXTURE.set(), FIXTURE.weights());
+    let validation = format!("{set}/val");
+    let predict = |more: &[&str]| {
+        let (code, out, told) =
+            run(&[&["predict", &validation, "--weights", &weights], more].concat());
+        assert_eq!(code, 0, "{told}");
+        out
+    };
+    let all: Value =
+        serde_json::from_str(&predict(&["--format", "json", "--logits"])).expect("JSON");
+    assert_eq!(all.as_array().expect("a list").len(), 12);
+    assert_keys(&all[0], &["path", "predictions", "logits"]);
+    assert_keys(&all[0]["predictions"][0], &["index", "class", "probability"]);
+    assert_eq!(all[0]["predictions"].as_array().expect("a list").len(), 5);
+    let lines = predict(&["--format", "jsonl", "-k", "2"]);
+    assert_eq!(lines.lines().count(), 12);
+    let line: Value = serde_json::from_str(lines.lines().next().expect("a line")).expect("JSON");
+    assert_eq!(line["path"], all[0]["path"]);
+    assert!(line["logits"].is_null());
+    let csv = predict(&["--format", "csv", "--top_k=1"]);
+    assert_eq!(csv.lines().next(), Some("path,rank,index,class,probability"));
+    assert_eq!(csv.lines().count(), 13);
+    assert_eq!(predict(&["--top-k", "3"]).lines().count(), 12 * 4);
+}
+
+#[test]
+fn bench_measures_all_three_tasks() {
+    let keys = [
+        "task",
+        "model",
+        "batch_size",
+        "device",
+        "precision",
+        "threads",
+        "steps",
+        "median_ms",
+        "min_ms",
+        "images_per_s",
+        "peak_rss_bytes",
+    ];
+    for task in ["train", "infer", "data"] {
+        let small = ["--width", "0.02", "--image-size", "63", "--batch-size", "4", "--steps", "2"];
+        let found = json(&[&["bench", task, "--format", "json"], &small[..]].concat());
+        assert_keys(&found, &keys);
+        assert!(found["median_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{found}");
+    }
+}
+
+#[test]
+fn a_stopped_run_exits_with_130_and_is_resumed_to_the_same_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let set = FIXTURE.set();
+    let long = train_tiny(&[&set, "--epochs", "300", "--name", "long", "--lr", "0.001"]);
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_alexnet"))
+        .current_dir(folder.path())
+        .args(&long)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("it runs");
+    let results = folder.path().join("runs/train/long/results.csv");
+    while !results.exists() {
+        assert!(child.try_wait().expect("a status").is_none(), "it ended early");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let signalled =
+        std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(signalled.expect("kill").success());
+    assert_eq!(child.wait().expect("a status").code(), Some(130));
+    let rows = fs::read_to_string(&results).expect("read").lines().count();
+    let (code, _, told) = run_in(
+        folder.path(),
+        &["train", "--resume", "runs/train/long", "--epochs", &rows.to_string()],
+    );
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains("Resumed at epoch"), "{told}");
+    assert_eq!(fs::read_to_string(&results).expect("read").lines().count(), rows + 1);
+}
+
+#[test]
+fn usage_mistakes_exit_with_2_and_name_the_flag() {
+    let cases: [(&[&str], &str); 5] = [
+        (&["train", "--epoch", "3"], "--epoch"),
+        (&["train", "--batch-size", "0"], "at least 1"),
+        (&["train", "--model", "resnet"], "torchvision"),
+        (&["predict", "a.jpg"], "--weights"),
+        (&["fly"], "fly"),
+    ];
+    for (arguments, word) in cases {
+        let (code, _, told) = run(arguments);
+        assert_eq!(code, 2, "{arguments:?}: {told}");
+        assert!(told.contains(word), "{told}");
+    }
+}
+
+#[test]
+fn data_that_is_not_as_it_should_be_is_refused_by_name() {
+    let set = FIXTURE.spoilable_set();
+    let root = set.path().display().to_string();
+    let no_validation = train_tiny(&[&root]);
+    fs::rename(set.path().join("val"), set.path().join("elsewhere")).expect("moved");
+    assert_refused(&no_validation, &["val", &root]);
+    fs::rename(set.path().join("elsewhere"), set.path().join("val")).expect("moved");
+
+    fs::create_dir(set.path().join("train/unicorn")).expect("made");
+    assert_refused(&train_tiny(&[&root]), &["unicorn", "image"]);
+    fs::remove_dir(set.path().join("train/unicorn")).expect("removed");
+
+    let empty = tempfile::tempdir().expect("a folder");
+    let empty = empty.path().display().to_string();
+    assert_refused(&train_tiny(&[&empty]), &["train", &empty]);
+    assert_refused(&train_tiny(&["no-such-folder"]), &["no-such-folder"]);
+    let batch = ["train", &root, "--batch-size", "500", "--image-size", "63", "--width", "0.02"];
+    assert_refused(&batch, &["500", "24", "choose 24 or less"]);
+}
+
+#[test]
+fn images_that_are_none_are_refused_by_name() {
+    let set = FIXTURE.spoilable_set();
+    let class = set.path().join("train/blue-dotted-circle");
+    let image = fs::read_dir(&class).expect("listed").flatten().next().expect("an image").path();
+    let whole = fs::read(&image).expect("read");
+    let name = image.file_name().expect("a name").to_str().expect("text");
+    let cases: [(&[u8], &str); 3] =
+        [(&whole[..whole.len() / 2], ""), (b"", ""), (b"hello, I am text", "68 65 6c 6c")];
+    for (bytes, word) in cases {
+        fs::write(&image, bytes).expect("written");
+        let root = set.path().display().to_string();
+        assert_refused(&train_tiny(&[&root, "--epochs", "1"]), &[name, word]);
+        let alone = image.display().to_string();
+        assert_refused(&["predict", &alone, "--weights", &FIXTURE.weights()], &[name, word]);
+    }
+}
+
+#[test]
+fn one_bad_image_does_not_keep_the_others_from_being_predicted() {
+    let set = FIXTURE.spoilable_set();
+    let bad = set.path().join("val/blue-dotted-circle/bad.jpg");
+    fs::write(&bad, "no image").expect("written");
+    let folder = set.path().join("val").display().to_string();
+    let arguments = ["predict", &folder, "--weights", &FIXTURE.weights(), "--format", "jsonl"];
+    let (code, out, told) = run(&arguments);
+    assert_eq!((code, out.lines().count()), (1, 12), "{told}");
+    assert!(told.contains("bad.jpg"), "{told}");
+}
+
+#[test]
+fn classes_are_matched_by_name_and_missing_or_strange_ones_are_refused() {
+    let set = FIXTURE.spoilable_set();
+    let root = set.path().display().to_string();
+    let weights = FIXTURE.weights();
+    fs::remove_dir_all(set.path().join("val/red-striped-cross")).expect("removed");
+    let eval = ["eval", &root, "--weights", &weights];
+    assert_refused(&eval, &["red-striped-cross", "--allow-missing-classes"]);
+    let allowed = json(&[&eval[..], &["--allow-missing-classes", "--format", "json"]].concat());
+    assert_eq!(allowed["images"], 11);
+    let known = set.path().join("val/blue-dotted-circle");
+    fs::rename(known, set.path().join("val/zebra")).expect("moved");
+    assert_refused(&eval, &["zebra"]);
+}
+
+#[test]
+fn weights_that_are_damaged_or_none_are_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("w.safetensors");
+    let weights = path.display().to_string();
+    let predict = ["predict", &FIXTURE.set(), "--weights", &weights];
+    assert_refused(&predict, &["w.safetensors", "cannot read"]);
+    let mut bytes = fs::read(FIXTURE.weights()).expect("read");
+    let last = bytes.len() - 100;
+    bytes[last] ^= 1;
+    fs::write(&path, &bytes).expect("written");
+    assert_refused(&predict, &["w.safetensors", "damaged"]);
+    fs::write(&path, &bytes[..200]).expect("written");
+    assert_refused(&predict, &["w.safetensors", "not a whole weights file"]);
+}
+
+#[test]
+fn places_that_cannot_be_written_are_refused_and_nothing_is_left_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("file");
+    fs::write(&file, "in the way").expect("written");
+    let (set, project) = (FIXTURE.set(), file.display().to_string());
+    assert_refused(&train_tiny(&[&set, "--project", &project]), &["cannot write", &project]);
+    let sample = format!("{project}/set");
+    assert_refused(&["data", "sample", &sample, "--train-per-class", "1"], &["cannot", &project]);
+    assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 1);
+}
+
+#[test]
+fn a_run_s_folder_is_never_overwritten_by_another_run() {
+    let folder = FIXTURE.path("runs/train").display().to_string();
+    let set = FIXTURE.set();
+    let again = train_tiny(&[&set, "--project", &folder, "--name", "exp1"]);
+    assert_refused(&again, &["exists", "--resume"]);
+    let data = ["data", "sample", &set];
+    assert_refused(&data, &[&set]);
+}
+
+/// A limit on file size stands in for a full disk: the system refuses to write on, in the middle of a file.
+#[cfg(unix)]
+#[test]
+fn a_disk_that_fills_up_is_named_and_leaves_no_half_written_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = env!("CARGO_BIN_EXE_alexnet");
+    let arguments = train_tiny(&["set", "--epochs", "1", "--name", "full"]).join(" ");
+    let script = format!("trap '' XFSZ; ulimit -f 100; exec {program} {arguments}");
+    copy_tree(&FIXTURE.path("set"), &folder.path().join("set"));
+    let output = std::process::Command::new("bash")
+        .current_dir(folder.path())
+        .args(["-c", &script])
+        .output()
+        .expect("bash");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let refused = "alexnet: cannot write runs/train/full/weights/best.safetensors: File too large";
+    assert!(told.lines().last().is_some_and(|line| line.starts_with(refused)), "{told}");
+    assert_eq!(told.matches("File too large").count(), 1, "{told}");
+    let weights = folder.path().join("runs/train/full/weights");
+    assert_eq!(fs::read_dir(weights).expect("listed").count(), 0);
+}

@@ -1,0 +1,23 @@
+//! Every operation of every device, held to the numbers PyTorch computed in
+//! `goldens/operations.safetensors`.
+
+mod support {
+    pub(crate) mod check;
+    pub(crate) mod goldens;
+}
+
+use alexnet_cpu::Cpu;
+use alexnet_ops::Reference;
+use support::{check::check, goldens::Goldens};
+
+#[test]
+fn every_operation_of_the_reference_equals_pytorch_forward_and_backward() {
+    let failures = check(&Reference::<f32>::new(), &Goldens::read());
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn every_operation_of_the_cpu_equals_pytorch_forward_and_backward() {
+    let failures = check(&Cpu::new(2).expect("threads start"), &Goldens::read());
+    assert!(failures.is_empty(), "{failures:#?}");
+}
