@@ -20,18 +20,21 @@ from torchvision import datasets, transforms
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MAPS = [(96, 11, 4, 2), (256, 5, 1, 2), (384, 3, 1, 1), (384, 3, 1, 1), (256, 3, 1, 1)]
 POOLED = {0, 1, 4}
+COLUMNS = ["epoch", "time_s", "train/loss", "val/loss"]
+COLUMNS += ["metrics/accuracy_top1", "metrics/accuracy_top5"]
 
 
 def scaled(full, width):
     return max(8, math.floor(full * width / 8 + 0.5) * 8)
 
 
-def network(classes, width):
-    """`modern` with batch normalisation; dropout before fc6 and fc7."""
+def network(classes, width, batch_norm=True):
+    """`modern`; dropout before fc6 and fc7."""
     layers, channels = [], 3
     for index, (maps, kernel, stride, pad) in enumerate(MAPS):
         maps = scaled(maps, width)
-        layers += [nn.Conv2d(channels, maps, kernel, stride, pad), nn.BatchNorm2d(maps), nn.ReLU()]
+        normalise = [nn.BatchNorm2d(maps)] if batch_norm else []
+        layers += [nn.Conv2d(channels, maps, kernel, stride, pad), *normalise, nn.ReLU()]
         if index in POOLED:
             layers.append(nn.MaxPool2d(3, 2))
         channels = maps
@@ -60,8 +63,9 @@ def loaders(arguments):
     def loader(split, steps, shuffle):
         images = datasets.ImageFolder(arguments.data / split, transforms.Compose(steps))
         workers = arguments.workers
+        keep = workers > 0
         return torch.utils.data.DataLoader(
-            images, arguments.batch_size, shuffle=shuffle, num_workers=workers, persistent_workers=workers > 0
+            images, arguments.batch_size, shuffle, num_workers=workers, persistent_workers=keep
         )
 
     return loader("train", varied, True), loader("validation", plain, False)
@@ -128,10 +132,11 @@ def main():
     sgd, begin = optimizer(model, arguments), time.time()
     with arguments.out.open("w", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["epoch", "time_s", "train/loss", "val/loss", "metrics/accuracy_top1", "metrics/accuracy_top5"])
+        rows.writerow(COLUMNS)
         for epoch in range(arguments.epochs):
             train_loss = train_epoch(model, train, sgd, arguments, epoch)
-            rows.writerow([epoch + 1, time.time() - begin, train_loss, *evaluate(model, validation)])
+            found, time_s = evaluate(model, validation), time.time() - begin
+            rows.writerow([epoch + 1, time_s, train_loss, *found])
             file.flush()
 
 

@@ -1,8 +1,8 @@
 //! AlexNet, whole: the library behind the program `alexnet`.
 //!
-//! Each module is one crate of the workspace; `ARCHITECTURE.md` draws how they fit. To follow the data: [`data`] makes
-//! batches, [`network`] runs a table of layers on an [`ops::Device`] such as [`cpu::Cpu`], [`train`] moves the weights,
-//! [`weights`] keeps them, [`predict`] uses them.
+//! Each module is one crate of the workspace; `ARCHITECTURE.md` draws how they fit. To follow the
+//! data: [`data`] makes batches, [`network`] runs a table of layers on an [`ops::Device`] such as
+//! [`cpu::Cpu`], [`train`] moves the weights, [`weights`] keeps them, [`predict`] uses them.
 
 pub use alexnet_cpu as cpu;
 pub use alexnet_data as data;

@@ -60,7 +60,8 @@ fn run(command: Command) -> anyhow::Result<Ended> {
     }
 }
 
-/// An error and its causes in one line; a cause that is part of what was said already is not said again.
+/// An error and its causes in one line; a cause that is part of what was said already is not said
+/// again.
 fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {

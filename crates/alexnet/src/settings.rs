@@ -1,7 +1,8 @@
 //! Training settings: typed flags, over a file's values, over the model's defaults.
 //!
-//! One struct is the command line, the file given with `-c`, and the `args.toml` a run leaves behind; there every value
-//! is filled in, so a run can be repeated from it alone. A typed value is never overridden.
+//! One struct is the command line, the file given with `-c`, and the `args.toml` a run leaves
+//! behind; there every value is filled in, so a run can be repeated from it alone. A typed value is
+//! never overridden.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -344,13 +345,14 @@ const WORKERS_MAX: usize = 8;
 /// ImageNet's mean and deviation in grey levels, as torchvision has them.
 const IMAGENET_LEVELS: ([f32; 3], [f32; 3]) =
     ([0.485 * 255.0, 0.456 * 255.0, 0.406 * 255.0], [0.229 * 255.0, 0.224 * 255.0, 0.225 * 255.0]);
-/// Channel means of the 2012 training set's mean image; no scaling: raw grey levels, as in the paper (§2).
+/// Channel means of the 2012 training set's mean image; no scaling: raw grey levels, as in the
+/// paper (§2).
 const PAPER_LEVELS: ([f32; 3], [f32; 3]) = ([127.305, 119.715, 104.913], [1.0; 3]);
 /// Channel means in CaffeNet's `train_val.prototxt`, here in RGB order.
 const CAFFE_LEVELS: ([f32; 3], [f32; 3]) = ([123.0, 117.0, 104.0], [1.0; 3]);
 
-/// What differs between models where nothing is typed: the published recipes' main figures, and for `modern` what
-/// trains well from a few thousand images.
+/// What differs between models where nothing is typed: the published recipes' main figures, and for
+/// `modern` what trains well from a few thousand images.
 struct Defaults {
     augment: AugmentName,
     normalisation: ([f32; 3], [f32; 3]),

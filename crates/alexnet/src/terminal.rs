@@ -1,4 +1,5 @@
-//! What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere and in `log.txt`.
+//! What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere and in
+//! `log.txt`.
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};

@@ -1,4 +1,5 @@
-//! The program as a user types it: results on standard output, one clear line for every mistake, exit codes.
+//! The program as a user types it: results on standard output, one clear line for every mistake,
+//! exit codes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -364,7 +365,8 @@ fn a_run_s_folder_is_never_overwritten_by_another_run() {
     assert_refused(&data, &[&set]);
 }
 
-/// A limit on file size stands in for a full disk: the system refuses to write on, in the middle of a file.
+/// A limit on file size stands in for a full disk: the system refuses to write on, in the middle of
+/// a file.
 #[cfg(unix)]
 #[test]
 fn a_disk_that_fills_up_is_named_and_leaves_no_half_written_file() {

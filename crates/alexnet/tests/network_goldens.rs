@@ -1,7 +1,9 @@
-//! Whole networks equal PyTorch's: logits, losses, every gradient, and ten steps of both update rules.
+//! Whole networks equal PyTorch's: logits, losses, every gradient, and ten steps of both update
+//! rules.
 //!
-//! `goldens/make_networks.py` states the models once more, from the literature, and writes what PyTorch computes;
-//! parameters and images follow from a formula, so both sides start from the same numbers.
+//! `goldens/make_networks.py` states the models once more, from the literature, and writes what
+//! PyTorch computes; parameters and images follow from a formula, so both sides start from the same
+//! numbers.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -43,7 +45,8 @@ const CASES: [Case; 7] = [
 /// What the script wrote.
 struct Goldens {
     tensors: HashMap<String, Vec<f64>>,
-    /// Salt of each model's images: the script chooses them so that no ReLU or maximum hangs on rounding.
+    /// Salt of each model's images: the script chooses them so that no ReLU or maximum hangs on
+    /// rounding.
     salts: HashMap<String, u32>,
 }
 
@@ -75,7 +78,8 @@ fn goldens() -> Goldens {
 }
 
 impl Case {
-    /// The network with the script's parameters, and the batch it is shown: (N, H, W, 3) and labels.
+    /// The network with the script's parameters, and the batch it is shown: (N, H, W, 3) and
+    /// labels.
     fn start<D: Device>(&self, device: D, goldens: &Goldens) -> (Network<D>, Vec<f32>, Vec<u32>) {
         let image_size = self.model.native_image_size();
         let config = ModelConfig {
@@ -153,7 +157,8 @@ fn assert_arrays_close(what: &str, arrays: &[Array], norms: &[f64], samples: &[f
     for ((array, norm_expected), samples) in arrays.zip(norms).zip(samples.chunks_exact(64)) {
         let what = format!("{what} of {}", array.name);
         if *norm_expected < 1e-12 * largest_norm {
-            // A bias right before batch normalisation: the mean takes it away, and its gradient is rounding alone.
+            // A bias right before batch normalisation: the mean takes it away, and its gradient is
+            // rounding alone.
             assert!(norm(&array.values) < TOLERANCE * largest_norm, "{what}");
             continue;
         }

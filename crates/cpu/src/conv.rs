@@ -1,8 +1,8 @@
 //! Convolution as a matrix product over unfolded images ("im2col").
 //!
 //! A group's input patch under each output position becomes one row of R·S·C/groups values; then
-//! forward is `unfolded · weightsᵀ`, the weight gradient `d_yᵀ · unfolded`, and the input gradient `d_y · weights`
-//! folded back. Images are unfolded a few at a time into one scratch array.
+//! forward is `unfolded · weightsᵀ`, the weight gradient `d_yᵀ · unfolded`, and the input gradient
+//! `d_y · weights` folded back. Images are unfolded a few at a time into one scratch array.
 
 use alexnet_ops::{Activation, ConvShape};
 use rayon::prelude::*;
@@ -10,7 +10,8 @@ use rayon::prelude::*;
 use crate::matmul::{Into, Matrix, matmul};
 use crate::reduce::column_sums;
 
-/// Floats unfolded at a time, unless one image alone needs more: 32 MiB, a share of the outer cache.
+/// Floats unfolded at a time, unless one image alone needs more: 32 MiB, a share of the outer
+/// cache.
 const UNFOLDED_FLOATS: usize = 8 << 20;
 
 pub(crate) fn forward(
@@ -130,7 +131,8 @@ impl Part<'_> {
         Matrix::row_major(unfolded, self.positions(), len, len)
     }
 
-    /// Copies the patch under every output position to its row; taps outside the image read as zero.
+    /// Copies the patch under every output position to its row; taps outside the image read as
+    /// zero.
     fn unfold(&self, unfolded: &mut [f32], x: &[f32]) {
         let ConvShape { in_h, in_w, in_c, out_h, out_w, kernel, .. } = *self.shape;
         let (run, first_channel) = (self.group_in(), self.group * self.group_in());
@@ -150,7 +152,8 @@ impl Part<'_> {
         });
     }
 
-    /// Adds every row back to the patch it was unfolded from. One thread an image: patches overlap within it.
+    /// Adds every row back to the patch it was unfolded from. One thread an image: patches overlap
+    /// within it.
     fn fold(&self, d_x: &mut [f32], unfolded: &[f32]) {
         let ConvShape { in_h, in_w, in_c, out_h, out_w, kernel, .. } = *self.shape;
         let (run, first_channel) = (self.group_in(), self.group * self.group_in());

@@ -1,8 +1,9 @@
 //! The network's operations on a CPU.
 //!
-//! Convolutions and linear layers become matrix products ([`matmul`]); everything else is a loop over channels that
-//! the compiler vectorises. Work is cut into blocks whose borders depend on shapes alone, each block is computed by
-//! one thread, and sums over blocks run in block order: so results are the same bits for any number of threads.
+//! Convolutions and linear layers become matrix products ([`matmul`]); everything else is a loop
+//! over channels that the compiler vectorises. Work is cut into blocks whose borders depend on
+//! shapes alone, each block is computed by one thread, and sums over blocks run in block order: so
+//! results are the same bits for any number of threads.
 
 mod batch_norm;
 mod conv;
@@ -26,7 +27,8 @@ use rayon::ThreadPool;
 #[derive(Clone)]
 pub struct Cpu {
     threads: Arc<ThreadPool>,
-    /// Unfolded images of a convolution, kept between calls so that a step does not allocate them anew.
+    /// Unfolded images of a convolution, kept between calls so that a step does not allocate them
+    /// anew.
     unfolded: Arc<Mutex<Vec<f32>>>,
 }
 
@@ -62,8 +64,8 @@ impl Cpu {
         self.threads.install(work)
     }
 
-    /// Runs `work` on this device's threads with the scratch array. It holds nothing between calls, so a panic
-    /// elsewhere cannot have spoilt it.
+    /// Runs `work` on this device's threads with the scratch array. It holds nothing between calls,
+    /// so a panic elsewhere cannot have spoilt it.
     fn run_unfolding(&self, work: impl FnOnce(&mut Vec<f32>) + Send) {
         let mut guard = self.unfolded.lock().unwrap_or_else(PoisonError::into_inner);
         let unfolded = &mut *guard;

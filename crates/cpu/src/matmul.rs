@@ -1,13 +1,14 @@
 //! Matrix products over the `gemm` crate's kernels, cut into tiles of fixed size.
 //!
-//! The crate could thread a product itself, but where it cuts depends on the number of threads. Here the tiles depend
-//! on the shape alone and each is one single-threaded product, so an element's sum runs in the same order always.
+//! The crate could thread a product itself, but where it cuts depends on the number of threads.
+//! Here the tiles depend on the shape alone and each is one single-threaded product, so an
+//! element's sum runs in the same order always.
 
 use alexnet_ops::Activation;
 use rayon::prelude::*;
 
-/// Tile of the output one thread computes at a time. Large enough that packing the operands again for each tile costs
-/// a few percent, small enough that AlexNet's layers give every core several.
+/// Tile of the output one thread computes at a time. Large enough that packing the operands again
+/// for each tile costs a few percent, small enough that AlexNet's layers give every core several.
 const TILE_ROWS: usize = 384;
 const TILE_COLUMNS: usize = 256;
 
@@ -71,7 +72,8 @@ pub(crate) fn matmul(c: &mut [f32], stride: usize, a: Matrix, b: Matrix, into: I
             rows: TILE_ROWS.min(rows - row),
             columns: TILE_COLUMNS.min(columns - column),
         };
-        // SAFETY: the assertions above keep every tile inside `c`, and no two tiles share an element.
+        // SAFETY: the assertions above keep every tile inside `c`, and no two tiles share an
+        // element.
         unsafe { tile.compute(output.at(row * stride + column), stride, a, b, into) };
     });
 }
@@ -85,11 +87,13 @@ struct Tile {
 
 impl Tile {
     /// # Safety
-    /// `output` must point to `self.rows` rows of `self.columns` floats, `stride` apart, that nobody else touches.
+    /// `output` must point to `self.rows` rows of `self.columns` floats, `stride` apart, that
+    /// nobody else touches.
     unsafe fn compute(&self, output: *mut f32, stride: usize, a: Matrix, b: Matrix, into: Into) {
         let accumulate = matches!(into, Into::Accumulate);
-        // SAFETY: `Matrix` has checked that its elements lie in its slice and the tile lies in the product; the
-        // output is the caller's promise. `read_dst` is off unless accumulating, so poison in it is never read.
+        // SAFETY: `Matrix` has checked that its elements lie in its slice and the tile lies in the
+        // product; the output is the caller's promise. `read_dst` is off unless accumulating, so
+        // poison in it is never read.
         unsafe {
             gemm::gemm(
                 self.rows,

@@ -22,8 +22,8 @@ pub(crate) fn max_forward(y: &mut [f32], positions: &mut [u8], x: &[f32], shape:
     });
 }
 
-/// Takes each of a tap's channels that is larger than the best so far. The first tap holds position 0 from the start,
-/// so −∞ in it needs no taking.
+/// Takes each of a tap's channels that is larger than the best so far. The first tap holds position
+/// 0 from the start, so −∞ in it needs no taking.
 fn raise(best: &mut [f32], positions: &mut [u8], values: &[f32], tap: u8) {
     for ((best, position), &value) in best.iter_mut().zip(positions).zip(values) {
         let larger = value > *best || value.is_nan();
@@ -52,7 +52,8 @@ pub(crate) fn max_backward(d_x: &mut [f32], d_y: &[f32], positions: &[u8], shape
     });
 }
 
-/// The taps of window (p, q) inside the image, in reading order: position in the window, first channel's index.
+/// The taps of window (p, q) inside the image, in reading order: position in the window, first
+/// channel's index.
 fn window(shape: &MaxPoolShape, p: usize, q: usize) -> impl Iterator<Item = (u8, usize)> {
     let MaxPoolShape { in_h, in_w, channels, size, stride, .. } = *shape;
     let (top, left) = (p * stride, q * stride);

@@ -13,8 +13,9 @@ pub(crate) fn column_sums(sums: &mut [f32], rows: &[f32]) {
     sums.iter_mut().zip(blocks).for_each(|(sum, total)| *sum = total as f32);
 }
 
-/// Sums `add(totals, row, row index)` over all rows of `columns` values into `totals_len` totals. Blocks are summed in
-/// `f64`, as PyTorch does for batch statistics on the CPU, and added in block order.
+/// Sums `add(totals, row, row index)` over all rows of `columns` values into `totals_len` totals.
+/// Blocks are summed in `f64`, as PyTorch does for batch statistics on the CPU, and added in block
+/// order.
 pub(crate) fn sum_blocks(
     rows: &[f32],
     columns: usize,

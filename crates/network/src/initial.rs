@@ -57,7 +57,8 @@ pub(crate) struct Fans {
     pub(crate) fan_out: usize,
 }
 
-/// `len` initial values. A pure function of its arguments: parameter `index` of a network has a stream of its own.
+/// `len` initial values. A pure function of its arguments: parameter `index` of a network has a
+/// stream of its own.
 pub(crate) fn initial_values(
     fill: Fill,
     fans: Fans,

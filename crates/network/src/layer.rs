@@ -1,4 +1,5 @@
-//! The rows a model's table is made of. A row says what the layer is; shapes follow from the rows above it.
+//! The rows a model's table is made of. A row says what the layer is; shapes follow from the rows
+//! above it.
 
 use alexnet_ops::{LrnRegion, Rounding};
 

@@ -1,7 +1,8 @@
-//! AlexNet: its models as tables ([`models`]), the [`Plan`] made of one, and the [`Network`] that follows the plan on a
-//! device, forward and backward.
+//! AlexNet: its models as tables ([`models`]), the [`Plan`] made of one, and the [`Network`] that
+//! follows the plan on a device, forward and backward.
 //!
-//! The only place where the order of layers is written. No file, clock, environment variable or global is touched.
+//! The only place where the order of layers is written. No file, clock, environment variable or
+//! global is touched.
 
 #![forbid(unsafe_code)]
 

@@ -1,10 +1,11 @@
 //! The six models, each a table to be read top to bottom beside the paper's figure 2.
 //!
-//! A new ablation is a changed row. Sources of the figures: `original` is config #145 of the code that trained the
-//! 2012 network (computerhistory/AlexNet-Source-Code, `layers/layers-145.cfg`); `paper` is the text of Krizhevsky,
-//! Sutskever and Hinton, NIPS 2012; `caffe` and `caffenet` are BVLC's `bvlc_alexnet` and `bvlc_reference_caffenet`;
-//! `torchvision` is torchvision's `alexnet` ("One weird trick", arXiv 1404.5997); `modern` is the single tower with the
-//! paper's widths that today's descriptions draw.
+//! A new ablation is a changed row. Sources of the figures: `original` is config #145 of the code
+//! that trained the 2012 network (computerhistory/AlexNet-Source-Code, `layers/layers-145.cfg`);
+//! `paper` is the text of Krizhevsky, Sutskever and Hinton, NIPS 2012; `caffe` and `caffenet` are
+//! BVLC's `bvlc_alexnet` and `bvlc_reference_caffenet`; `torchvision` is torchvision's `alexnet`
+//! ("One weird trick", arXiv 1404.5997); `modern` is the single tower with the paper's widths that
+//! today's descriptions draw.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,8 +22,9 @@ use Layer::{AveragePool, BatchNorm, Dropout, Lrn, MaxPool, Relu};
 /// conv2, conv4 and conv5 see only the maps of their own tower (paper §3.5).
 const TOWERS: usize = 2;
 
-/// The 2012 code. 224 pixels and no padding, sizes rounded up; conv1 is normalised *before* it is pooled and rectified;
-/// conv2 has a second normalisation the paper does not mention; the code divides alpha by the window's size.
+/// The 2012 code. 224 pixels and no padding, sizes rounded up; conv1 is normalised *before* it is
+/// pooled and rectified; conv2 has a second normalisation the paper does not mention; the code
+/// divides alpha by the window's size.
 const ORIGINAL: &[Layer] = &[
     //   maps  kernel stride pad groups rounding weights bias
     conv(96, 11, 4, 0, 1, Ceil, Normal(0.01), 0.0),
@@ -50,8 +52,9 @@ const ORIGINAL: &[Layer] = &[
     output(Normal(0.01), 0.0),
 ];
 
-/// The paper's text, §3–5, where it differs from the code: every layer convolves, rectifies, normalises, pools in that
-/// order; alpha is not divided; all weights start at deviation 0.01. 227 pixels, so that unpadded windows fit.
+/// The paper's text, §3–5, where it differs from the code: every layer convolves, rectifies,
+/// normalises, pools in that order; alpha is not divided; all weights start at deviation 0.01. 227
+/// pixels, so that unpadded windows fit.
 const PAPER: &[Layer] = &[
     conv(96, 11, 4, 0, 1, Floor, Normal(0.01), 0.0),
     Relu,
@@ -77,8 +80,8 @@ const PAPER: &[Layer] = &[
     output(Normal(0.01), 0.0),
 ];
 
-/// BVLC's AlexNet: the normalisation window crosses the towers' border, k is 1, alpha is divided, the non-zero biases
-/// are 0.1, dropout is inverted.
+/// BVLC's AlexNet: the normalisation window crosses the towers' border, k is 1, alpha is divided,
+/// the non-zero biases are 0.1, dropout is inverted.
 const CAFFE: &[Layer] = &[
     conv(96, 11, 4, 0, 1, Floor, Normal(0.01), 0.0),
     Relu,
@@ -130,8 +133,8 @@ const CAFFENET: &[Layer] = &[
     output(Normal(0.01), 0.0),
 ];
 
-/// One tower, no normalisation across maps, any input from 63 pixels; dropout stands *before* fc6 and fc7.
-/// With batch normalisation, a [`BatchNorm`] row follows each convolution.
+/// One tower, no normalisation across maps, any input from 63 pixels; dropout stands *before* fc6
+/// and fc7. With batch normalisation, a [`BatchNorm`] row follows each convolution.
 const MODERN: &[Layer] = &[
     conv(96, 11, 4, 2, 1, Floor, KaimingFanOut, 0.0),
     Relu,
@@ -255,8 +258,8 @@ impl ModelName {
         }
     }
 
-    /// Whether the layers are one tower, named in files as torchvision names them (`features.0.weight`). The others
-    /// are named as Caffe names them (`conv1.weight`).
+    /// Whether the layers are one tower, named in files as torchvision names them
+    /// (`features.0.weight`). The others are named as Caffe names them (`conv1.weight`).
     pub fn is_single_tower(self) -> bool {
         matches!(self, Self::Modern | Self::Torchvision)
     }
@@ -351,7 +354,8 @@ pub const WIDTH_MIN: f32 = 0.01;
 /// Maps and hidden units are multiples of this at every width.
 pub const WIDTH_STEP: usize = 8;
 
-/// `full` maps or units at `width`: to the nearest multiple of [`WIDTH_STEP`], halves up, and at least one.
+/// `full` maps or units at `width`: to the nearest multiple of [`WIDTH_STEP`], halves up, and at
+/// least one.
 pub fn scaled(full: usize, width: f32) -> usize {
     let steps = (full as f64 * f64::from(width) / WIDTH_STEP as f64 + 0.5).floor() as usize;
     steps.max(1) * WIDTH_STEP

@@ -1,4 +1,5 @@
-//! A network on a device: its arrays, and the passes over the plan's steps. Backward is forward read upwards.
+//! A network on a device: its arrays, and the passes over the plan's steps. Backward is forward
+//! read upwards.
 
 use alexnet_ops::{Activation, Device, DropoutKey, LinearShape, SgdStep};
 
@@ -57,7 +58,8 @@ pub enum LoadError {
     Unknown(String),
 }
 
-/// One array of the network on the device. Those that are not trained have neither gradient nor velocity.
+/// One array of the network on the device. Those that are not trained have neither gradient nor
+/// velocity.
 struct Parameter<D: Device> {
     spec: ParameterSpec,
     values: D::Floats,
@@ -155,7 +157,8 @@ impl<D: Device> Network<D> {
         logits
     }
 
-    /// One step of training but for the update: forward, loss, all gradients. Returns each image's loss and logits.
+    /// One step of training but for the update: forward, loss, all gradients. Returns each image's
+    /// loss and logits.
     pub fn train_step(
         &mut self,
         images: &[f32],
@@ -170,7 +173,8 @@ impl<D: Device> Network<D> {
         (losses, logits)
     }
 
-    /// Loss of each image of the last forward pass; leaves the logits' gradient for [`Self::backward`].
+    /// Loss of each image of the last forward pass; leaves the logits' gradient for
+    /// [`Self::backward`].
     fn loss(&mut self, labels: &[u32]) -> Vec<f32> {
         let shape = LinearShape { batch: labels.len(), inputs: 0, outputs: self.classes() };
         self.device.upload_labels(&mut self.labels, labels);
@@ -182,7 +186,8 @@ impl<D: Device> Network<D> {
         losses
     }
 
-    /// The list of steps read upwards, from the gradient of the logits to that of the first weights.
+    /// The list of steps read upwards, from the gradient of the logits to that of the first
+    /// weights.
     fn backward(&mut self, count: usize, seed: u64, step: u64) {
         for index in (0..self.plan.steps.len()).rev() {
             self.backward_step(index, count, seed, step);
@@ -250,7 +255,8 @@ impl<D: Device> Network<D> {
         }
     }
 
-    /// Turns the gradient of step `index`'s output into that of its input, and takes its parameters' gradients.
+    /// Turns the gradient of step `index`'s output into that of its input, and takes its
+    /// parameters' gradients.
     fn backward_step(&mut self, index: usize, count: usize, seed: u64, train_step: u64) {
         let device = &self.device;
         let (x, y) = (&self.activations[index], &self.activations[index + 1]);

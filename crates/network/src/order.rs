@@ -1,10 +1,12 @@
 //! The one place where the order of weights changes between files and devices.
 //!
-//! Files keep the field's order: kernels `(O, I, H, W)`, and the first linear layer's columns as a `(C, H, W)` block
-//! flattened. Devices hold channels last: kernels `(O, H, W, I)`, and that linear layer's columns as `(H, W, C)`.
-//! Both are the same move: each output's block of `(channels, places)` is transposed to `(places, channels)`.
+//! Files keep the field's order: kernels `(O, I, H, W)`, and the first linear layer's columns as a
+//! `(C, H, W)` block flattened. Devices hold channels last: kernels `(O, H, W, I)`, and that linear
+//! layer's columns as `(H, W, C)`. Both are the same move: each output's block of `(channels,
+//! places)` is transposed to `(places, channels)`.
 
-/// One output's weights: `channels` values at each of `places` positions. A matrix of plain features has one place.
+/// One output's weights: `channels` values at each of `places` positions. A matrix of plain
+/// features has one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Block {
     pub(crate) channels: usize,

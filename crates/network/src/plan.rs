@@ -1,4 +1,5 @@
-//! The plan: every shape, size and parameter of a network at one batch size, computed once from its table.
+//! The plan: every shape, size and parameter of a network at one batch size, computed once from its
+//! table.
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LrnShape, MaxPoolShape,
@@ -196,8 +197,8 @@ impl Plan {
         self.model.config.image_size.pow(2) * IMAGE_CHANNELS
     }
 
-    /// Floats of activations, their gradients, parameters, their gradients and momentum, in bytes: what the network's
-    /// own arrays take.
+    /// Floats of activations, their gradients, parameters, their gradients and momentum, in bytes:
+    /// what the network's own arrays take.
     pub fn bytes(&self) -> usize {
         let outputs: Vec<usize> = self.output_lens();
         let largest = outputs.iter().copied().max().unwrap_or(0).max(self.batch * self.image_len());

@@ -32,7 +32,8 @@ pub struct DropoutKey {
 pub enum UpdateRule {
     /// `v ← m·v − d·r·w − r·g; w ← w + v` (paper §5): rate and decay inside the velocity.
     Paper,
-    /// `v ← m·v + g + d·w; w ← w − r·v` (PyTorch's SGD): a new rate rescales the old velocity at once.
+    /// `v ← m·v + g + d·w; w ← w − r·v` (PyTorch's SGD): a new rate rescales the old velocity at
+    /// once.
     PyTorch,
 }
 
@@ -51,10 +52,11 @@ pub struct SgdStep {
 
 /// Everything a device must be able to do.
 ///
-/// Outputs come first, then inputs, then the shape. A backward operation is named for the gradient it makes and takes
-/// `d_`-prefixed arrays. Every output is overwritten whole, whatever stood in it, and arrays may be longer than the
-/// shape says: the plan sizes them for the largest batch. Shapes are the plan's promise; a device asserts them.
-/// Results do not depend on how many threads a device uses.
+/// Outputs come first, then inputs, then the shape. A backward operation is named for the gradient
+/// it makes and takes `d_`-prefixed arrays. Every output is overwritten whole, whatever stood in
+/// it, and arrays may be longer than the shape says: the plan sizes them for the largest batch.
+/// Shapes are the plan's promise; a device asserts them. Results do not depend on how many threads
+/// a device uses.
 pub trait Device {
     /// An array of real numbers on the device.
     type Floats;
@@ -137,11 +139,12 @@ pub trait Device {
 
     /// `y = max(0, x)` over `len` elements.
     fn relu_forward(&self, y: &mut Self::Floats, x: &Self::Floats, len: usize);
-    /// Turns the gradient of ReLU's output `y` into that of its input, in place: zero where `y` is zero.
+    /// Turns the gradient of ReLU's output `y` into that of its input, in place: zero where `y` is
+    /// zero.
     fn relu_backward(&self, d: &mut Self::Floats, y: &Self::Floats, len: usize);
 
-    /// The largest value of each window and its position `row · size + column` in it; the first of equals, in
-    /// reading order, as PyTorch and Caffe take it. A NaN is larger than anything.
+    /// The largest value of each window and its position `row · size + column` in it; the first of
+    /// equals, in reading order, as PyTorch and Caffe take it. A NaN is larger than anything.
     fn max_pool_forward(
         &self,
         y: &mut Self::Floats,
@@ -184,9 +187,9 @@ pub trait Device {
         shape: &LrnShape,
     );
 
-    /// Normalises by the batch's own mean and (biased) variance, then scales and shifts by `affine`.
-    /// `affine` is scale then shift, `running` mean then unbiased variance, `statistics` this batch's mean then
-    /// `1/√(variance + ε)`, kept for the backward pass: 2·C values each.
+    /// Normalises by the batch's own mean and (biased) variance, then scales and shifts by
+    /// `affine`. `affine` is scale then shift, `running` mean then unbiased variance, `statistics`
+    /// this batch's mean then `1/√(variance + ε)`, kept for the backward pass: 2·C values each.
     fn batch_norm_train(
         &self,
         y: &mut Self::Floats,
@@ -217,8 +220,8 @@ pub trait Device {
         shape: &BatchNormShape,
     );
 
-    /// `y = x · kept_scale` where [`crate::philox::keeps`] keeps the element, else 0. Forward and backward are the same
-    /// operation under the same key, so no mask is stored.
+    /// `y = x · kept_scale` where [`crate::philox::keeps`] keeps the element, else 0. Forward and
+    /// backward are the same operation under the same key, so no mask is stored.
     fn dropout(
         &self,
         y: &mut Self::Floats,
@@ -231,7 +234,8 @@ pub trait Device {
     /// `y = x · factor`: what classic dropout does at test time (paper §4.2).
     fn scale(&self, y: &mut Self::Floats, x: &Self::Floats, factor: f32, len: usize);
 
-    /// Per image `−ln softmax(logits)[label]` into `losses`, and the gradient of their mean over the batch.
+    /// Per image `−ln softmax(logits)[label]` into `losses`, and the gradient of their mean over
+    /// the batch.
     fn softmax_cross_entropy(
         &self,
         losses: &mut Self::Floats,

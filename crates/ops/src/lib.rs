@@ -1,14 +1,15 @@
 //! The only place where an operation of the network is *defined*.
 //!
-//! Three things live here and nothing else: the contract every device keeps ([`Device`]), its meaning in plain
-//! loops ([`Reference`]), and the suite each device must pass ([`conformance`]).
+//! Three things live here and nothing else: the contract every device keeps ([`Device`]), its
+//! meaning in plain loops ([`Reference`]), and the suite each device must pass ([`conformance`]).
 //! Nothing here touches a file, the clock, the environment or a global.
 //!
-//! Activations are channels-last: `(N, H, W, C)`, C fastest. Convolution weights are `(K, R, S, C/groups)` and
-//! linear weights `(out, in)`, both with the last index fastest. Files keep another order; `network` converts.
+//! Activations are channels-last: `(N, H, W, C)`, C fastest. Convolution weights are `(K, R, S,
+//! C/groups)` and linear weights `(out, in)`, both with the last index fastest. Files keep another
+//! order; `network` converts.
 //!
-//! Dimension letters used below: N batch, H W input height and width, C input channels, P Q output height and
-//! width, K output channels, R S kernel height and width.
+//! Dimension letters used below: N batch, H W input height and width, C input channels, P Q output
+//! height and width, K output channels, R S kernel height and width.
 
 #![forbid(unsafe_code)]
 

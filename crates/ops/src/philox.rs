@@ -1,5 +1,6 @@
-//! Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as
-//! 1, 2, 3", SC 2011). Number i of a stream is a function of i, so any thread, device or resumed run finds the same.
+//! Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random
+//! numbers: as easy as 1, 2, 3", SC 2011). Number i of a stream is a function of i, so any thread,
+//! device or resumed run finds the same.
 
 use crate::DropoutKey;
 

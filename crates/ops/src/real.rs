@@ -1,5 +1,5 @@
-//! The two floating-point types the reference runs in: `f32` to compare devices with, `f64` to check gradients
-//! by finite differences.
+//! The two floating-point types the reference runs in: `f32` to compare devices with, `f64` to
+//! check gradients by finite differences.
 
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 

@@ -1,15 +1,18 @@
-//! The geometry of each operation. Shapes are plain numbers, decided once by the plan; operations trust them.
+//! The geometry of each operation. Shapes are plain numbers, decided once by the plan; operations
+//! trust them.
 
 /// How a window that does not divide its input evenly ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rounding {
     /// The last window lies inside the input: `floor((in + 2·pad − kernel) / stride) + 1`.
     Floor,
-    /// The last window may stick out at the bottom and right, as in the 2012 code and in Caffe's pooling.
+    /// The last window may stick out at the bottom and right, as in the 2012 code and in Caffe's
+    /// pooling.
     Ceil,
 }
 
-/// Output positions of a window of `kernel` moved by `stride` over `input + 2·pad`, or `None` if it does not fit.
+/// Output positions of a window of `kernel` moved by `stride` over `input + 2·pad`, or `None` if it
+/// does not fit.
 pub fn output_size(
     input: usize,
     kernel: usize,
@@ -26,8 +29,8 @@ pub fn output_size(
     Some(steps + 1)
 }
 
-/// A convolution with a square kernel. Positions outside the input read as zero on all sides, so `pad` is the
-/// offset of the first window and the output size says how far the windows run.
+/// A convolution with a square kernel. Positions outside the input read as zero on all sides, so
+/// `pad` is the offset of the first window and the output size says how far the windows run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvShape {
     /// N: images.
@@ -126,8 +129,8 @@ impl MaxPoolShape {
     }
 }
 
-/// Adaptive average pooling: output cell i averages inputs `floor(i·in/out) .. ceil((i+1)·in/out)`, as PyTorch's
-/// `AdaptiveAvgPool2d`.
+/// Adaptive average pooling: output cell i averages inputs `floor(i·in/out) .. ceil((i+1)·in/out)`,
+/// as PyTorch's `AdaptiveAvgPool2d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AveragePoolShape {
     /// N: images.
@@ -167,13 +170,14 @@ pub enum LrnRegion {
         /// Towers: the window stops at their borders. 2 in the 2012 code, 1 in Caffe.
         groups: usize,
     },
-    /// At neighbouring places of the same map, a square window: the 2012 code's second normalisation after conv2.
+    /// At neighbouring places of the same map, a square window: the 2012 code's second
+    /// normalisation after conv2.
     SameMap,
 }
 
-/// Local response normalisation: `y = x · (k + alpha · Σ x²)^−beta`, the sum over a window of `size` (a side of
-/// `size` for the same-map form), cut at the border. `alpha` multiplies the plain sum: where a framework divides by
-/// the window, the table has divided already.
+/// Local response normalisation: `y = x · (k + alpha · Σ x²)^−beta`, the sum over a window of
+/// `size` (a side of `size` for the same-map form), cut at the border. `alpha` multiplies the plain
+/// sum: where a framework divides by the window, the table has divided already.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LrnShape {
     /// N: images.
@@ -205,7 +209,8 @@ impl LrnShape {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// The window around element `at` of a row of elements that begins at `first` and ends before `end`.
+    /// The window around element `at` of a row of elements that begins at `first` and ends before
+    /// `end`.
     pub fn window(&self, at: usize, first: usize, end: usize) -> std::ops::Range<usize> {
         let begin = (first + self.size / 2).max(at) - self.size / 2;
         begin..(at + self.size - self.size / 2).min(end)

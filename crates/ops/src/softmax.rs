@@ -1,6 +1,7 @@
 //! Softmax on the host: what a person is told of the outputs.
 
-/// Probabilities of one image's `logits`, in `f64`. The largest is taken away first, so that nothing overflows.
+/// Probabilities of one image's `logits`, in `f64`. The largest is taken away first, so that
+/// nothing overflows.
 pub fn softmax(logits: &[f32]) -> Vec<f64> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers: Vec<f64> =

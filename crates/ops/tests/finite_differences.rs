@@ -1,6 +1,7 @@
 //! The reference's gradients are the slopes of its forward pass: central differences in `f64`.
 //!
-//! Each check makes one number of an operation's output, `Σ dy · y`, and asks how it changes when one input moves.
+//! Each check makes one number of an operation's output, `Σ dy · y`, and asks how it changes when
+//! one input moves.
 
 use alexnet_ops::conformance::value;
 use alexnet_ops::{

@@ -1,4 +1,5 @@
-//! An image becomes labels: decoded and preprocessed as in evaluation, through the network, the likeliest classes first.
+//! An image becomes labels: decoded and preprocessed as in evaluation, through the network, the
+//! likeliest classes first.
 
 #![forbid(unsafe_code)]
 

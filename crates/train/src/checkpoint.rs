@@ -1,4 +1,5 @@
-//! A run's whole state in one file: continued from it, a run ends with the bits it would have ended with.
+//! A run's whole state in one file: continued from it, a run ends with the bits it would have ended
+//! with.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,8 @@ const WEIGHTS: &str = "weights/";
 const MOMENTUM: &str = "momentum/";
 const EXTENSION: &str = "checkpoint";
 
-/// Where a run stands. Everything random is a function of seed, epoch, step and sample, so this is all there is to it
-/// beside weights and momentum.
+/// Where a run stands. Everything random is a function of seed, epoch, step and sample, so this is
+/// all there is to it beside weights and momentum.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {

@@ -1,4 +1,5 @@
-//! Everything that decides what a run computes. Two runs of one configuration on one data set end with the same bits.
+//! Everything that decides what a run computes. Two runs of one configuration on one data set end
+//! with the same bits.
 
 use alexnet_data::{Augment, Preprocess};
 use alexnet_network::{Initialisation, ModelConfig, ParameterRole};
@@ -47,7 +48,8 @@ pub struct SgdConfig {
     pub weight_decay: f64,
     /// Factor on the learning rate of biases: 2 in the 2012 code and in Caffe.
     pub bias_rate_factor: f64,
-    /// Factor on the decay of biases and of batch normalisation: 0 in the 2012 code and in Caffe, 1 in PyTorch.
+    /// Factor on the decay of biases and of batch normalisation: 0 in the 2012 code and in Caffe, 1
+    /// in PyTorch.
     pub bias_decay_factor: f64,
 }
 

@@ -6,8 +6,8 @@ use alexnet_ops::{Device, softmax};
 
 use crate::metrics::{Metrics, Totals};
 
-/// Evaluates `networks` over all of `loader`'s images. Several are an ensemble: their probabilities are averaged, as
-/// the paper does (§6). `counted` is told how many images are done.
+/// Evaluates `networks` over all of `loader`'s images. Several are an ensemble: their probabilities
+/// are averaged, as the paper does (§6). `counted` is told how many images are done.
 ///
 /// # Errors
 /// When an image cannot be read.
@@ -23,7 +23,8 @@ pub fn evaluate<D: Device>(
         let probabilities = mean_probabilities(networks, &batch.images);
         let classes = probabilities.len() / batch.len();
         for (row, &label) in probabilities.chunks_exact(classes).zip(&batch.labels) {
-            // A probability too small for `f64` counts as the smallest one, not as an infinite loss.
+            // A probability too small for `f64` counts as the smallest one, not as an infinite
+            // loss.
             let loss = -row[label as usize].max(f64::MIN_POSITIVE).ln();
             let outputs: Vec<f32> = row.iter().map(|&p| p.ln() as f32).collect();
             totals.add(&outputs, label, loss);

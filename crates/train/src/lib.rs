@@ -1,8 +1,8 @@
-//! The only place where there is a learning rate: the loop, the update rules, the schedules, evaluation, metrics,
-//! checkpoints and the run folder.
+//! The only place where there is a learning rate: the loop, the update rules, the schedules,
+//! evaluation, metrics, checkpoints and the run folder.
 //!
-//! Read [`Trainer::run`] first. The trainer tells an [`Observer`] what happens and asks it whether to stop; it prints
-//! nothing itself.
+//! Read [`Trainer::run`] first. The trainer tells an [`Observer`] what happens and asks it whether
+//! to stop; it prints nothing itself.
 
 #![forbid(unsafe_code)]
 

@@ -54,8 +54,8 @@ impl Totals {
     }
 }
 
-/// How many classes come before `label`: those with a larger output, and among equals the earlier ones. An output that
-/// is not a number comes before all, so that it never counts as found.
+/// How many classes come before `label`: those with a larger output, and among equals the earlier
+/// ones. An output that is not a number comes before all, so that it never counts as found.
 fn rank(outputs: &[f32], label: usize) -> usize {
     let own = outputs[label];
     let before = |(class, &other): (usize, &f32)| {

@@ -1,5 +1,5 @@
-//! A run's folder: `results.csv`, `weights/best.safetensors`, `weights/last.safetensors`, `checkpoints/`.
-//! `args.toml`, `env.json` and `log.txt` beside them are the program's.
+//! A run's folder: `results.csv`, `weights/best.safetensors`, `weights/last.safetensors`,
+//! `checkpoints/`. `args.toml`, `env.json` and `log.txt` beside them are the program's.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -105,7 +105,8 @@ impl RunFolder {
         }
     }
 
-    /// Takes away the lines of epochs after `epoch`: a run resumed from there will write them again.
+    /// Takes away the lines of epochs after `epoch`: a run resumed from there will write them
+    /// again.
     ///
     /// # Errors
     /// When the system refuses.

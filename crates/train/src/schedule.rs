@@ -17,8 +17,8 @@ pub enum Schedule {
         /// Factor of a drop.
         gamma: f64,
     },
-    /// Multiplied by `gamma` when the validation error has not improved for `patience` epochs in a row: the paper's
-    /// rule (§5), which its authors applied by hand.
+    /// Multiplied by `gamma` when the validation error has not improved for `patience` epochs in a
+    /// row: the paper's rule (§5), which its authors applied by hand.
     Plateau {
         /// Epochs to wait.
         patience: u64,
@@ -30,7 +30,8 @@ pub enum Schedule {
         /// Last factor.
         floor: f64,
     },
-    /// Half a cosine down to `floor` over a cycle, then up again at once: SGDR, Loshchilov and Hutter 2016.
+    /// Half a cosine down to `floor` over a cycle, then up again at once: SGDR, Loshchilov and
+    /// Hutter 2016.
     WarmRestarts {
         /// Epochs of the first cycle.
         period: f64,

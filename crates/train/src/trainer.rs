@@ -118,7 +118,8 @@ pub struct Trainer<D: Device> {
     validation_images: u64,
     folder: RunFolder,
     progress: Progress,
-    /// A checkpoint is written every so many steps beside those at the ends of epochs; 0 means never.
+    /// A checkpoint is written every so many steps beside those at the ends of epochs; 0 means
+    /// never.
     checkpoint_steps: u64,
 }
 
@@ -296,7 +297,8 @@ impl<D: Device> Trainer<D> {
         Ok((row, best))
     }
 
-    /// Results before the checkpoint: should the machine stop between the two, the row is taken away and made again.
+    /// Results before the checkpoint: should the machine stop between the two, the row is taken
+    /// away and made again.
     fn save_epoch(&self, row: &EpochRow, best: bool) -> Result<(), TrainError> {
         let path = self.folder.results();
         self.folder.add_row(row).map_err(|source| TrainError::Io { path, source })?;

@@ -1,4 +1,5 @@
-//! `alexnet bench`: how fast this machine trains, predicts and loads, beside what it could do at most.
+//! `alexnet bench`: how fast this machine trains, predicts and loads, beside what it could do at
+//! most.
 
 use std::time::Instant;
 
@@ -56,7 +57,8 @@ fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow:
     let purpose = if trained { Purpose::Training } else { Purpose::Inference };
     let plan = arguments.model.plan(arguments.batch_size, purpose)?;
     let (config, macs) = (plan.model.config, plan.macs());
-    // Backward is a forward's work twice: gradients of inputs and of weights; the first layer has no former.
+    // Backward is a forward's work twice: gradients of inputs and of weights; the first layer has
+    // no former.
     let first = plan.layers.first().map_or(0, |layer| layer.macs);
     let image_macs = if trained { 3 * macs - first } else { macs };
     let images = values(arguments.batch_size * plan.image_len(), 1, 1.0);

@@ -26,7 +26,8 @@ pub(crate) fn run(arguments: &PredictArguments) -> anyhow::Result<Ended> {
     on_device!(arguments.device, |device| predict(device, arguments))
 }
 
-/// An image that cannot be read is reported and the others are still predicted; the exit code tells.
+/// An image that cannot be read is reported and the others are still predicted; the exit code
+/// tells.
 fn predict<D: Device>(device: D, arguments: &PredictArguments) -> anyhow::Result<Ended> {
     let images = find_images(&arguments.paths)?;
     let mut predictor = Predictor::open(device, &arguments.weights, 1)?;

@@ -60,8 +60,9 @@ fn on_sample_set(flags: TrainFlags) -> anyhow::Result<TrainFlags> {
     Ok(flags)
 }
 
-/// The sample set's pictures are about 128 pixels wide and simpler than photographs: a quarter of the width learns them
-/// in a sixteenth of the work (`records/`). Crops stay large, since a twelfth of a picture may not show its shape.
+/// The sample set's pictures are about 128 pixels wide and simpler than photographs: a quarter of
+/// the width learns them in a sixteenth of the work (`records/`). Crops stay large, since a twelfth
+/// of a picture may not show its shape.
 const SAMPLE_WIDTH: f32 = 0.25;
 const SAMPLE_IMAGE_SIZE: usize = 112;
 const SAMPLE_EPOCHS: u64 = 15;
@@ -172,8 +173,8 @@ fn write_settings(folder: &Path, flags: &TrainFlags, device: String) -> anyhow::
     Ok(())
 }
 
-/// A flag that Ctrl-C or a termination signal raises. A second one ends the program at once; what is on disk stays
-/// whole.
+/// A flag that Ctrl-C or a termination signal raises. A second one ends the program at once; what
+/// is on disk stays whole.
 fn on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let raised = Arc::clone(&stop);

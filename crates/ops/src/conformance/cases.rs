@@ -1,5 +1,5 @@
-//! The table of cases: small shapes that hold what is special about each operation of these networks, and odd sizes
-//! that no network has.
+//! The table of cases: small shapes that hold what is special about each operation of these
+//! networks, and odd sizes that no network has.
 
 use crate::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, DropoutKey, LinearShape, LrnRegion,

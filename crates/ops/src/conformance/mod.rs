@@ -1,7 +1,8 @@
 //! The suite every device must pass: each operation, forward and backward, beside the plain loops.
 //!
-//! A [`Case`] runs one operation on any device from inputs that depend on the case alone. Outputs are filled with NaN
-//! first, so that a place left unwritten, or added to instead of overwritten, shows. To hold a device to the contract:
+//! A [`Case`] runs one operation on any device from inputs that depend on the case alone. Outputs
+//! are filled with NaN first, so that a place left unwritten, or added to instead of overwritten,
+//! shows. To hold a device to the contract:
 //!
 //! ```
 //! # let device = alexnet_ops::Reference::<f32>::new();
@@ -15,8 +16,8 @@ mod run;
 use crate::{Device, Reference};
 pub use cases::{Case, cases};
 
-/// Largest difference allowed, as a share of the largest magnitude in the output: a few hundred roundings of `f32`,
-/// what sums of some thousand products in another order may differ by.
+/// Largest difference allowed, as a share of the largest magnitude in the output: a few hundred
+/// roundings of `f32`, what sums of some thousand products in another order may differ by.
 pub const TOLERANCE: f32 = 2e-5;
 
 /// What one operation wrote: the output's name and its values.
@@ -82,7 +83,8 @@ pub fn compare(
     (failure.error > tolerance).then_some(failure)
 }
 
-/// Reproducible values in −1..1: element `index` of array `salt`. The same integer hash as in `goldens/common.py`.
+/// Reproducible values in −1..1: element `index` of array `salt`. The same integer hash as in
+/// `goldens/common.py`.
 pub fn value(index: usize, salt: u32) -> f32 {
     let mut h =
         (index as u32).wrapping_mul(0x9E37_79B1).wrapping_add(salt.wrapping_mul(0x85EB_CA77));

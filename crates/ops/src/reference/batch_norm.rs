@@ -1,7 +1,8 @@
-//! Batch normalisation (Ioffe and Szegedy 2015), with PyTorch's conventions: the batch is normalised by its biased
-//! variance, the running variance is unbiased.
+//! Batch normalisation (Ioffe and Szegedy 2015), with PyTorch's conventions: the batch is
+//! normalised by its biased variance, the running variance is unbiased.
 //!
-//! `x, y (rows, C)`; `affine`, `running`, `statistics` hold 2·C values: see [`crate::Device::batch_norm_train`].
+//! `x, y (rows, C)`; `affine`, `running`, `statistics` hold 2·C values: see
+//! [`crate::Device::batch_norm_train`].
 
 use crate::real::Real;
 use crate::shape::BatchNormShape;
@@ -63,8 +64,9 @@ fn normalise<T: Real>(
     }
 }
 
-/// `dx = scale · inverse deviation · (dy − mean(dy) − normal · mean(dy · normal))`: mean and variance depend on every
-/// row, which takes the gradient's mean and its component along the normalised input away.
+/// `dx = scale · inverse deviation · (dy − mean(dy) − normal · mean(dy · normal))`: mean and
+/// variance depend on every row, which takes the gradient's mean and its component along the
+/// normalised input away.
 pub(super) fn backward<T: Real>(
     d_x: &mut [T],
     d_affine: &mut [T],
@@ -90,8 +92,8 @@ pub(super) fn backward<T: Real>(
     }
 }
 
-/// The sum, with what each addition rounds away carried to the next (Kahan): a channel's mean is over so many places
-/// that `f32` would otherwise lose it.
+/// The sum, with what each addition rounds away carried to the next (Kahan): a channel's mean is
+/// over so many places that `f32` would otherwise lose it.
 fn sum<T: Real>(values: impl Iterator<Item = T>) -> T {
     let (mut sum, mut lost) = (T::default(), T::default());
     for value in values {

@@ -1,5 +1,5 @@
-//! Convolution as the definition says: every output is a sum over kernel rows, kernel columns and the input
-//! channels of its group.
+//! Convolution as the definition says: every output is a sum over kernel rows, kernel columns and
+//! the input channels of its group.
 //!
 //! `x (N, H, W, C)`, `weights (K, R, S, C/groups)`, `y (N, P, Q, K)`.
 
@@ -43,8 +43,8 @@ pub(super) fn backward_weights<T: Real>(
     super::linear::sum_rows(&mut d_bias[..shape.out_c], &d_y[..shape.output_len()]);
 }
 
-/// Calls `visit(y index, x index, weight index)` once for every product of the convolution. Forward and both
-/// gradients are this one list of products, summed into a different one of the three.
+/// Calls `visit(y index, x index, weight index)` once for every product of the convolution. Forward
+/// and both gradients are this one list of products, summed into a different one of the three.
 fn for_each_product(shape: &ConvShape, mut visit: impl FnMut(usize, usize, usize)) {
     let ConvShape { batch, in_h, in_w, in_c, out_h, out_w, out_c, kernel, groups, .. } = *shape;
     let (group_in, group_out) = (in_c / groups, out_c / groups);

@@ -1,4 +1,5 @@
-//! Operations in which element i depends on element i alone: ReLU, dropout, scaling, the weight update.
+//! Operations in which element i depends on element i alone: ReLU, dropout, scaling, the weight
+//! update.
 
 use crate::device::{DropoutKey, SgdStep, UpdateRule};
 use crate::philox;

@@ -63,7 +63,8 @@ pub(super) fn backward_weights<T: Real>(
     sum_rows(&mut d_bias[..outputs], &d_y[..batch * outputs]);
 }
 
-/// The sum of all rows of `rows (any, columns)`: a bias meets every row, so its gradient is their sum.
+/// The sum of all rows of `rows (any, columns)`: a bias meets every row, so its gradient is their
+/// sum.
 pub(super) fn sum_rows<T: Real>(sums: &mut [T], rows: &[T]) {
     sums.fill(T::default());
     for row in rows.chunks_exact(sums.len()) {

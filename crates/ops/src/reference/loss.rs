@@ -1,10 +1,12 @@
-//! Softmax and cross-entropy in one: the loss the paper calls multinomial logistic regression (§3.5).
+//! Softmax and cross-entropy in one: the loss the paper calls multinomial logistic regression
+//! (§3.5).
 
 use crate::real::Real;
 use crate::shape::LinearShape;
 
-/// `logits (N, classes)`. With `p = softmax(logits)`: `losses[n] = −ln p[label]`, and the gradient of the mean over the
-/// batch is `(p − onehot(label)) / N`. The largest logit is taken away first, so that nothing overflows.
+/// `logits (N, classes)`. With `p = softmax(logits)`: `losses[n] = −ln p[label]`, and the gradient
+/// of the mean over the batch is `(p − onehot(label)) / N`. The largest logit is taken away first,
+/// so that nothing overflows.
 pub(super) fn softmax_cross_entropy<T: Real>(
     losses: &mut [T],
     d_logits: &mut [T],

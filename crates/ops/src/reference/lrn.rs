@@ -1,8 +1,8 @@
 //! Local response normalisation (paper §3.3), across maps and within one map.
 //!
-//! With `s_i = k + α Σ_{j ∈ window(i)} x_j²`, forward is `y_i = x_i · s_i^−β`. An input acts through its own numerator
-//! and through every sum it is part of, so
-//! `dx_i = dy_i · s_i^−β − 2αβ · x_i · Σ_{j : i ∈ window(j)} dy_j · x_j · s_j^(−β−1)`.
+//! With `s_i = k + α Σ_{j ∈ window(i)} x_j²`, forward is `y_i = x_i · s_i^−β`. An input acts
+//! through its own numerator and through every sum it is part of, so `dx_i = dy_i · s_i^−β − 2αβ ·
+//! x_i · Σ_{j : i ∈ window(j)} dy_j · x_j · s_j^(−β−1)`.
 //!
 //! Both forms are this formula over a list of neighbours; they differ in the list alone.
 

@@ -1,7 +1,8 @@
 //! The specification in code: every operation as the plainest loops that compute it.
 //!
-//! Nothing is fast here and nothing is clever. A reader learns an operation from these files, and every device is
-//! compared with them. Generic over [`Real`]: `f32` to stand beside devices, `f64` for finite differences.
+//! Nothing is fast here and nothing is clever. A reader learns an operation from these files, and
+//! every device is compared with them. Generic over [`Real`]: `f32` to stand beside devices, `f64`
+//! for finite differences.
 
 mod batch_norm;
 mod conv;

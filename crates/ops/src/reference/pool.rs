@@ -2,8 +2,9 @@
 //!
 //! `x (N, H, W, C)`, `y (N, P, Q, C)`; a position is `row · size + column` within its window.
 //!
-//! The 2012 code sends a window's gradient to *every* input equal to its maximum; PyTorch and Caffe, and this code,
-//! to the first. In these networks ties are zeros that a ReLU made, whose gradient the ReLU then stops either way.
+//! The 2012 code sends a window's gradient to *every* input equal to its maximum; PyTorch and
+//! Caffe, and this code, to the first. In these networks ties are zeros that a ReLU made, whose
+//! gradient the ReLU then stops either way.
 
 use crate::real::Real;
 use crate::shape::{AveragePoolShape, MaxPoolShape};
@@ -43,8 +44,8 @@ pub(super) fn max_backward<T: Real>(
     });
 }
 
-/// Calls `visit(y index, [(position, x index)])` for every window, with the taps that lie inside the input, in
-/// reading order.
+/// Calls `visit(y index, [(position, x index)])` for every window, with the taps that lie inside
+/// the input, in reading order.
 fn for_each_window(shape: &MaxPoolShape, mut visit: impl FnMut(usize, Vec<(u8, usize)>)) {
     let MaxPoolShape { batch, in_h, in_w, out_h, out_w, channels, size, stride } = *shape;
     for n in 0..batch {
