@@ -80,7 +80,7 @@ pub(crate) struct EvalArguments {
     #[arg(long, short, default_value_t = 32, value_parser = positive)]
     pub(crate) batch_size: usize,
     /// Threads that load images
-    #[arg(long, short = 'j', default_value_t = 2)]
+    #[arg(long, short = 'j', default_value_t = 2, value_parser = threads)]
     pub(crate) workers: usize,
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -172,7 +172,7 @@ pub(crate) struct BenchArguments {
     #[arg(long, default_value_t = 2)]
     pub(crate) warmup_steps: usize,
     /// Threads that load images (data only)
-    #[arg(long, short = 'j', default_value_t = 2)]
+    #[arg(long, short = 'j', default_value_t = 2, value_parser = threads)]
     pub(crate) workers: usize,
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -195,6 +195,18 @@ pub(crate) struct SampleArguments {
     /// Validation images a class
     #[arg(long, default_value_t = alexnet_data::SampleSet::default().val_per_class)]
     pub(crate) val_per_class: u32,
+}
+
+/// Most threads of a kind: beyond the cores of any machine this runs on.
+pub(crate) const THREADS_MAX: usize = 1024;
+
+/// A number of threads, 0 included.
+pub(crate) fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count > THREADS_MAX => Err(format!("it must be at most {THREADS_MAX}")),
+        Ok(count) => Ok(count),
+        Err(error) => Err(format!("{error}")),
+    }
 }
 
 /// A count of at least one.

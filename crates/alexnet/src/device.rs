@@ -23,7 +23,7 @@ pub(crate) struct DeviceFlags {
     #[arg(long, value_enum, default_value_t = DeviceName::Auto)]
     pub(crate) device: DeviceName,
     /// Threads that compute; 0 means one a core. Results are the same for any number
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = crate::arguments::threads)]
     pub(crate) threads: usize,
 }
 

@@ -33,6 +33,20 @@ impl Environment {
     }
 }
 
+/// An error that names the size, if `bytes` are more than this machine has memory.
+pub(crate) fn check_memory(bytes: usize, what: &str) -> anyhow::Result<()> {
+    let Ok(system) = sysinfo::System::new_all() else { return Ok(()) };
+    let there = system.total_memory();
+    anyhow::ensure!(
+        there == 0 || bytes as u64 <= there,
+        "{what} needs {} MiB, but this machine has {} MiB of memory: choose a smaller \
+         --batch-size, --image-size or --width",
+        bytes >> 20,
+        there >> 20
+    );
+    Ok(())
+}
+
 /// Cores this process may use.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

@@ -15,7 +15,7 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use crate::arguments::positive;
+use crate::arguments::{THREADS_MAX, positive, threads};
 use crate::device::{DeviceFlags, DeviceName};
 
 /// Everything `train` takes. Empty means: as the file says, or else the default.
@@ -49,10 +49,10 @@ pub(crate) struct TrainFlags {
     #[arg(long, value_enum, help_heading = "Run")]
     pub(crate) device: Option<DeviceName>,
     /// Threads that compute; 0 means one a core. Results are the same for any number
-    #[arg(long, help_heading = "Run")]
+    #[arg(long, value_parser = threads, help_heading = "Run")]
     pub(crate) threads: Option<usize>,
     /// Threads that load images [default: one a core, at most 8]
-    #[arg(long, short = 'j', help_heading = "Run")]
+    #[arg(long, short = 'j', value_parser = threads, help_heading = "Run")]
     pub(crate) workers: Option<usize>,
     /// Write a checkpoint every so many steps, beside one an epoch
     #[arg(long, value_name = "STEPS", help_heading = "Run")]
@@ -311,7 +311,7 @@ impl TrainFlags {
             ("weight-decay", self.weight_decay, 0.0, f64::MAX),
             ("bias-lr-factor", self.bias_lr_factor, 0.0, f64::MAX),
             ("bias-decay-factor", self.bias_decay_factor, 0.0, f64::MAX),
-            ("lr-step-size", self.lr_step_size, f64::MIN_POSITIVE, f64::MAX),
+            ("lr-step-size", self.lr_step_size, PERIOD_MIN_EPOCHS, f64::MAX),
             ("lr-gamma", self.lr_gamma, 0.0, 1.0),
             ("lr-cycle-growth", self.lr_cycle_growth, 1.0, f64::MAX),
             ("lr-min", self.lr_min, 0.0, self.lr.unwrap_or(f64::MAX)),
@@ -327,6 +327,11 @@ impl TrainFlags {
             bail!("--resize-size is {resize}: it must be at least the image size, {crop}");
         }
         ensure!(self.batch_size != Some(0), "--batch-size is 0: it must be at least 1");
+        ensure!(self.epochs != Some(0), "--epochs is 0: it must be at least 1");
+        for (flag, count) in [("threads", self.threads), ("workers", self.workers)] {
+            let count = count.unwrap_or(0);
+            ensure!(count <= THREADS_MAX, "--{flag} is {count}: it must be at most {THREADS_MAX}");
+        }
         Ok(())
     }
 
@@ -339,6 +344,8 @@ impl TrainFlags {
     }
 }
 
+/// Shortest time between drops or of a cycle: shorter ones would only burn time in counting cycles.
+const PERIOD_MIN_EPOCHS: f64 = 0.01;
 /// More loader threads than this are of no use before decoding is the limit.
 const WORKERS_MAX: usize = 8;
 
@@ -456,6 +463,9 @@ mod tests {
             (TrainFlags { lr: Some(-1.0), ..TrainFlags::default() }, "--lr"),
             (TrainFlags { lr: Some(f64::NAN), ..TrainFlags::default() }, "--lr"),
             (TrainFlags { resize_size: Some(100), ..TrainFlags::default() }, "--resize-size"),
+            (TrainFlags { epochs: Some(0), ..TrainFlags::default() }, "--epochs"),
+            (TrainFlags { threads: Some(1 << 20), ..TrainFlags::default() }, "--threads"),
+            (TrainFlags { lr_step_size: Some(1e-300), ..TrainFlags::default() }, "--lr-step-size"),
         ];
         for (flags, named) in cases {
             let error = flags.filled().train_config(2).expect_err(named).to_string();

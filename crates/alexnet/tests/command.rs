@@ -343,6 +343,34 @@ fn weights_that_are_damaged_or_none_are_refused_by_name() {
     assert_refused(&predict, &["w.safetensors", "not a whole weights file"]);
 }
 
+/// The file is small; the network it claims to hold would take a terabyte.
+#[test]
+fn weights_that_lie_about_their_model_take_no_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("liar.safetensors");
+    let file = alexnet::weights::ModelFile {
+        config: alexnet::network::ModelConfig {
+            model: alexnet::network::ModelName::Paper,
+            classes: 2,
+            image_size: 2000,
+            width: 4.0,
+            batch_norm: false,
+        },
+        classes: vec!["a".into(), "b".into()],
+        preprocess: alexnet::data::Preprocess {
+            resize: 2000,
+            crop: 2000,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+        },
+        weights: Vec::new(),
+    };
+    file.save(&path).expect("saved");
+    let weights = path.display().to_string();
+    let predict = ["predict", &FIXTURE.set(), "--weights", &weights];
+    assert_refused(&predict, &["liar.safetensors", "conv1.bias", "missing"]);
+}
+
 #[test]
 fn places_that_cannot_be_written_are_refused_and_nothing_is_left_there() {
     let folder = tempfile::tempdir().expect("a folder");

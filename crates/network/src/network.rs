@@ -414,6 +414,17 @@ fn gradients<D: Device>(
     (weights, bias)
 }
 
+impl Plan {
+    /// Whether `arrays` are this plan's weights and running statistics. Asked before a network is
+    /// made, so that a file's claims about its model never decide how much memory is taken.
+    ///
+    /// # Errors
+    /// When a tensor is missing, misshapen or unknown.
+    pub fn check_weights(&self, arrays: &[Array]) -> Result<(), LoadError> {
+        check_arrays(arrays, self.parameters.iter())
+    }
+}
+
 /// Whether `arrays` are exactly the tensors of `specs`.
 fn check_arrays<'s>(
     arrays: &[Array],

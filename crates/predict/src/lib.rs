@@ -66,9 +66,11 @@ impl<D: Device> Predictor<D> {
         let model_failed = |source| PredictError::Model { path: path.into(), source };
         let model = Model::new(file.config).map_err(model_failed)?;
         let plan = Plan::new(&model, batch, Purpose::Inference, Initialisation::Model);
-        let mut network = Network::new(device, plan.map_err(model_failed)?, 0);
-        let loaded = network.set_weights(&file.weights);
-        loaded.map_err(|source| PredictError::Load { path: path.into(), source })?;
+        let plan = plan.map_err(model_failed)?;
+        let load_failed = |source| PredictError::Load { path: path.into(), source };
+        plan.check_weights(&file.weights).map_err(load_failed)?;
+        let mut network = Network::new(device, plan, 0);
+        network.set_weights(&file.weights).map_err(load_failed)?;
         Ok(Self { network, classes: file.classes, preprocess: file.preprocess })
     }
 

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use alexnet_weights::container;
 use serde::{Deserialize, Serialize};
 
 /// The folder of one run.
@@ -43,7 +44,7 @@ pub struct EpochRow {
 }
 
 impl RunFolder {
-    /// Makes the folder and those in it.
+    /// Makes the folder and those in it, and clears away what a killed run left half-written.
     ///
     /// # Errors
     /// When the system refuses.
@@ -51,6 +52,9 @@ impl RunFolder {
         let folder = Self { root: root.to_path_buf() };
         fs::create_dir_all(folder.weights())?;
         fs::create_dir_all(folder.checkpoints())?;
+        for place in [folder.root.clone(), folder.weights(), folder.checkpoints()] {
+            container::clear_unfinished(&place)?;
+        }
         Ok(folder)
     }
 
@@ -115,7 +119,7 @@ impl RunFolder {
         if rows.iter().all(|row| row.epoch <= epoch) {
             return Ok(());
         }
-        alexnet_weights::container::write_beside(&self.results(), |path| {
+        container::write_beside(&self.results(), |path| {
             let mut writer = csv::Writer::from_path(path)?;
             for row in rows.iter().filter(|row| row.epoch <= epoch) {
                 writer.serialize(row)?;

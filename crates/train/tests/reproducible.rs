@@ -206,6 +206,17 @@ fn a_damaged_checkpoint_is_passed_over_for_the_one_before() {
 }
 
 #[test]
+fn what_a_killed_run_left_half_written_is_cleared_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    RunFolder::create(folder.path()).expect("made");
+    let left = folder.path().join("weights/.writing-abc");
+    std::fs::write(&left, "half").expect("written");
+    std::fs::write(folder.path().join("weights/mine.txt"), "whole").expect("written");
+    RunFolder::create(folder.path()).expect("made again");
+    assert!(!left.exists() && folder.path().join("weights/mine.txt").exists());
+}
+
+#[test]
 fn a_loss_that_is_no_number_stops_the_run_before_the_update() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = dataset(folder.path());

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 /// Largest file read: sixteen times AlexNet with its momentum.
 pub const FILE_BYTES_MAX: u64 = 8 << 30;
 
+/// How the names of files begin that are still being written.
+const UNFINISHED_PREFIX: &str = ".writing-";
+
 /// The metadata entry this program reads and writes.
 const METADATA_KEY: &str = "alexnet";
 
@@ -96,12 +99,26 @@ pub fn write(
 /// When the system refuses; `path` is then as it was and nothing is left beside it.
 pub fn write_beside(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let temporary = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
+    let temporary = tempfile::Builder::new().prefix(UNFINISHED_PREFIX).tempfile_in(folder)?;
     fill(temporary.path())?;
     temporary.as_file().sync_all()?;
     make_readable(temporary.as_file())?;
     temporary.persist(path).map_err(|error| error.error)?;
     sync_folder(folder)
+}
+
+/// Deletes what writers that were killed left in `folder`. Call it where no writer is at work.
+///
+/// # Errors
+/// When the system refuses.
+pub fn clear_unfinished(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED_PREFIX) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Temporary files are private; results are as readable as any file a user makes.

@@ -13,7 +13,7 @@ use super::print_json;
 use crate::Ended;
 use crate::arguments::{BenchArguments, BenchTask, Format};
 use crate::device::on_device;
-use crate::machine::{cores, peak_rss_bytes};
+use crate::machine::{check_memory, cores, peak_rss_bytes};
 
 /// The result. Ceilings are measured in the same run.
 #[derive(Serialize)]
@@ -56,6 +56,7 @@ fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow:
     let trained = arguments.task == BenchTask::Train;
     let purpose = if trained { Purpose::Training } else { Purpose::Inference };
     let plan = arguments.model.plan(arguments.batch_size, purpose)?;
+    check_memory(plan.bytes(), "the network")?;
     let (config, macs) = (plan.model.config, plan.macs());
     // Backward is a forward's work twice: gradients of inputs and of weights; the first layer has
     // no former.

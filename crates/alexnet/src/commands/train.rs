@@ -14,7 +14,7 @@ use anyhow::{Context, bail, ensure};
 use super::{sample, with_commas};
 use crate::Ended;
 use crate::device::on_device;
-use crate::machine::Environment;
+use crate::machine::{Environment, check_memory};
 use crate::settings::{AugmentName, TrainFlags};
 use crate::terminal::{Display, in_words};
 
@@ -89,6 +89,7 @@ fn train<D: Device>(
         config.initialisation,
     )?;
     check_batch(config, dataset)?;
+    check_memory(plan.bytes(), "the network")?;
     let run_folder = RunFolder::create(&folder).with_context(made)?;
     let workers = flags.workers.unwrap_or_default();
     let mut trainer = Trainer::new(device, config.clone(), dataset, run_folder.clone(), workers)?;
