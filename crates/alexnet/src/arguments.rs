@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use alexnet_network::ModelName;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::device::DeviceFlags;
 use crate::settings::TrainFlags;
@@ -116,7 +116,7 @@ pub(crate) struct ModelFlags {
     /// Table of layers: original, paper, caffe, caffenet, modern or torchvision
     #[arg(long, short, default_value = "modern")]
     pub(crate) model: ModelName,
-    /// Batch normalisation after each convolution (modern only)
+    /// Batch normalisation after each convolution (modern only; there `train` has it by default)
     #[arg(long)]
     pub(crate) batch_norm: bool,
     /// Outputs of the last layer
@@ -190,12 +190,15 @@ pub(crate) struct SampleArguments {
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     /// Training images a class
-    #[arg(long, default_value_t = alexnet_data::SampleSet::default().train_per_class)]
+    #[arg(long, value_parser = value_parser!(u32).range(1..=PER_CLASS_MAX), default_value_t = alexnet_data::SampleSet::default().train_per_class)]
     pub(crate) train_per_class: u32,
     /// Validation images a class
-    #[arg(long, default_value_t = alexnet_data::SampleSet::default().val_per_class)]
+    #[arg(long, value_parser = value_parser!(u32).range(1..=PER_CLASS_MAX), default_value_t = alexnet_data::SampleSet::default().val_per_class)]
     pub(crate) val_per_class: u32,
 }
+
+/// Most images of a class the sample set is drawn with.
+const PER_CLASS_MAX: i64 = 100_000;
 
 /// Most threads of a kind: beyond the cores of any machine this runs on.
 pub(crate) const THREADS_MAX: usize = 1024;

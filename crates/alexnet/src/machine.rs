@@ -28,7 +28,7 @@ impl Environment {
             cores: cores(),
             memory_bytes: system.map_or(0, |s| s.total_memory()),
             device,
-            command: std::env::args().collect(),
+            command: std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect(),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod arguments;
 mod commands;
 mod device;
+mod interrupt;
 mod machine;
 mod settings;
 mod terminal;
@@ -12,11 +13,17 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use alexnet_data::DataError;
+use alexnet_network::ModelError;
 use arguments::{Arguments, Command, DataCommand};
+use settings::UsageError;
+use terminal::note;
 
 /// A user's Ctrl-C, as shells report it.
 const EXIT_STOPPED: u8 = 130;
 const EXIT_FAILED: u8 = 1;
+/// As clap ends the program on flags it does not understand.
+const EXIT_USAGE: u8 = 2;
 
 /// What a command that did not fail has to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +35,7 @@ enum Ended {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse_from(std::env::args_os().map(with_dashes));
+    let arguments = Arguments::parse_from(with_dashes(std::env::args_os()));
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_max_level(tracing::Level::WARN)
@@ -41,8 +48,8 @@ fn main() -> ExitCode {
         Ok(Ended::Incomplete) => ExitCode::from(EXIT_FAILED),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("alexnet: {}", one_line(&error));
-            ExitCode::from(EXIT_FAILED)
+            note(&format!("alexnet: {}", one_line(&error)));
+            ExitCode::from(exit_code(&error))
         }
     }
 }
@@ -60,6 +67,15 @@ fn run(command: Command) -> anyhow::Result<Ended> {
     }
 }
 
+/// A value that was typed wrong is a matter of usage, whoever noticed it.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<DataError>() {
+        Some(DataError::Stopped) => EXIT_STOPPED,
+        _ if error.is::<UsageError>() || error.is::<ModelError>() => EXIT_USAGE,
+        _ => EXIT_FAILED,
+    }
+}
+
 /// An error and its causes in one line; a cause that is part of what was said already is not said
 /// again.
 fn one_line(error: &anyhow::Error) -> String {
@@ -71,16 +87,22 @@ fn one_line(error: &anyhow::Error) -> String {
             line = format!("{line}: {cause}");
         }
     }
-    line.replace('\n', " ")
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// `_` and `-` are the same in a flag's name: `--batch_size=8` is `--batch-size=8`.
-fn with_dashes(argument: OsString) -> OsString {
-    let Some(text) = argument.to_str().filter(|text| text.starts_with("--")) else {
-        return argument;
-    };
-    let (name, value) = text.split_at(text.find('=').unwrap_or(text.len()));
-    format!("{}{value}", name.replace('_', "-")).into()
+fn with_dashes(arguments: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    let mut flags_end = false;
+    arguments.map(move |argument| {
+        flags_end |= argument == "--";
+        match argument.to_str().filter(|text| !flags_end && text.starts_with("--")) {
+            Some(text) => {
+                let (name, value) = text.split_at(text.find('=').unwrap_or(text.len()));
+                format!("{}{value}", name.replace('_', "-")).into()
+            }
+            None => argument,
+        }
+    })
 }
 
 /// Whoever read our output has seen enough: no failure.

@@ -5,13 +5,14 @@
 //! never overridden.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
 
 use alexnet_data::{Augment, Preprocess};
-use alexnet_network::{Initialisation, ModelConfig, ModelName};
+use alexnet_network::{BATCH_MAX, Initialisation, ModelConfig, ModelName};
 use alexnet_ops::UpdateRule;
 use alexnet_train::{Schedule, SgdConfig, TrainConfig};
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +28,7 @@ pub(crate) struct TrainFlags {
     pub(crate) data: Option<PathBuf>,
 
     /// Read settings from a TOML file; typed flags win
-    #[arg(long, short, value_name = "FILE", help_heading = "Run")]
+    #[arg(long, short, value_name = "FILE", conflicts_with = "resume", help_heading = "Run")]
     #[serde(skip)]
     pub(crate) config: Option<PathBuf>,
     /// Continue a run from its newest whole checkpoint
@@ -35,11 +36,11 @@ pub(crate) struct TrainFlags {
     #[serde(skip)]
     pub(crate) resume: Option<PathBuf>,
     /// Folder of runs [default: runs/train]
-    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume", help_heading = "Run")]
     #[serde(skip)]
     pub(crate) project: Option<PathBuf>,
     /// Name of the run's folder [default: exp1, exp2, …]
-    #[arg(long, help_heading = "Run")]
+    #[arg(long, value_parser = folder_name, conflicts_with = "resume", help_heading = "Run")]
     #[serde(skip)]
     pub(crate) name: Option<String>,
     /// Decides initial weights, order, augmentation and dropout [default: 0]
@@ -77,7 +78,8 @@ pub(crate) struct TrainFlags {
     /// Side of the square the network sees, in pixels [default: the model's own]
     #[arg(long, visible_aliases = ["img-size", "crop-size"], help_heading = "Images")]
     pub(crate) image_size: Option<usize>,
-    /// Shorter side of images before the crop, in pixels [default: 8/7 of the image size]
+    /// Shorter side of images before the crop, in pixels [default: 256 at the model's own image
+    /// size; else 8/7 of the image size]
     #[arg(long, help_heading = "Images")]
     pub(crate) resize_size: Option<usize>,
     /// How training images are varied
@@ -102,7 +104,8 @@ pub(crate) struct TrainFlags {
     /// Pull of weights towards zero [default: 0.0005; 0.0001 for torchvision]
     #[arg(long, visible_alias = "wd", help_heading = "Training")]
     pub(crate) weight_decay: Option<f64>,
-    /// Factor on the learning rate of biases [default: 2 for original, caffe, caffenet; else 1]
+    /// Factor on the learning rate of biases and batch normalisation [default: 2 for original,
+    /// caffe, caffenet; else 1]
     #[arg(long, help_heading = "Training")]
     pub(crate) bias_lr_factor: Option<f64>,
     /// Factor on the decay of biases and batch normalisation [default: 1 for torchvision; else 0]
@@ -112,7 +115,8 @@ pub(crate) struct TrainFlags {
     /// How the learning rate moves
     #[arg(long, value_enum, help_heading = "Learning rate")]
     pub(crate) lr_scheduler: Option<SchedulerName>,
-    /// Epochs between drops, or of the first cycle of warm restarts [default: 30; 10]
+    /// Epochs between drops, or of the first cycle of warm restarts [default: 30, for caffe and
+    /// caffenet 20; 10]
     #[arg(long, help_heading = "Learning rate")]
     pub(crate) lr_step_size: Option<f64>,
     /// Factor of a drop (step, plateau) [default: 0.1]
@@ -186,7 +190,10 @@ impl TrainFlags {
     /// The flags over the values of a TOML file.
     pub(crate) fn over(self, path: &Path) -> anyhow::Result<Self> {
         let name = || path.display().to_string();
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", name()))?;
+        let file = fs::File::open(path).with_context(|| format!("cannot read {}", name()))?;
+        let mut text = String::new();
+        let limited = file.take(SETTINGS_BYTES_MAX).read_to_string(&mut text);
+        limited.with_context(|| format!("cannot read {}", name()))?;
         let file: toml::Table = toml::from_str(&text).with_context(name)?;
         let mut values: toml::Table =
             file.into_iter().map(|(key, value)| (key.replace('_', "-"), value)).collect();
@@ -202,7 +209,8 @@ impl TrainFlags {
         let defaults = Defaults::of(model);
         let image_size = self.image_size.unwrap_or(model.native_image_size());
         let scheduler = self.lr_scheduler.unwrap_or(defaults.scheduler);
-        let period = if scheduler == SchedulerName::WarmRestarts { 10.0 } else { 30.0 };
+        let restarts = scheduler == SchedulerName::WarmRestarts;
+        let period = if restarts { 10.0 } else { defaults.step_epochs };
         Self {
             seed: self.seed.or(Some(0)),
             device: self.device.or(Some(DeviceName::Auto)),
@@ -215,8 +223,11 @@ impl TrainFlags {
             width: self.width.or(Some(1.0)),
             init: self.init.or(Some(InitName::Model)),
             image_size: Some(image_size),
-            // 256 for 224, as everywhere since 2012.
-            resize_size: self.resize_size.or(Some((image_size * 8).div_ceil(7))),
+            resize_size: self.resize_size.or(Some(if image_size == model.native_image_size() {
+                256 // as everywhere since 2012
+            } else {
+                image_size.saturating_mul(8).div_ceil(7)
+            })),
             augment: self.augment.or(Some(defaults.augment)),
             epochs: self.epochs.or(Some(defaults.epochs)),
             batch_size: self.batch_size.or(Some(defaults.batch_size)),
@@ -238,7 +249,7 @@ impl TrainFlags {
     }
 
     /// What to compute, for so many classes. Call on [`filled`](Self::filled) flags.
-    pub(crate) fn train_config(&self, classes: usize) -> anyhow::Result<TrainConfig> {
+    pub(crate) fn train_config(&self, classes: usize) -> Result<TrainConfig, UsageError> {
         let filled = self.clone().filled();
         filled.check()?;
         let model = filled.model.unwrap_or(ModelName::Modern);
@@ -279,8 +290,8 @@ impl TrainFlags {
                 _ => Augment::None,
             },
             preprocess: Preprocess {
-                resize: filled.resize_size.unwrap_or_default() as u32,
-                crop: image_size as u32,
+                resize: pixels(filled.resize_size),
+                crop: pixels(Some(image_size)),
                 mean,
                 std,
             },
@@ -304,33 +315,36 @@ impl TrainFlags {
         }
     }
 
-    fn check(&self) -> anyhow::Result<()> {
+    fn check(&self) -> Result<(), UsageError> {
         let rules = [
-            ("lr", self.lr, 0.0, f64::MAX),
+            ("lr", self.lr, 0.0, RATE_MAX),
             ("momentum", self.momentum, 0.0, 1.0),
-            ("weight-decay", self.weight_decay, 0.0, f64::MAX),
-            ("bias-lr-factor", self.bias_lr_factor, 0.0, f64::MAX),
-            ("bias-decay-factor", self.bias_decay_factor, 0.0, f64::MAX),
-            ("lr-step-size", self.lr_step_size, PERIOD_MIN_EPOCHS, f64::MAX),
+            ("weight-decay", self.weight_decay, 0.0, RATE_MAX),
+            ("bias-lr-factor", self.bias_lr_factor, 0.0, RATE_MAX),
+            ("bias-decay-factor", self.bias_decay_factor, 0.0, RATE_MAX),
+            ("lr-step-size", self.lr_step_size, PERIOD_MIN_EPOCHS, EPOCHS_MAX),
             ("lr-gamma", self.lr_gamma, 0.0, 1.0),
-            ("lr-cycle-growth", self.lr_cycle_growth, 1.0, f64::MAX),
-            ("lr-min", self.lr_min, 0.0, self.lr.unwrap_or(f64::MAX)),
-            ("warmup-epochs", self.warmup_epochs, 0.0, f64::MAX),
+            ("lr-cycle-growth", self.lr_cycle_growth, 1.0, EPOCHS_MAX),
+            ("lr-min", self.lr_min, 0.0, self.lr.unwrap_or(RATE_MAX)),
+            ("warmup-epochs", self.warmup_epochs, 0.0, EPOCHS_MAX),
+            ("epochs", self.epochs.map(|epochs| epochs as f64), 1.0, EPOCHS_MAX),
+            ("batch-size", self.batch_size.map(|size| size as f64), 1.0, BATCH_MAX as f64),
+            ("threads", self.threads.map(|count| count as f64), 0.0, THREADS_MAX as f64),
+            ("workers", self.workers.map(|count| count as f64), 0.0, THREADS_MAX as f64),
         ];
         for (flag, value, least, most) in rules {
             let value = value.unwrap_or(least);
-            ensure!(value >= least, "--{flag} is {value}: it must be at least {least}");
-            ensure!(value <= most, "--{flag} is {value}: it must be at most {most}");
+            if !(least..=most).contains(&value) {
+                let problem =
+                    format!("--{flag} is {value}: it must lie between {least} and {most}");
+                return Err(UsageError(problem));
+            }
         }
         let (resize, crop) = (self.resize_size.unwrap_or(0), self.image_size.unwrap_or(0));
         if resize < crop {
-            bail!("--resize-size is {resize}: it must be at least the image size, {crop}");
-        }
-        ensure!(self.batch_size != Some(0), "--batch-size is 0: it must be at least 1");
-        ensure!(self.epochs != Some(0), "--epochs is 0: it must be at least 1");
-        for (flag, count) in [("threads", self.threads), ("workers", self.workers)] {
-            let count = count.unwrap_or(0);
-            ensure!(count <= THREADS_MAX, "--{flag} is {count}: it must be at most {THREADS_MAX}");
+            let problem =
+                format!("--resize-size is {resize}: it must be at least the image size, {crop}");
+            return Err(UsageError(problem));
         }
         Ok(())
     }
@@ -344,8 +358,40 @@ impl TrainFlags {
     }
 }
 
+/// Largest learning rate, decay or factor: far beyond any that trains, and well within `f32`.
+const RATE_MAX: f64 = 1e6;
+/// Longest run and longest period.
+const EPOCHS_MAX: f64 = 1e6;
+/// Largest settings file read.
+const SETTINGS_BYTES_MAX: u64 = 1 << 20;
 /// Shortest time between drops or of a cycle: shorter ones would only burn time in counting cycles.
 const PERIOD_MIN_EPOCHS: f64 = 0.01;
+/// A value that was typed makes no sense.
+#[derive(Debug)]
+pub(crate) struct UsageError(pub(crate) String);
+
+impl std::fmt::Display for UsageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// A size in pixels; one too large for any image stays too large.
+fn pixels(size: Option<usize>) -> u32 {
+    u32::try_from(size.unwrap_or_default()).unwrap_or(u32::MAX)
+}
+
+/// The name of one folder: no path.
+fn folder_name(text: &str) -> Result<String, String> {
+    let mut parts = Path::new(text).components();
+    match (parts.next(), parts.next()) {
+        (Some(Component::Normal(_)), None) => Ok(text.to_owned()),
+        _ => Err("it must be the name of a folder; --project says where".into()),
+    }
+}
+
 /// More loader threads than this are of no use before decoding is the limit.
 const WORKERS_MAX: usize = 8;
 
@@ -370,6 +416,8 @@ struct Defaults {
     bias_lr_factor: f64,
     bias_decay_factor: f64,
     scheduler: SchedulerName,
+    /// Between drops of the step schedule.
+    step_epochs: f64,
     warmup_epochs: f64,
 }
 
@@ -385,6 +433,7 @@ impl Defaults {
             bias_lr_factor: 1.0,
             bias_decay_factor: 0.0,
             scheduler: SchedulerName::Plateau,
+            step_epochs: 30.0,
             warmup_epochs: 0.0,
         };
         match model {
@@ -395,6 +444,7 @@ impl Defaults {
                 batch_size: 256,
                 bias_lr_factor: 2.0,
                 scheduler: SchedulerName::Step,
+                step_epochs: 20.0, // 100,000 iterations of 256 images
                 ..paper
             },
             ModelName::Torchvision => Self {

@@ -3,11 +3,20 @@
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use alexnet_train::{EpochRow, Observer, StepReport};
+use anyhow::Context;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A line on standard error. A closed one is no reason to end.
+pub(crate) fn note(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// A line of a command's result, on standard output.
+pub(crate) fn print(line: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{line}").context("cannot write to standard output")
+}
 
 /// A bar that counts to `length`, drawn on standard error if that is a terminal.
 pub(crate) fn bar(length: u64, unit: &str) -> ProgressBar {
@@ -30,7 +39,6 @@ pub(crate) struct Display {
     bar: ProgressBar,
     plain: bool,
     log: File,
-    stop: Arc<AtomicBool>,
     means: Means,
 }
 
@@ -44,34 +52,26 @@ struct Means {
 }
 
 impl Display {
-    /// A display that also writes plain lines to `log`, and passes on a wish to `stop`.
-    pub(crate) fn new(epochs: u64, print_freq: usize, log: File, stop: Arc<AtomicBool>) -> Self {
+    /// A display that also writes plain lines to `log`.
+    pub(crate) fn new(epochs: u64, print_freq: usize, log: File) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         bar.set_style(style("{prefix} {bar:24} {pos}/{len}  {msg}"));
         let plain = !std::io::stderr().is_terminal();
-        Self {
-            epochs,
-            print_freq: print_freq as u64,
-            bar,
-            plain,
-            log,
-            stop,
-            means: Means::default(),
-        }
+        Self { epochs, print_freq: print_freq as u64, bar, plain, log, means: Means::default() }
     }
 
     /// A line for all: the terminal or plain output, and the log.
     pub(crate) fn say(&mut self, line: &str) {
         if self.plain {
-            eprintln!("{line}");
+            note(line);
         } else {
-            self.bar.suspend(|| eprintln!("{line}"));
+            self.bar.suspend(|| note(line));
         }
-        self.note(line);
+        self.record(line);
     }
 
     /// A line for the log. A log that cannot be written does not stop a run.
-    fn note(&mut self, line: &str) {
+    fn record(&mut self, line: &str) {
         if let Err(error) = writeln!(self.log, "{line}") {
             tracing::debug!("log.txt: {error}");
         }
@@ -114,9 +114,9 @@ impl Observer for Display {
             || report.step_in_epoch == report.steps_per_epoch;
         if due || self.means.steps == 1 {
             let line = self.plain_line(report);
-            self.note(&line);
+            self.record(&line);
             if self.plain {
-                eprintln!("{line}");
+                note(&line);
             }
         }
         let metrics = report.epoch_metrics;
@@ -160,7 +160,7 @@ impl Observer for Display {
     }
 
     fn stop(&mut self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        crate::interrupt::requested()
     }
 }
 

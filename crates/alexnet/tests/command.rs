@@ -247,7 +247,16 @@ fn a_stopped_run_exits_with_130_and_is_resumed_to_the_same_end() {
 
 #[test]
 fn usage_mistakes_exit_with_2_and_name_the_flag() {
-    let cases: [(&[&str], &str); 5] = [
+    let set = FIXTURE.set();
+    let cases: [(&[&str], &str); 13] = [
+        (&["train", &set, "--lr", "nan"], "--lr"),
+        (&["train", &set, "--width", "nan"], "width"),
+        (&["train", &set, "--image-size", "0"], "image size"),
+        (&["train", &set, "--epochs", "0"], "--epochs"),
+        (&["train", &set, "--model", "paper", "--batch-norm"], "batch normalisation"),
+        (&["train", &set, "--name", "../escape"], "name of a folder"),
+        (&["train", "--resume", "run", "-c", "args.toml"], "--config"),
+        (&["data", "sample", "--train-per-class", "0"], "1.."),
         (&["train", "--epoch", "3"], "--epoch"),
         (&["train", "--batch-size", "0"], "at least 1"),
         (&["train", "--model", "resnet"], "torchvision"),
@@ -391,6 +400,57 @@ fn a_run_s_folder_is_never_overwritten_by_another_run() {
     assert_refused(&again, &["exists", "--resume"]);
     let data = ["data", "sample", &set];
     assert_refused(&data, &[&set]);
+}
+
+#[cfg(unix)]
+#[test]
+fn closed_and_full_outputs_are_no_reason_to_panic() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (program, set, weights) = (env!("CARGO_BIN_EXE_alexnet"), FIXTURE.set(), FIXTURE.weights());
+    let tiny = train_tiny(&[&set, "--epochs", "1"]).join(" ");
+    let cases = [
+        (format!("{program} eval {set} --weights {weights} > /dev/full"), 1),
+        (format!("{program} eval {set} --weights {weights} >&-"), 0),
+        (format!("{program} summary > /dev/full"), 1),
+        (format!("set -o pipefail; {program} predict {set}/val --weights {weights} | head -1"), 0),
+        (format!("{program} {tiny} 2>&-"), 0),
+        (format!("set -o pipefail; {program} {tiny} 2>&1 | true"), 0),
+    ];
+    for (script, code) in cases {
+        let mut bash = std::process::Command::new("bash");
+        let output = bash.current_dir(folder.path()).args(["-c", &script]).output().expect("bash");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{script}: {told}");
+        assert!(!told.contains("panicked"), "{script}: {told}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_among_the_images_is_passed_over() {
+    let set = FIXTURE.spoilable_set();
+    let pipe = set.path().join("train/blue-dotted-circle/pipe.jpg");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let root = set.path().display().to_string();
+    let (code, _, told) = run(&train_tiny(&[&root, "--epochs", "1"]));
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains("24 training"), "{told}");
+}
+
+#[test]
+fn results_that_were_spoilt_are_named_with_the_line_and_the_way_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let set = FIXTURE.set();
+    let first = train_tiny(&[&set, "--epochs", "1", "--name", "spoilt"]);
+    assert_eq!(run_in(folder.path(), &first).0, 0);
+    let results = folder.path().join("runs/train/spoilt/results.csv");
+    let text = fs::read_to_string(&results).expect("read");
+    fs::write(&results, &text[..text.len() - 30]).expect("written");
+    let resume = ["train", "--resume", "runs/train/spoilt", "--epochs", "2"];
+    let (code, _, told) = run_in(folder.path(), &resume);
+    assert_eq!(code, 1, "{told}");
+    let line = told.lines().last().unwrap_or_default();
+    assert!(line.contains("results.csv") && line.contains("mend"), "{told}");
 }
 
 /// A limit on file size stands in for a full disk: the system refuses to write on, in the middle of

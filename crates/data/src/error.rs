@@ -121,6 +121,9 @@ pub enum DataError {
         /// The image or batch it was working on.
         doing: String,
     },
+    /// Whoever watched the drawing of the sample set asked to stop.
+    #[error("stopped while drawing; nothing was left")]
+    Stopped,
     /// The sample set is written into a new folder only.
     #[error("{} exists and is not empty: choose another folder or remove it", path.display())]
     NotEmpty {

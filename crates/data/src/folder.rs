@@ -192,7 +192,7 @@ fn images_beneath(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
         for entry in sorted_entries(&folder)? {
             if entry.is_dir() {
                 waiting.push(entry);
-            } else if is_image(&entry) {
+            } else if is_image(&entry) && entry.is_file() {
                 images.push(entry);
             }
         }

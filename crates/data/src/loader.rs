@@ -2,7 +2,7 @@
 //!
 //! A job is one image: a thread decodes and varies it in a buffer of its own, then copies it to
 //! its place in the batch. So the first batch is ready as soon as all threads together can make
-//! it, and memory is bounded by [`BATCHES_AHEAD`], not by the number of threads.
+//! it; memory is bounded by [`BATCHES_AHEAD`] batches and one decoded image a thread.
 //! Threads without work sleep. What a batch holds does not depend on how many there are.
 
 use std::collections::VecDeque;

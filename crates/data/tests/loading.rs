@@ -15,7 +15,7 @@ fn dataset() -> (TempDir, Dataset) {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("set");
     let set = SampleSet { seed: 3, train_per_class: 3, val_per_class: 1, side: 24 };
-    set.write(&root, &mut |_, _| {}).unwrap();
+    set.write(&root, &mut |_, _| true).unwrap();
     let dataset = open(&root).unwrap();
     (folder, dataset)
 }

@@ -13,7 +13,12 @@ fn a_written_set_opens_as_a_dataset_of_twelve_classes() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("new/set");
     let mut heard = Vec::new();
-    SMALL.write(&root, &mut |done, total| heard.push((done, total))).unwrap();
+    SMALL
+        .write(&root, &mut |done, total| {
+            heard.push((done, total));
+            true
+        })
+        .unwrap();
 
     let dataset = open(&root).unwrap();
     assert_eq!(dataset.classes, SampleSet::classes());
@@ -52,12 +57,20 @@ fn a_folder_with_something_in_it_is_left_alone() {
     let kept = folder.path().join("thesis.txt");
     fs::write(&kept, b"years of work").unwrap();
     for occupied in [folder.path(), &kept] {
-        let message = SMALL.write(occupied, &mut |_, _| {}).unwrap_err().to_string();
+        let message = SMALL.write(occupied, &mut |_, _| true).unwrap_err().to_string();
         assert!(message.contains("exists and is not empty"), "{message}");
     }
     assert_eq!(fs::read(&kept).unwrap(), b"years of work");
 
     let empty = tempfile::tempdir().unwrap();
-    SMALL.write(empty.path(), &mut |_, _| {}).unwrap();
+    SMALL.write(empty.path(), &mut |_, _| true).unwrap();
     assert!(open(empty.path()).is_ok());
+}
+
+#[test]
+fn a_drawing_that_is_stopped_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let message = SMALL.write(&folder.path().join("set"), &mut |done, _| done < 3).unwrap_err();
+    assert!(message.to_string().contains("stopped"), "{message}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -17,4 +17,4 @@ pub use initial::{Fill, Initialisation};
 pub use layer::{Conv, DropoutForm, Layer, Linear, Units};
 pub use models::{Model, ModelConfig, ModelError, ModelName};
 pub use network::{Array, LoadError, Network, Pass};
-pub use plan::{LayerSummary, ParameterRole, ParameterSpec, Plan, Purpose, TensorSpec};
+pub use plan::{BATCH_MAX, LayerSummary, ParameterRole, ParameterSpec, Plan, Purpose, TensorSpec};

@@ -320,11 +320,11 @@ pub enum ModelError {
         /// The configuration's field.
         field: &'static str,
         /// What it holds.
-        value: f64,
+        value: f32,
         /// Smallest value allowed.
-        least: f64,
+        least: f32,
         /// Largest value allowed.
-        most: f64,
+        most: f32,
     },
     /// Only one table has the option.
     #[error(
@@ -376,13 +376,9 @@ impl Model {
     /// # Errors
     /// When a figure is out of range or the table has no such option.
     pub fn new(config: ModelConfig) -> Result<Self, ModelError> {
-        let range = |field, value: f64, least: f64, most: f64| {
-            let inside = (least..=most).contains(&value);
-            if inside { Ok(()) } else { Err(ModelError::Range { field, value, least, most }) }
-        };
-        range("the number of classes", config.classes as f64, 1.0, CLASSES_MAX as f64)?;
-        range("the image size", config.image_size as f64, 1.0, IMAGE_SIZE_MAX as f64)?;
-        range("the width", config.width.into(), WIDTH_MIN.into(), WIDTH_MAX.into())?;
+        in_range("the number of classes", config.classes as f32, 1.0, CLASSES_MAX as f32)?;
+        in_range("the image size", config.image_size as f32, 1.0, IMAGE_SIZE_MAX as f32)?;
+        in_range("the width", config.width, WIDTH_MIN, WIDTH_MAX)?;
         if config.batch_norm && config.model != ModelName::Modern {
             return Err(ModelError::NoBatchNorm(config.model));
         }
@@ -395,6 +391,16 @@ impl Model {
         }
         Ok(Self { config, rows })
     }
+}
+
+pub(crate) fn in_range(
+    field: &'static str,
+    value: f32,
+    least: f32,
+    most: f32,
+) -> Result<(), ModelError> {
+    let inside = (least..=most).contains(&value);
+    if inside { Ok(()) } else { Err(ModelError::Range { field, value, least, most }) }
 }
 
 fn widened(row: Layer, width: f32) -> Layer {

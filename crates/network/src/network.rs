@@ -91,6 +91,28 @@ pub struct Network<D: Device> {
 impl<D: Device> Network<D> {
     /// A network with the initial weights of its table: a pure function of plan and seed.
     pub fn new(device: D, plan: Plan, seed: u64) -> Self {
+        let mut network = Self::empty(device, plan);
+        for (index, parameter) in network.parameters.iter_mut().enumerate() {
+            let values = initial_parameter(&parameter.spec, seed, index as u64);
+            network.device.upload(&mut parameter.values, &values);
+        }
+        network
+    }
+
+    /// A network with the weights and running statistics of a file. Its arrays are compared with
+    /// the plan before memory is taken, so that a file's claims do not decide how much.
+    ///
+    /// # Errors
+    /// When a tensor is missing, misshapen or unknown.
+    pub fn with_weights(device: D, plan: Plan, arrays: &[Array]) -> Result<Self, LoadError> {
+        check_arrays(arrays, plan.parameters.iter())?;
+        let mut network = Self::empty(device, plan);
+        network.set_weights(arrays)?;
+        Ok(network)
+    }
+
+    /// All arrays, all zero.
+    fn empty(device: D, plan: Plan) -> Self {
         let trained = plan.purpose == Purpose::Training;
         let outputs = plan.output_lens();
         let input_len = plan.batch * plan.image_len();
@@ -112,10 +134,8 @@ impl<D: Device> Network<D> {
                 _ => {}
             }
         }
-        let specs = plan.parameters.iter().enumerate();
-        let parameters = specs
-            .map(|(index, spec)| Parameter::new(&device, spec, seed, index as u64, trained))
-            .collect();
+        let specs = plan.parameters.iter();
+        let parameters = specs.map(|spec| Parameter::new(&device, spec, trained)).collect();
         Self {
             parameters,
             activations,
@@ -382,19 +402,21 @@ impl<D: Device> Network<D> {
 const TRAINED: &str = "a plan for training gives every learned parameter a gradient";
 
 impl<D: Device> Parameter<D> {
-    fn new(device: &D, spec: &ParameterSpec, seed: u64, index: u64, trained: bool) -> Self {
-        let mut initial = Vec::with_capacity(spec.len());
-        for tensor in &spec.tensors {
-            initial.extend(initial_values(tensor.fill, spec.fans, tensor.len(), seed, index));
-        }
-        let mut values = device.floats(spec.len());
-        device.upload(&mut values, &to_device(&initial, spec.block));
-        let training = (trained && spec.role != ParameterRole::Running).then(|| Training {
-            gradient: device.floats(spec.len()),
-            velocity: device.floats(spec.len()),
-        });
-        Self { spec: spec.clone(), values, training }
+    fn new(device: &D, spec: &ParameterSpec, trained: bool) -> Self {
+        let zeros = || device.floats(spec.len());
+        let training = (trained && spec.role != ParameterRole::Running)
+            .then(|| Training { gradient: zeros(), velocity: zeros() });
+        Self { spec: spec.clone(), values: zeros(), training }
     }
+}
+
+/// The initial values of parameter `index`, in the device's order.
+fn initial_parameter(spec: &ParameterSpec, seed: u64, index: u64) -> Vec<f32> {
+    let mut values = Vec::with_capacity(spec.len());
+    for tensor in &spec.tensors {
+        values.extend(initial_values(tensor.fill, spec.fans, tensor.len(), seed, index));
+    }
+    to_device(&values, spec.block)
 }
 
 /// Two different elements, the second to be written.
@@ -412,17 +434,6 @@ fn gradients<D: Device>(
     let both = parameters.get_disjoint_mut([weights, bias]).expect("two different places");
     let [weights, bias] = both.map(|p| &mut p.training.as_mut().expect(TRAINED).gradient);
     (weights, bias)
-}
-
-impl Plan {
-    /// Whether `arrays` are this plan's weights and running statistics. Asked before a network is
-    /// made, so that a file's claims about its model never decide how much memory is taken.
-    ///
-    /// # Errors
-    /// When a tensor is missing, misshapen or unknown.
-    pub fn check_weights(&self, arrays: &[Array]) -> Result<(), LoadError> {
-        check_arrays(arrays, self.parameters.iter())
-    }
 }
 
 /// Whether `arrays` are exactly the tensors of `specs`.

@@ -8,8 +8,11 @@ use alexnet_ops::{
 
 use crate::initial::{Fans, Fill, Initialisation};
 use crate::layer::{Conv, DropoutForm, Layer, Linear, Units};
-use crate::models::{Model, ModelError};
+use crate::models::{Model, ModelError, in_range};
 use crate::order::Block;
+
+/// Largest batch: the largest anyone has trained this network with (GradientFlow, 2019).
+pub const BATCH_MAX: usize = 65_536;
 
 /// PyTorch's defaults for batch normalisation.
 const BATCH_NORM_EPSILON: f32 = 1e-5;
@@ -161,13 +164,14 @@ impl Plan {
     /// Plans `model` for up to `batch` images at a time.
     ///
     /// # Errors
-    /// When the image is too small for the table.
+    /// When the image is too small for the table, or `batch` is not from 1 to [`BATCH_MAX`].
     pub fn new(
         model: &Model,
         batch: usize,
         purpose: Purpose,
         initialisation: Initialisation,
     ) -> Result<Self, ModelError> {
+        in_range("the batch size", batch as f32, 1.0, BATCH_MAX as f32)?;
         let mut planner = Planner::new(model, batch, initialisation);
         for (index, row) in model.rows.iter().enumerate() {
             planner.add(index, row)?;

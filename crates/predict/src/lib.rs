@@ -18,24 +18,34 @@ pub enum PredictError {
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// Its table makes no network.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Model {
         /// The weights file.
         path: PathBuf,
         /// Why.
-        source: ModelError,
+        reason: ModelError,
     },
     /// Its arrays are not that network's.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Load {
         /// The weights file.
         path: PathBuf,
         /// Why.
-        source: LoadError,
+        reason: LoadError,
     },
     /// The image was not read.
     #[error(transparent)]
     Data(#[from] DataError),
+}
+
+/// The plan of a file's network for up to `batch` images at a time: says what memory it takes.
+///
+/// # Errors
+/// When the file's table makes no network.
+pub fn inference_plan(path: &Path, file: &ModelFile, batch: usize) -> Result<Plan, PredictError> {
+    let plan = Model::new(file.config)
+        .and_then(|model| Plan::new(&model, batch, Purpose::Inference, Initialisation::Model));
+    plan.map_err(|reason| PredictError::Model { path: path.into(), reason })
 }
 
 /// One class and how likely it is.
@@ -63,14 +73,17 @@ impl<D: Device> Predictor<D> {
     /// When the file is not a whole, consistent model file.
     pub fn open(device: D, path: &Path, batch: usize) -> Result<Self, PredictError> {
         let file = ModelFile::load(path)?;
-        let model_failed = |source| PredictError::Model { path: path.into(), source };
-        let model = Model::new(file.config).map_err(model_failed)?;
-        let plan = Plan::new(&model, batch, Purpose::Inference, Initialisation::Model);
-        let plan = plan.map_err(model_failed)?;
-        let load_failed = |source| PredictError::Load { path: path.into(), source };
-        plan.check_weights(&file.weights).map_err(load_failed)?;
-        let mut network = Network::new(device, plan, 0);
-        network.set_weights(&file.weights).map_err(load_failed)?;
+        let plan = inference_plan(path, &file, batch)?;
+        Self::new(device, path, file, plan)
+    }
+
+    /// A predictor from a file read from `path`, by an [`inference_plan`] of it.
+    ///
+    /// # Errors
+    /// When the file's arrays are not those of the plan.
+    pub fn new(device: D, path: &Path, file: ModelFile, plan: Plan) -> Result<Self, PredictError> {
+        let network = Network::with_weights(device, plan, &file.weights);
+        let network = network.map_err(|reason| PredictError::Load { path: path.into(), reason })?;
         Ok(Self { network, classes: file.classes, preprocess: file.preprocess })
     }
 

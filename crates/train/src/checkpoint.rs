@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use alexnet_data::Dataset;
 use alexnet_network::Array;
 use alexnet_weights::{WeightsError, container};
 use serde::{Deserialize, Serialize};
@@ -47,8 +48,8 @@ pub struct Progress {
 pub struct Checkpoint {
     /// What the run computes.
     pub config: TrainConfig,
-    /// Class names, in the order of the outputs.
-    pub classes: Vec<String>,
+    /// Which images, in which order, in which classes: a number and a checksum.
+    pub dataset: String,
     /// Where it stands.
     pub progress: Progress,
     /// Weights and running statistics.
@@ -61,7 +62,7 @@ pub struct Checkpoint {
 #[serde(deny_unknown_fields)]
 struct Description {
     config: TrainConfig,
-    classes: Vec<String>,
+    dataset: String,
     progress: Progress,
 }
 
@@ -71,19 +72,16 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When the system refuses; the older checkpoints are then untouched.
-    pub fn save(&self, folder: &Path) -> Result<PathBuf, WeightsError> {
+    pub fn save(self, folder: &Path) -> Result<PathBuf, WeightsError> {
         let path = folder.join(format!("step-{:010}.{EXTENSION}", self.progress.step));
-        let prefixed = |prefix: &'static str, arrays: &[Array]| -> Vec<Array> {
-            let name = |array: &Array| format!("{prefix}{}", array.name);
-            arrays.iter().map(|array| Array { name: name(array), ..array.clone() }).collect()
+        let prefixed = |prefix: &'static str| {
+            move |array: Array| Array { name: format!("{prefix}{}", array.name), ..array }
         };
-        let mut arrays = prefixed(WEIGHTS, &self.weights);
-        arrays.extend(prefixed(MOMENTUM, &self.momentum));
-        let description = Description {
-            config: self.config.clone(),
-            classes: self.classes.clone(),
-            progress: self.progress.clone(),
-        };
+        let weights = self.weights.into_iter().map(prefixed(WEIGHTS));
+        let momentum = self.momentum.into_iter().map(prefixed(MOMENTUM));
+        let arrays: Vec<Array> = weights.chain(momentum).collect();
+        let Self { config, dataset, progress, .. } = self;
+        let description = Description { config, dataset, progress };
         container::write(&path, &arrays, &description)?;
         for old in list(folder).iter().rev().skip(CHECKPOINTS_KEPT) {
             if let Err(error) = fs::remove_file(old) {
@@ -111,8 +109,8 @@ impl Checkpoint {
                 return Err(WeightsError::Malformed { path: path.into(), reason });
             }
         }
-        let Description { config, classes, progress } = description;
-        Ok(Self { config, classes, progress, weights, momentum })
+        let Description { config, dataset, progress } = description;
+        Ok(Self { config, dataset, progress, weights, momentum })
     }
 
     /// The newest checkpoint of `folder` that is whole. Damaged ones are reported and passed over.
@@ -121,6 +119,22 @@ impl Checkpoint {
             Self::load(path).inspect_err(|error| tracing::warn!("passed over: {error}")).ok()
         })
     }
+}
+
+/// A data set's training images in a few characters: their number, and a CRC-32 of the class names
+/// and of each image's place beneath the folder. Resumed on other images, a run would be another.
+pub(crate) fn fingerprint(dataset: &Dataset) -> String {
+    let mut crc = crc32fast::Hasher::new();
+    for class in &dataset.classes {
+        crc.update(class.as_bytes());
+        crc.update(&[0]);
+    }
+    for sample in &dataset.train.samples {
+        let place = sample.path.strip_prefix(&dataset.train.folder).unwrap_or(&sample.path);
+        crc.update(place.as_os_str().as_encoded_bytes());
+        crc.update(&sample.label.to_le_bytes());
+    }
+    format!("{} images, {:08x}", dataset.train.samples.len(), crc.finalize())
 }
 
 /// Checkpoints of a folder, oldest first: the names sort by step.

@@ -46,7 +46,8 @@ pub struct SgdConfig {
     pub momentum: f64,
     /// Pull of weights towards zero.
     pub weight_decay: f64,
-    /// Factor on the learning rate of biases: 2 in the 2012 code and in Caffe.
+    /// Factor on the learning rate of biases, and of batch normalisation's scale and shift: 2 in the
+    /// 2012 code and in Caffe.
     pub bias_rate_factor: f64,
     /// Factor on the decay of biases and of batch normalisation: 0 in the 2012 code and in Caffe, 1
     /// in PyTorch.

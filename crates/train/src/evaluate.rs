@@ -23,16 +23,19 @@ pub fn evaluate<D: Device>(
         let probabilities = mean_probabilities(networks, &batch.images);
         let classes = probabilities.len() / batch.len();
         for (row, &label) in probabilities.chunks_exact(classes).zip(&batch.labels) {
-            // A probability too small for `f64` counts as the smallest one, not as an infinite
-            // loss.
-            let loss = -row[label as usize].max(f64::MIN_POSITIVE).ln();
             let outputs: Vec<f32> = row.iter().map(|&p| p.ln() as f32).collect();
-            totals.add(&outputs, label, loss);
+            totals.add(&outputs, label, loss(row[label as usize]));
         }
         counted(totals.images);
         epoch.recycle(batch);
     }
     Ok(totals.metrics())
+}
+
+/// `−ln probability`. One too small for `f64` counts as the smallest there is, not as an infinite
+/// loss; one that is no number makes a loss that is none.
+fn loss(probability: f64) -> f64 {
+    if probability < f64::MIN_POSITIVE { -f64::MIN_POSITIVE.ln() } else { -probability.ln() }
 }
 
 /// (N, classes)

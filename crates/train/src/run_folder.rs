@@ -1,7 +1,7 @@
 //! A run's folder: `results.csv`, `weights/best.safetensors`, `weights/last.safetensors`,
 //! `checkpoints/`. `args.toml`, `env.json` and `log.txt` beside them are the program's.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -86,13 +86,11 @@ impl RunFolder {
     /// Adds a line to `results.csv`.
     ///
     /// # Errors
-    /// When the system refuses.
-    pub fn add_row(&self, row: &EpochRow) -> io::Result<()> {
-        let file = OpenOptions::new().create(true).append(true).open(self.results())?;
-        let headed = file.metadata()?.len() == 0;
-        let mut writer = csv::WriterBuilder::new().has_headers(headed).from_writer(file);
-        writer.serialize(row)?;
-        writer.flush()
+    /// When the system refuses, or the file is not as this program writes it.
+    pub fn add_row(&self, row: EpochRow) -> io::Result<()> {
+        let mut rows = self.rows()?;
+        rows.push(row);
+        self.write_rows(&rows)
     }
 
     /// The lines of `results.csv`; none if there is no such file.
@@ -100,28 +98,33 @@ impl RunFolder {
     /// # Errors
     /// When the file is unreadable or not as this program writes it.
     pub fn rows(&self) -> io::Result<Vec<EpochRow>> {
-        match File::open(self.results()) {
-            Ok(file) => {
-                Ok(csv::Reader::from_reader(file).deserialize().collect::<Result<_, _>>()?)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
+        let file = match File::open(self.results()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let rows: Result<_, csv::Error> = csv::Reader::from_reader(file).deserialize().collect();
+        rows.map_err(|error| {
+            io::Error::other(format!("{error}: mend that line or delete the file"))
+        })
     }
 
     /// Takes away the lines of epochs after `epoch`: a run resumed from there will write them
     /// again.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// When the system refuses, or the file is not as this program writes it.
     pub fn keep_rows_until(&self, epoch: u64) -> io::Result<()> {
-        let rows = self.rows()?;
-        if rows.iter().all(|row| row.epoch <= epoch) {
-            return Ok(());
-        }
-        container::write_beside(&self.results(), |path| {
-            let mut writer = csv::Writer::from_path(path)?;
-            for row in rows.iter().filter(|row| row.epoch <= epoch) {
+        let (kept, later): (Vec<_>, Vec<_>) =
+            self.rows()?.into_iter().partition(|row| row.epoch <= epoch);
+        if later.is_empty() { Ok(()) } else { self.write_rows(&kept) }
+    }
+
+    /// Writes `results.csv` anew, whole or not at all.
+    fn write_rows(&self, rows: &[EpochRow]) -> io::Result<()> {
+        container::write_beside(&self.results(), |file| {
+            let mut writer = csv::Writer::from_writer(file);
+            for row in rows {
                 writer.serialize(row)?;
             }
             writer.flush()

@@ -9,7 +9,7 @@ use alexnet_network::{LoadError, Model, ModelError, Network, Plan, Purpose};
 use alexnet_ops::Device;
 use alexnet_weights::{ModelFile, WeightsError};
 
-use crate::checkpoint::{Checkpoint, Progress};
+use crate::checkpoint::{Checkpoint, Progress, fingerprint};
 use crate::config::TrainConfig;
 use crate::evaluate::evaluate;
 use crate::metrics::Metrics;
@@ -30,13 +30,36 @@ pub enum TrainError {
     /// A checkpoint's arrays are not this network's.
     #[error("the checkpoint does not fit the network: {0}")]
     Load(#[from] LoadError),
-    /// `results.csv` or a folder could not be written.
-    #[error("cannot write {}: {source}", path.display())]
-    Io {
-        /// The file or folder.
+    /// `results.csv` could not be kept.
+    #[error("cannot keep {}: {reason}", path.display())]
+    Results {
+        /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        reason: io::Error,
+    },
+    /// A checkpoint is of another run.
+    #[error(
+        "{} was not begun with these settings: to resume it, leave out every flag but --epochs",
+        run.display()
+    )]
+    OtherSettings {
+        /// The run's folder.
+        run: PathBuf,
+    },
+    /// A checkpoint is of other images.
+    #[error(
+        "the training images of {} are not those this run began with ({began} then, {now} now): \
+         restore them, or start a new run",
+        data.display()
+    )]
+    OtherImages {
+        /// The data set's folder.
+        data: PathBuf,
+        /// Their fingerprint then.
+        began: String,
+        /// And now.
+        now: String,
     },
     /// A step would not have the images it was promised.
     #[error(
@@ -49,14 +72,14 @@ pub enum TrainError {
         /// There.
         images: usize,
     },
-    /// The loss is no number any more. The update was not made.
+    /// The loss is no number any more. No update was made with it, and nothing was saved.
     #[error(
-        "the loss became {loss} at epoch {epoch}, step {step}; the weights were not touched by it. \
+        "the loss became {loss} at epoch {epoch}, step {step}; nothing was saved since. \
          A lower learning rate or a longer warm-up is the usual cure"
     )]
     NotFinite {
         /// Infinity or NaN.
-        loss: f32,
+        loss: f64,
         /// Counted from 1.
         epoch: u64,
         /// Counted from 1, since the run began.
@@ -112,6 +135,8 @@ pub trait Observer {
 pub struct Trainer<D: Device> {
     config: TrainConfig,
     classes: Vec<String>,
+    data: PathBuf,
+    fingerprint: String,
     network: Network<D>,
     train: Loader,
     validation: Loader,
@@ -153,6 +178,8 @@ impl<D: Device> Trainer<D> {
         let network = Network::new(device, plan, config.seed);
         Ok(Self {
             classes: dataset.classes.clone(),
+            data: dataset.root.clone(),
+            fingerprint: fingerprint(dataset),
             network,
             train,
             validation,
@@ -169,16 +196,25 @@ impl<D: Device> Trainer<D> {
         self.checkpoint_steps = steps;
     }
 
-    /// Continues from a checkpoint of the same configuration.
+    /// Continues from a checkpoint of the same run. More or fewer epochs than first asked for are
+    /// welcome; any other difference would make it another run.
     ///
     /// # Errors
-    /// When its arrays are not this network's, or `results.csv` cannot be brought to its state.
+    /// When it is of other settings or images, or `results.csv` cannot be brought to its state.
     pub fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), TrainError> {
+        let begun = TrainConfig { epochs: self.config.epochs, ..checkpoint.config };
+        if begun != self.config {
+            return Err(TrainError::OtherSettings { run: self.folder.root().into() });
+        }
+        if checkpoint.dataset != self.fingerprint {
+            let (began, now) = (checkpoint.dataset, self.fingerprint.clone());
+            return Err(TrainError::OtherImages { data: self.data.clone(), began, now });
+        }
         self.network.set_weights(&checkpoint.weights)?;
         self.network.set_velocities(&checkpoint.momentum)?;
         let path = self.folder.results();
         let trimmed = self.folder.keep_rows_until(checkpoint.progress.epoch);
-        trimmed.map_err(|source| TrainError::Io { path, source })?;
+        trimmed.map_err(|reason| TrainError::Results { path, reason })?;
         self.progress = checkpoint.progress;
         Ok(())
     }
@@ -216,6 +252,9 @@ impl<D: Device> Trainer<D> {
             }
             let (row, best) = self.end_epoch(observer)?;
             observer.epoch(&row, best);
+            if self.progress.epoch < self.config.epochs && observer.stop() {
+                return Ok(Outcome::Stopped); // the epoch's end was saved
+            }
         }
         Ok(Outcome::Finished)
     }
@@ -231,7 +270,7 @@ impl<D: Device> Trainer<D> {
         let (losses, logits) =
             self.network.train_step(&batch.images, &batch.labels, self.config.seed, step);
         if let Some(&loss) = losses.iter().find(|loss| !loss.is_finite()) {
-            return Err(TrainError::NotFinite { loss, epoch: epoch + 1, step: step + 1 });
+            return Err(self.not_finite(loss.into(), step + 1));
         }
         let rate = self.config.learning_rate(&self.progress.schedule, epoch, step_in_epoch, steps);
         let sgd = self.config.sgd;
@@ -260,12 +299,19 @@ impl<D: Device> Trainer<D> {
         }))
     }
 
+    fn not_finite(&self, loss: f64, step: u64) -> TrainError {
+        TrainError::NotFinite { loss, epoch: self.progress.epoch + 1, step }
+    }
+
     /// Validates, moves the schedule, and saves: results, weights, checkpoint.
     fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<(EpochRow, bool), TrainError> {
         let begin = Instant::now();
         let of = self.validation_images;
         let networks = std::slice::from_mut(&mut self.network);
         let found = evaluate(networks, &self.validation, |n| observer.validated(n, of))?;
+        if !found.loss.is_finite() {
+            return Err(self.not_finite(found.loss, self.progress.step));
+        }
         self.progress.time_s += begin.elapsed().as_secs_f64();
 
         let steps = self.train.batches() as u64;
@@ -301,7 +347,8 @@ impl<D: Device> Trainer<D> {
     /// away and made again.
     fn save_epoch(&self, row: &EpochRow, best: bool) -> Result<(), TrainError> {
         let path = self.folder.results();
-        self.folder.add_row(row).map_err(|source| TrainError::Io { path, source })?;
+        let added = self.folder.add_row(row.clone());
+        added.map_err(|reason| TrainError::Results { path, reason })?;
         let model_file = self.model_file();
         if best {
             model_file.save(&self.folder.best())?;
@@ -325,7 +372,7 @@ impl<D: Device> Trainer<D> {
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint {
             config: self.config.clone(),
-            classes: self.classes.clone(),
+            dataset: self.fingerprint.clone(),
             progress: self.progress.clone(),
             weights: self.network.weights(),
             momentum: self.network.velocities(),

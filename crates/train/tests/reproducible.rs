@@ -33,7 +33,7 @@ const STEPS_PER_EPOCH: u64 = 5;
 fn dataset(folder: &Path) -> Dataset {
     let root = folder.join("set");
     let set = SampleSet { seed: 1, train_per_class: 3, val_per_class: 1, side: 72 };
-    set.write(&root, &mut |_, _| ()).expect("drawn");
+    set.write(&root, &mut |_, _| true).expect("drawn");
     alexnet_data::open(&root).expect("opened")
 }
 
@@ -214,6 +214,44 @@ fn what_a_killed_run_left_half_written_is_cleared_away() {
     std::fs::write(folder.path().join("weights/mine.txt"), "whole").expect("written");
     RunFolder::create(folder.path()).expect("made again");
     assert!(!left.exists() && folder.path().join("weights/mine.txt").exists());
+}
+
+/// The step's own loss is fine; the update it leads to is not.
+#[test]
+fn weights_that_an_update_made_infinite_are_never_saved() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = dataset(folder.path());
+    let mut config = TrainConfig { batch_size: 36, warmup_epochs: 0.0, ..config(1) };
+    config.sgd.learning_rate = 1e38;
+    let mut run = Run::new(&data, &folder.path().join("run"), config, 2, 1);
+    let error = run.trainer.run(&mut StopAfter(u64::MAX)).expect_err("stopped").to_string();
+    assert!(error.contains("nothing was saved"), "{error}");
+    let folder = RunFolder::create(&folder.path().join("run")).expect("there");
+    assert!(!folder.best().exists() && !folder.last().exists() && !folder.results().exists());
+    assert_eq!(Checkpoint::newest(&folder.checkpoints()), None);
+}
+
+#[test]
+fn a_run_is_not_resumed_on_other_images_or_with_other_settings() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = dataset(folder.path());
+    let path = folder.path().join("run");
+    Run::new(&data, &path, config(2), 2, 1).train(StopAfter(2));
+    let checkpoint = Checkpoint::newest(&path.join("checkpoints")).expect("a checkpoint");
+    let mut fewer = data.clone();
+    fewer.train.samples.pop();
+    let mut swapped = data.clone();
+    swapped.train.samples.swap(0, 1);
+    for other in [fewer, swapped] {
+        let restored = Run::new(&other, &path, config(2), 2, 1).trainer.restore(checkpoint.clone());
+        let error = restored.expect_err("refused").to_string();
+        assert!(error.contains("36 images") && error.contains("new run"), "{error}");
+    }
+    let other = TrainConfig { seed: 9, ..config(2) };
+    let restored = Run::new(&data, &path, other, 2, 1).trainer.restore(checkpoint.clone());
+    assert!(restored.expect_err("refused").to_string().contains("settings"));
+    let longer = Run::new(&data, &path, config(3), 2, 1).trainer.restore(checkpoint);
+    assert!(longer.is_ok());
 }
 
 #[test]

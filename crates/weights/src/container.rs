@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use alexnet_network::Array;
@@ -10,7 +10,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Largest file read: sixteen times AlexNet with its momentum.
+/// Largest file read, in bytes: sixteen times AlexNet with its momentum.
 pub const FILE_BYTES_MAX: u64 = 8 << 30;
 
 /// How the names of files begin that are still being written.
@@ -23,14 +23,26 @@ const METADATA_KEY: &str = "alexnet";
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     /// The system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {reason}", path.display())]
     Io {
         /// `read` or `write`.
         action: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        reason: io::Error,
+    },
+    /// What was to be written would be refused when read.
+    #[error("{} was not written: tensor {tensor} holds {value} at element {index}", path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Where in it.
+        index: usize,
+        /// Infinity or NaN.
+        value: f32,
     },
     /// Not a file of this kind, or a damaged one.
     #[error("{} is not a whole weights file: {reason}", path.display())]
@@ -68,7 +80,10 @@ pub fn write(
     description: &impl Serialize,
 ) -> Result<(), WeightsError> {
     let failed =
-        |source: io::Error| WeightsError::Io { action: "write", path: path.into(), source };
+        |reason: io::Error| WeightsError::Io { action: "write", path: path.into(), reason };
+    if let Some((tensor, index, value)) = arrays.iter().find_map(not_finite) {
+        return Err(WeightsError::NotFinite { path: path.into(), tensor, index, value });
+    }
     let description = serde_json::to_string(description).map_err(|e| failed(e.into()))?;
     let checksum = checksum(&description, arrays);
     let envelope = serde_json::to_string(&Envelope { checksum, description });
@@ -82,29 +97,35 @@ pub fn write(
         })
         .collect();
     let views = views.map_err(|e| failed(io::Error::other(e)))?;
-    write_beside(path, |temporary| {
-        safetensors::serialize_to_file(views, Some(metadata), temporary).map_err(
-            |error| match error {
-                safetensors::SafeTensorError::IoError(error) => error,
-                other => io::Error::other(other),
-            },
-        )
-    })
-    .map_err(failed)
+    let bytes = safetensors::serialize(views, Some(metadata));
+    let bytes = bytes.map_err(|error| failed(io::Error::other(error)))?;
+    write_beside(path, |file| file.write_all(&bytes)).map_err(failed)
 }
 
 /// Writes a file beside its place, syncs it, and renames it there.
 ///
 /// # Errors
 /// When the system refuses; `path` is then as it was and nothing is left beside it.
-pub fn write_beside(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+pub fn write_beside(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let temporary = tempfile::Builder::new().prefix(UNFINISHED_PREFIX).tempfile_in(folder)?;
-    fill(temporary.path())?;
+    let mut temporary = unfinished_file(folder)?;
+    fill(temporary.as_file_mut())?;
     temporary.as_file().sync_all()?;
-    make_readable(temporary.as_file())?;
     temporary.persist(path).map_err(|error| error.error)?;
     sync_folder(folder)
+}
+
+/// A new file, as readable as any the user makes (temporary files are private unless told).
+#[cfg(unix)]
+fn unfinished_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    use std::os::unix::fs::PermissionsExt;
+    let usual = fs::Permissions::from_mode(0o666); // less the user's umask
+    tempfile::Builder::new().prefix(UNFINISHED_PREFIX).permissions(usual).tempfile_in(folder)
+}
+
+#[cfg(not(unix))]
+fn unfinished_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new().prefix(UNFINISHED_PREFIX).tempfile_in(folder)
 }
 
 /// Deletes what writers that were killed left in `folder`. Call it where no writer is at work.
@@ -118,18 +139,6 @@ pub fn clear_unfinished(folder: &Path) -> io::Result<()> {
             fs::remove_file(entry.path())?;
         }
     }
-    Ok(())
-}
-
-/// Temporary files are private; results are as readable as any file a user makes.
-#[cfg(unix)]
-fn make_readable(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn make_readable(_: &File) -> io::Result<()> {
     Ok(())
 }
 
@@ -170,13 +179,24 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<(Vec<Array>, T), Weights
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, WeightsError> {
-    let failed = |source| WeightsError::Io { action: "read", path: path.into(), source };
-    let size = fs::metadata(path).map_err(failed)?.len();
-    if size > FILE_BYTES_MAX {
-        let reason = format!("it has {size} bytes, more than the {FILE_BYTES_MAX} read");
+    let failed = |reason| WeightsError::Io { action: "read", path: path.into(), reason };
+    let mut bytes = Vec::new();
+    // Not what the system says of the file's size: a device has none, and a file may grow.
+    let file = File::open(path).map_err(failed)?;
+    let expected = file.metadata().map_err(failed)?.len().min(FILE_BYTES_MAX);
+    bytes.try_reserve(expected as usize).map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let reason = format!("it has more than the {FILE_BYTES_MAX} bytes read");
         return Err(WeightsError::Malformed { path: path.into(), reason });
     }
-    fs::read(path).map_err(failed)
+    Ok(bytes)
+}
+
+/// The first value of an array that is no number.
+fn not_finite(array: &Array) -> Option<(String, usize, f32)> {
+    let index = array.values.iter().position(|value| !value.is_finite())?;
+    Some((array.name.clone(), index, array.values[index]))
 }
 
 fn array(name: &str, view: &TensorView) -> Result<Array, String> {
@@ -184,11 +204,12 @@ fn array(name: &str, view: &TensorView) -> Result<Array, String> {
         return Err(format!("tensor {name} is {:?}, but only F32 is read", view.dtype()));
     }
     let bytes = view.data().chunks_exact(size_of::<f32>());
-    let values: Vec<f32> = bytes.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-        return Err(format!("tensor {name} holds {} at element {at}", values[at]));
+    let values = bytes.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let array = Array { name: name.to_owned(), shape: view.shape().to_vec(), values };
+    match not_finite(&array) {
+        Some((_, at, value)) => Err(format!("tensor {name} holds {value} at element {at}")),
+        None => Ok(array),
     }
-    Ok(Array { name: name.to_owned(), shape: view.shape().to_vec(), values })
 }
 
 /// CRC-32 over description, names, shapes and values; independent of the arrays' order.

@@ -55,7 +55,7 @@ impl ModelFile {
         } else if preprocess.crop as usize != config.image_size {
             Some(format!("crops of {} for images of {}", preprocess.crop, config.image_size))
         } else {
-            None
+            preprocess.check().err().map(|error| error.to_string())
         };
         match contradiction {
             Some(reason) => Err(WeightsError::Malformed { path: path.into(), reason }),

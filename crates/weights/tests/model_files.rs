@@ -1,6 +1,7 @@
 //! Model files come back as they went, and damaged ones do not come back at all.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use alexnet_data::Preprocess;
@@ -68,14 +69,41 @@ fn every_cut_and_every_flipped_bit_is_noticed() {
 }
 
 #[test]
-fn values_that_are_not_numbers_are_refused_by_name() {
+fn values_that_are_not_numbers_are_refused_by_name_when_written_and_when_read() {
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("model.safetensors");
+    let path = saved(folder.path());
     let mut file = model_file();
     file.weights[1].values[4] = f32::NAN;
-    file.save(&path).expect("saved");
-    let message = ModelFile::load(&path).expect_err("refused").to_string();
+    let message = file.save(&path).expect_err("refused").to_string();
     assert!(message.contains("b.bias holds NaN at element 4"), "{message}");
+    assert_eq!(ModelFile::load(&path).expect("as it was"), model_file());
+
+    // The same file from another writer: the last value of `b.bias` is the file's last.
+    let mut bytes = fs::read(&path).expect("read");
+    let last = bytes.len() - 4;
+    bytes[last..].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    fs::write(&path, bytes).expect("written");
+    let message = ModelFile::load(&path).expect_err("refused").to_string();
+    assert!(message.contains("b.bias holds inf at element 4"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_bytes_that_are_synced_are_those_that_are_renamed_and_others_may_read_them() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("file");
+    let mut written = 0;
+    container::write_beside(&path, |file| {
+        written = file.metadata()?.ino();
+        file.write_all(b"whole")
+    })
+    .expect("written");
+    let found = fs::metadata(&path).expect("there");
+    assert_eq!((found.ino(), found.mode() & 0o600), (written, 0o600));
+    let usual = folder.path().join("usual");
+    fs::write(&usual, b"").expect("written");
+    assert_eq!(found.mode(), fs::metadata(usual).expect("there").mode());
 }
 
 #[test]
@@ -83,8 +111,8 @@ fn a_failed_write_leaves_the_old_file_and_nothing_beside_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = saved(folder.path());
     let before = fs::read(&path).expect("read");
-    let failed = container::write_beside(&path, |temporary| {
-        fs::write(temporary, b"half of it")?;
+    let failed = container::write_beside(&path, |file| {
+        file.write_all(b"half of it")?;
         Err(std::io::Error::from(std::io::ErrorKind::StorageFull))
     });
     assert!(failed.is_err());

@@ -14,6 +14,7 @@ use crate::Ended;
 use crate::arguments::{BenchArguments, BenchTask, Format};
 use crate::device::on_device;
 use crate::machine::{check_memory, cores, peak_rss_bytes};
+use crate::terminal::print;
 
 /// The result. Ceilings are measured in the same run.
 #[derive(Serialize)]
@@ -47,7 +48,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<Ended> {
     };
     match arguments.format {
         Format::Json => print_json(&measured)?,
-        Format::Table => print(&measured),
+        Format::Table => report(&measured)?,
     }
     Ok(Ended::Done)
 }
@@ -114,33 +115,26 @@ fn matrix_product_gflops<D: Device>(device: &D) -> f64 {
 }
 
 fn loading(arguments: &BenchArguments) -> anyhow::Result<Measured> {
-    let drawn;
-    let root = match &arguments.data {
-        Some(root) => root.as_path(),
-        None => {
-            drawn = std::env::temp_dir().join(format!("alexnet-bench-{}", std::process::id()));
-            let set = SampleSet { train_per_class: 40, val_per_class: 1, ..SampleSet::default() };
-            set.write(&drawn, &mut |_, _| ())?;
-            &drawn
-        }
-    };
-    let result = load(arguments, root);
-    if arguments.data.is_none() {
-        std::fs::remove_dir_all(root)?;
+    if let Some(root) = &arguments.data {
+        return load(arguments, root);
     }
-    result
+    let folder = tempfile::tempdir()?;
+    let root = folder.path().join("set");
+    let set = SampleSet { train_per_class: 40, val_per_class: 1, ..SampleSet::default() };
+    set.write(&root, &mut |_, _| true)?;
+    load(arguments, &root)
 }
 
 fn load(arguments: &BenchArguments, root: &std::path::Path) -> anyhow::Result<Measured> {
     let dataset = alexnet_data::open(root)?;
-    let crop = arguments.model.config().image_size as u32;
+    let crop = u32::try_from(arguments.model.config().image_size)?;
     let config = LoaderConfig {
         batch_size: arguments.batch_size.min(dataset.train.samples.len()),
         workers: arguments.workers,
         seed: 0,
         augment: Augment::RandomResizedCrop,
         preprocess: Preprocess {
-            resize: (crop * 8).div_ceil(7),
+            resize: crop.saturating_mul(8).div_ceil(7),
             crop,
             mean: [127.5; 3],
             std: [64.0; 3],
@@ -223,21 +217,21 @@ fn measured(
     }
 }
 
-fn print(measured: &Measured) {
-    let Measured { task, model, batch_size, image_size, steps, .. } = measured;
-    println!("{task}: {model}, {image_size} pixels, batches of {batch_size}, {}", measured.device);
-    println!(
-        "  median {:.1} ms, from {:.1} to {:.1} over {steps} steps",
-        measured.median_ms, measured.min_ms, measured.max_ms
-    );
-    println!("  {:.1} images/s", measured.images_per_s);
+fn report(measured: &Measured) -> anyhow::Result<()> {
+    let Measured { task, model, batch_size, image_size, steps, device, .. } = measured;
+    print(&format!("{task}: {model}, {image_size} pixels, batches of {batch_size}, {device}"))?;
+    let Measured { median_ms, min_ms, max_ms, images_per_s, .. } = measured;
+    print(&format!(
+        "  median {median_ms:.1} ms, from {min_ms:.1} to {max_ms:.1} over {steps} steps"
+    ))?;
+    print(&format!("  {images_per_s:.1} images/s"))?;
     if let (Some(gflops), Some(ceiling)) = (measured.gflops, measured.matrix_product_gflops) {
         let share = gflops / ceiling * 100.0;
-        println!(
-            "  {gflops:.0} GFLOP/s, {share:.0} % of this machine's matrix product ({ceiling:.0})"
-        );
+        let beside = format!("{share:.0} % of this machine's matrix product ({ceiling:.0})");
+        print(&format!("  {gflops:.0} GFLOP/s, {beside}"))?;
     }
     if let Some(bytes) = measured.peak_rss_bytes {
-        println!("  {:.0} MiB of memory at most", bytes as f64 / f64::from(1 << 20));
+        print(&format!("  {} MiB of memory at most", bytes >> 20))?;
     }
+    Ok(())
 }

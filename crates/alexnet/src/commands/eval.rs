@@ -4,13 +4,15 @@ use anyhow::{bail, ensure};
 
 use alexnet_data::{Augment, Loader, LoaderConfig, OpenedSplit, Order, open_split};
 use alexnet_ops::Device;
-use alexnet_predict::Predictor;
+use alexnet_predict::{Predictor, inference_plan};
 use alexnet_train::{Metrics, evaluate};
+use alexnet_weights::ModelFile;
 use serde::Serialize;
 
 use super::print_json;
 use crate::arguments::{EvalArguments, Format};
 use crate::device::on_device;
+use crate::machine::check_memory;
 use crate::{Ended, terminal};
 
 #[derive(Serialize)]
@@ -28,7 +30,10 @@ pub(crate) fn run(arguments: &EvalArguments) -> anyhow::Result<Ended> {
 fn eval<D: Device + Clone>(device: &D, arguments: &EvalArguments) -> anyhow::Result<Ended> {
     let mut members = Vec::new();
     for path in &arguments.weights {
-        members.push(Predictor::open(device.clone(), path, arguments.batch_size)?);
+        let file = ModelFile::load(path)?;
+        let plan = inference_plan(path, &file, arguments.batch_size)?;
+        check_memory(plan.bytes(), &path.display().to_string())?;
+        members.push(Predictor::new(device.clone(), path, file, plan)?);
     }
     check_ensemble(&members, arguments)?;
     let opened = open_split(&arguments.data, arguments.split.as_deref(), members[0].classes())?;
@@ -53,7 +58,9 @@ fn eval<D: Device + Clone>(device: &D, arguments: &EvalArguments) -> anyhow::Res
         Format::Table => {
             let Metrics { images, loss, top1_accuracy, top5_accuracy } = metrics;
             let (top1, top5) = (top1_accuracy * 100.0, top5_accuracy * 100.0);
-            println!("Test: Acc@1 {top1:.2} Acc@5 {top5:.2} loss {loss:.4} ({images} images)");
+            terminal::print(&format!(
+                "Test: Acc@1 {top1:.2} Acc@5 {top5:.2} loss {loss:.4} ({images} images)"
+            ))?;
         }
     }
     Ok(Ended::Done)

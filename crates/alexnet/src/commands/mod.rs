@@ -7,16 +7,13 @@ pub(crate) mod sample;
 pub(crate) mod summary;
 pub(crate) mod train;
 
-use std::io::Write;
-
 use serde::Serialize;
+
+use crate::terminal::print;
 
 /// Prints a result as JSON to standard output.
 fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value)?;
-    writeln!(out)?;
-    Ok(())
+    print(&serde_json::to_string_pretty(value)?)
 }
 
 /// A table without frames, as the commands print them.
@@ -28,11 +25,8 @@ fn table(header: &[&str]) -> comfy_table::Table {
 
 /// Prints a table to standard output, without spaces at line ends.
 fn print_table(table: &comfy_table::Table) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    for line in table.trim_fmt().lines() {
-        writeln!(out, "{}", line.strip_prefix(' ').unwrap_or(line))?;
-    }
-    Ok(())
+    let text = table.trim_fmt();
+    text.lines().try_for_each(|line| print(line.strip_prefix(' ').unwrap_or(line)))
 }
 
 /// 62378344 as `62,378,344`.

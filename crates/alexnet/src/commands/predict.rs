@@ -1,6 +1,6 @@
 //! `alexnet predict`: what images show.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use alexnet_data::find_images;
@@ -11,6 +11,8 @@ use serde::Serialize;
 use super::print_json;
 use crate::arguments::{PredictArguments, PredictFormat};
 use crate::device::on_device;
+use crate::settings::UsageError;
+use crate::terminal::{note, print};
 use crate::{Ended, one_line};
 
 /// One image's result.
@@ -29,6 +31,10 @@ pub(crate) fn run(arguments: &PredictArguments) -> anyhow::Result<Ended> {
 /// An image that cannot be read is reported and the others are still predicted; the exit code
 /// tells.
 fn predict<D: Device>(device: D, arguments: &PredictArguments) -> anyhow::Result<Ended> {
+    let has_logits = matches!(arguments.format, PredictFormat::Json | PredictFormat::Jsonl);
+    if arguments.logits && !has_logits {
+        return Err(UsageError("--logits needs --format json or jsonl".into()).into());
+    }
     let images = find_images(&arguments.paths)?;
     let mut predictor = Predictor::open(device, &arguments.weights, 1)?;
     let mut printer = Printer::new(arguments.format);
@@ -37,7 +43,7 @@ fn predict<D: Device>(device: D, arguments: &PredictArguments) -> anyhow::Result
         match predict_one(&mut predictor, path, arguments) {
             Ok(prediction) => printer.print(prediction)?,
             Err(error) => {
-                eprintln!("alexnet: {}", one_line(&error));
+                note(&format!("alexnet: {}", one_line(&error)));
                 ended = Ended::Incomplete;
             }
         }
@@ -76,14 +82,13 @@ impl Printer {
     }
 
     fn print(&mut self, prediction: Prediction) -> anyhow::Result<()> {
-        let mut out = io::stdout();
         match self {
             Self::Json(all) => all.push(prediction),
-            Self::Jsonl => writeln!(out, "{}", serde_json::to_string(&prediction)?)?,
+            Self::Jsonl => print(&serde_json::to_string(&prediction)?)?,
             Self::Table => {
-                writeln!(out, "{}", prediction.path)?;
+                print(&prediction.path)?;
                 for Ranked { class, probability, .. } in &prediction.predictions {
-                    writeln!(out, "  {:>5.1} %  {class}", probability * 100.0)?;
+                    print(&format!("  {:>5.1} %  {class}", probability * 100.0))?;
                 }
             }
             Self::Csv(writer) => {

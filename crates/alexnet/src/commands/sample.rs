@@ -5,7 +5,7 @@ use std::path::Path;
 use alexnet_data::SampleSet;
 
 use crate::arguments::SampleArguments;
-use crate::{Ended, terminal};
+use crate::{Ended, interrupt, terminal};
 
 /// Where `train` without a folder looks for the set, and draws it if it is not there.
 pub(crate) const DEFAULT_FOLDER: &str = "sample-set";
@@ -18,7 +18,7 @@ pub(crate) fn run(arguments: &SampleArguments) -> anyhow::Result<Ended> {
         ..SampleSet::default()
     };
     write(&set, &arguments.folder)?;
-    println!("{}", arguments.folder.display());
+    terminal::print(&arguments.folder.display().to_string())?;
     Ok(Ended::Done)
 }
 
@@ -26,13 +26,17 @@ pub(crate) fn run(arguments: &SampleArguments) -> anyhow::Result<Ended> {
 pub(crate) fn write(set: &SampleSet, folder: &Path) -> anyhow::Result<()> {
     let classes = SampleSet::classes().len() as u32;
     let (train, val) = (set.train_per_class * classes, set.val_per_class * classes);
-    eprintln!(
+    interrupt::listen()?;
+    terminal::note(&format!(
         "Drawing the sample set into {}: {classes} classes, {train} training and {val} \
          validation images.",
         folder.display()
-    );
+    ));
     let bar = terminal::bar(u64::from(train + val), "images");
-    set.write(folder, &mut |done, _| bar.set_position(done))?;
+    set.write(folder, &mut |done, _| {
+        bar.set_position(done);
+        !interrupt::requested()
+    })?;
     bar.finish_and_clear();
     Ok(())
 }

@@ -7,8 +7,8 @@ use comfy_table::CellAlignment::Right;
 use serde::Serialize;
 
 use super::{print_json, print_table, table, with_commas};
-use crate::Ended;
 use crate::arguments::{Format, ModelFlags, SummaryArguments};
+use crate::{Ended, terminal};
 
 const MIB: f64 = (1 << 20) as f64;
 
@@ -105,11 +105,10 @@ fn print(summary: &Summary) -> anyhow::Result<()> {
     let (params, macs) = (with_commas(summary.params), with_commas(summary.macs));
     rows.add_row(["total", summary.model, &input, &params, &macs]);
     print_table(&rows)?;
-    println!(
+    terminal::print(&format!(
         "\nMemory at batch size {}: {:.0} MiB to train, {:.0} MiB to predict.",
         summary.batch_size,
         summary.training_bytes as f64 / MIB,
         summary.inference_bytes as f64 / MIB
-    );
-    Ok(())
+    ))
 }

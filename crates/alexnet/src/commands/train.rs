@@ -1,22 +1,20 @@
 //! `alexnet train`: from a folder of images to weights.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use alexnet_data::{Dataset, SampleSet};
+use alexnet_data::{DataError, Dataset, SampleSet};
 use alexnet_network::{Model, Plan, Purpose};
 use alexnet_ops::Device;
-use alexnet_train::{Checkpoint, Outcome, RunFolder, TrainConfig, Trainer};
+use alexnet_train::{Checkpoint, Outcome, Progress, RunFolder, TrainConfig, Trainer};
 use anyhow::{Context, bail, ensure};
 
 use super::{sample, with_commas};
-use crate::Ended;
 use crate::device::on_device;
 use crate::machine::{Environment, check_memory};
 use crate::settings::{AugmentName, TrainFlags};
-use crate::terminal::{Display, in_words};
+use crate::terminal::{Display, in_words, note};
+use crate::{Ended, interrupt};
 
 const DEFAULT_PROJECT: &str = "runs/train";
 
@@ -25,7 +23,9 @@ pub(crate) fn run(flags: TrainFlags) -> anyhow::Result<Ended> {
         Some(run) => {
             let saved = run.join("args.toml");
             ensure!(saved.is_file(), "{} is no run: it has no args.toml", run.display());
-            flags.clone().over(&saved)?
+            let flags = flags.clone().over(&saved)?;
+            ensure!(flags.data.is_some(), "{} names no data: it is damaged", saved.display());
+            flags
         }
         None => flags.with_file()?,
     };
@@ -53,10 +53,10 @@ fn on_sample_set(flags: TrainFlags) -> anyhow::Result<TrainFlags> {
         augment: flags.augment.or(Some(AugmentName::RandomCrop)),
         ..flags
     };
-    eprintln!(
+    note(&format!(
         "No folder given: training on the built-in sample set, by default at width {SAMPLE_WIDTH} and \
          {SAMPLE_IMAGE_SIZE} pixels with random crops, for a result in minutes."
-    );
+    ));
     Ok(flags)
 }
 
@@ -73,47 +73,62 @@ fn train<D: Device>(
     config: &TrainConfig,
     dataset: &Dataset,
 ) -> anyhow::Result<Ended> {
-    let device_name = device.name();
+    // What can be refused is refused before a folder is made.
+    let plan = check(config, dataset)?;
+    let (device_name, settings) = (device.name(), settings_text(flags)?);
     let folder = match &flags.resume {
         Some(run) => run.clone(),
         None => new_folder(flags)?,
     };
     let made = || format!("cannot write to {}", folder.display());
-    // Everything that can be refused is refused before a folder is made.
-    let checkpoint =
-        flags.resume.is_some().then(|| newest(&folder, config, dataset)).transpose()?;
-    let plan = Plan::new(
-        &Model::new(config.model)?,
-        config.batch_size,
-        Purpose::Training,
-        config.initialisation,
-    )?;
-    check_batch(config, dataset)?;
-    check_memory(plan.bytes(), "the network")?;
     let run_folder = RunFolder::create(&folder).with_context(made)?;
     let workers = flags.workers.unwrap_or_default();
     let mut trainer = Trainer::new(device, config.clone(), dataset, run_folder.clone(), workers)?;
     trainer.checkpoint_every(flags.save_every_steps.unwrap_or_default());
-    if let Some(checkpoint) = checkpoint {
-        trainer.restore(checkpoint)?;
+    let begun_epochs = match &flags.resume {
+        Some(_) => restore(&mut trainer, &run_folder)?,
+        None => config.epochs,
+    };
+    if flags.resume.is_none() {
+        write_settings(&folder, &settings, device_name.clone()).with_context(made)?;
     }
-    write_settings(&folder, flags, device_name.clone()).with_context(made)?;
-
-    let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log.txt"));
+    let log = OpenOptions::new().create(true).append(true).open(folder.join("log.txt"));
     let print_freq = flags.print_freq.unwrap_or(1);
-    let log = log.with_context(made)?;
-    let mut display = Display::new(config.epochs, print_freq, log, on_interrupt()?);
+    let mut display = Display::new(config.epochs, print_freq, log.with_context(made)?);
     introduce(&mut display, &plan, config, dataset, &device_name, &folder);
-    if trainer.progress().step > 0 {
-        let progress = trainer.progress();
+    let progress = trainer.progress();
+    if progress.step > 0 {
         display.say(&format!("Resumed at epoch {}, step {}.", progress.epoch + 1, progress.step));
     }
+    if begun_epochs != config.epochs {
+        let now = config.epochs;
+        display.say(&format!(
+            "Begun for {begun_epochs} epochs, now for {now}: schedules that run to the end move."
+        ));
+    }
+    interrupt::listen()?;
     let outcome = trainer.run(&mut display)?;
-    conclude(&mut display, &run_folder, dataset, outcome, &trainer);
+    conclude(&mut display, &run_folder, dataset, outcome, trainer.progress());
     Ok(if outcome == Outcome::Stopped { Ended::Stopped } else { Ended::Done })
 }
 
-/// The next free folder, or the named one if it holds no run yet.
+/// The network's plan, if settings, data and this machine go together.
+fn check(config: &TrainConfig, dataset: &Dataset) -> anyhow::Result<Plan> {
+    let model = Model::new(config.model)?;
+    let plan = Plan::new(&model, config.batch_size, Purpose::Training, config.initialisation)?;
+    check_memory(plan.bytes(), "the network")?;
+    config.preprocess.check().map_err(DataError::from)?;
+    let (batch_size, images) = (config.batch_size, dataset.train.samples.len());
+    ensure!(
+        batch_size <= images,
+        "--batch-size {batch_size} is more than the {images} training images of {}: \
+         choose {images} or less",
+        dataset.train.folder.display()
+    );
+    Ok(plan)
+}
+
+/// The next free folder, or the named one if there is none yet.
 fn new_folder(flags: &TrainFlags) -> anyhow::Result<PathBuf> {
     let project = flags.project.clone().unwrap_or_else(|| DEFAULT_PROJECT.into());
     let Some(name) = &flags.name else {
@@ -122,70 +137,40 @@ fn new_folder(flags: &TrainFlags) -> anyhow::Result<PathBuf> {
     };
     let folder = project.join(name);
     if folder.exists() {
-        bail!(
-            "{} exists: choose another --name, or continue that run with --resume {}",
-            folder.display(),
-            folder.display()
-        );
+        let way_out = match Checkpoint::newest(&folder.join("checkpoints")) {
+            Some(_) => format!("continue that run with --resume {}", folder.display()),
+            None => "delete it, for it holds no checkpoint".to_owned(),
+        };
+        bail!("{} exists: choose another --name, or {way_out}", folder.display());
     }
     Ok(folder)
 }
 
-fn check_batch(config: &TrainConfig, dataset: &Dataset) -> anyhow::Result<()> {
-    let (batch_size, images) = (config.batch_size, dataset.train.samples.len());
-    ensure!(
-        batch_size <= images,
-        "--batch-size {batch_size} is more than the {images} training images of {}: \
-         choose {images} or less",
-        dataset.train.folder.display()
-    );
-    Ok(())
-}
-
-/// The newest whole checkpoint of a run, if it is of this configuration.
-fn newest(run: &Path, config: &TrainConfig, dataset: &Dataset) -> anyhow::Result<Checkpoint> {
-    let folder = run.join("checkpoints");
-    let checkpoint = Checkpoint::newest(&folder);
-    let checkpoint = checkpoint.with_context(|| {
+/// Brings the trainer to the run's newest whole checkpoint; returns for how many epochs it was
+/// begun.
+fn restore<D: Device>(trainer: &mut Trainer<D>, run: &RunFolder) -> anyhow::Result<u64> {
+    let folder = run.checkpoints();
+    let checkpoint = Checkpoint::newest(&folder).with_context(|| {
         format!("{} holds no whole checkpoint to resume from", folder.display())
     })?;
-    ensure!(
-        checkpoint.classes == dataset.classes,
-        "{} was trained on other classes than {} has now: resume it with the data it began with",
-        run.display(),
-        dataset.root.display()
-    );
-    // More epochs than first asked for are welcome; anything else would make it another run.
-    let same = TrainConfig { epochs: config.epochs, ..checkpoint.config.clone() };
-    ensure!(
-        same == *config,
-        "the flags differ from those {} was trained with: start a new run for them, \
-         or leave them out to resume",
-        run.display()
-    );
-    Ok(checkpoint)
+    let begun_epochs = checkpoint.config.epochs;
+    trainer.restore(checkpoint)?;
+    Ok(begun_epochs)
 }
 
-fn write_settings(folder: &Path, flags: &TrainFlags, device: String) -> anyhow::Result<()> {
-    let header = "# Every setting of this run. To repeat it: alexnet train -c args.toml\n";
-    fs::write(folder.join("args.toml"), format!("{header}{}", toml::to_string(flags)?))?;
+/// `args.toml`, with the data's full path, so that a run resumes from any folder.
+fn settings_text(flags: &TrainFlags) -> anyhow::Result<String> {
+    let data = flags.data.as_ref().map(|path| path.canonicalize()).transpose()?;
+    let text = toml::to_string(&TrainFlags { data, ..flags.clone() });
+    let text = text.context("the settings cannot be written down")?;
+    Ok(format!("# Every setting of this run. To repeat it: alexnet train -c args.toml\n{text}"))
+}
+
+fn write_settings(folder: &Path, settings: &str, device: String) -> anyhow::Result<()> {
+    fs::write(folder.join("args.toml"), settings)?;
     let environment = serde_json::to_string_pretty(&Environment::of(device))?;
     fs::write(folder.join("env.json"), environment + "\n")?;
     Ok(())
-}
-
-/// A flag that Ctrl-C or a termination signal raises. A second one ends the program at once; what
-/// is on disk stays whole.
-fn on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let raised = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if raised.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(crate::EXIT_STOPPED));
-        }
-        eprintln!("\nStopping after this step; press again to leave at once.");
-    })?;
-    Ok(stop)
 }
 
 /// What is about to happen, and everything that was chosen automatically.
@@ -225,19 +210,18 @@ fn introduce(
 }
 
 /// Where the results are and what to try next.
-fn conclude<D: Device>(
+fn conclude(
     display: &mut Display,
     folder: &RunFolder,
     dataset: &Dataset,
     outcome: Outcome,
-    trainer: &Trainer<D>,
+    progress: &Progress,
 ) {
     let run = folder.root().display();
     if outcome == Outcome::Stopped {
         display.say(&format!("Stopped. Continue with: alexnet train --resume {run}"));
         return;
     }
-    let progress = trainer.progress();
     if let Some((top1, epoch)) = progress.best {
         display.say(&format!(
             "Done in {}. Best validation top-1: {:.2} %, after epoch {epoch}.",
@@ -246,12 +230,11 @@ fn conclude<D: Device>(
         ));
     }
     let best = folder.best();
-    let best = best.display();
-    let validation = dataset.val.folder.display();
-    display.say(&format!(
-        "Weights  {best}\nCurves   {}\nTry next alexnet predict {validation} --weights {best}\n         \
-         alexnet eval {} --weights {best}",
-        folder.results().display(),
-        dataset.root.display(),
-    ));
+    let (best, root) = (best.display(), dataset.root.display());
+    display.say(&format!("Weights  {best}\nCurves   {}", folder.results().display()));
+    if let Some(sample) = dataset.val.samples.first() {
+        let image = sample.path.display();
+        display.say(&format!("Try next alexnet predict {image} --weights {best}"));
+    }
+    display.say(&format!("         alexnet eval {root} --weights {best}"));
 }

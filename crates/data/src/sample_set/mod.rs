@@ -9,7 +9,7 @@ mod figure;
 mod scene;
 
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use image::ExtendedColorType;
@@ -84,17 +84,26 @@ impl SampleSet {
     }
 
     /// Writes `root/{train,val}/<class>/NNNN.jpg` and a `README.txt`. The set is drawn beside
-    /// `root` and renamed when it is whole. `progress` hears (images done, images in all).
+    /// `root` and renamed when it is whole. `progress` hears (images done, images in all) and
+    /// says whether to go on.
     ///
     /// # Errors
-    /// If `root` exists and is not empty, or cannot be written.
-    pub fn write(&self, root: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), DataError> {
+    /// If `root` exists and is not empty, or cannot be written, or `progress` said to stop; nothing
+    /// is left then.
+    pub fn write(
+        &self,
+        root: &Path,
+        progress: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<(), DataError> {
+        // By its own name, `.` could not be replaced.
+        let root = &root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
         let occupied = fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
         if occupied || root.is_file() {
             return Err(DataError::NotEmpty { path: root.to_path_buf() });
         }
         let unfinished = folder_beside(root)?;
-        let total = u64::from(self.train_per_class + self.val_per_class) * subjects().len() as u64;
+        let total = (u64::from(self.train_per_class) + u64::from(self.val_per_class))
+            * subjects().len() as u64;
         let mut done = 0;
         for (class, name) in Self::classes().iter().enumerate() {
             for (split, folder, count) in [
@@ -107,7 +116,9 @@ impl SampleSet {
                     let path = folder.join(format!("{index:04}.jpg"));
                     write_jpeg(&self.draw(class, index, split), &path)?;
                     done += 1;
-                    progress(done, total);
+                    if !progress(done, total) {
+                        return Err(DataError::Stopped);
+                    }
                 }
             }
         }
@@ -171,8 +182,10 @@ fn put_in_place(unfinished: TempDir, root: &Path) -> Result<(), DataError> {
 
 fn write_jpeg(image: &Image, path: &Path) -> Result<(), DataError> {
     let file = File::create(path).map_err(DataError::io("create", path))?;
-    JpegEncoder::new_with_quality(BufWriter::new(file), JPEG_QUALITY)
+    let mut file = BufWriter::new(file);
+    JpegEncoder::new_with_quality(&mut file, JPEG_QUALITY)
         .encode(image.rgb(), image.width(), image.height(), ExtendedColorType::Rgb8)
         .map_err(std::io::Error::other)
+        .and_then(|()| file.flush())
         .map_err(DataError::io("create", path))
 }
