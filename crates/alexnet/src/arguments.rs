@@ -1,8 +1,11 @@
 //! What can be typed. Names follow torchvision's and timm's flags.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
+use alexnet_data::SampleSet;
 use alexnet_network::ModelName;
+use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::device::DeviceFlags;
@@ -190,11 +193,18 @@ pub(crate) struct SampleArguments {
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     /// Training images a class
-    #[arg(long, value_parser = value_parser!(u32).range(1..=PER_CLASS_MAX), default_value_t = alexnet_data::SampleSet::default().train_per_class)]
+    #[arg(long, value_parser = images_a_class(), default_value_t = SET.train_per_class)]
     pub(crate) train_per_class: u32,
     /// Validation images a class
-    #[arg(long, value_parser = value_parser!(u32).range(1..=PER_CLASS_MAX), default_value_t = alexnet_data::SampleSet::default().val_per_class)]
+    #[arg(long, value_parser = images_a_class(), default_value_t = SET.val_per_class)]
     pub(crate) val_per_class: u32,
+}
+
+/// What the sample set is drawn like unless told.
+static SET: LazyLock<SampleSet> = LazyLock::new(SampleSet::default);
+
+fn images_a_class() -> RangedI64ValueParser<u32> {
+    value_parser!(u32).range(1..=PER_CLASS_MAX)
 }
 
 /// Most images of a class the sample set is drawn with.

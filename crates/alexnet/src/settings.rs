@@ -82,17 +82,19 @@ pub(crate) struct TrainFlags {
     /// size; else 8/7 of the image size]
     #[arg(long, help_heading = "Images")]
     pub(crate) resize_size: Option<usize>,
-    /// How training images are varied
+    /// How training images are varied [default: random-resized-crop for modern and torchvision; else
+    /// random-crop]
     #[arg(long, value_enum, help_heading = "Images")]
     pub(crate) augment: Option<AugmentName>,
 
     /// Passes over the training images [default: 90; 30 for modern]
     #[arg(long, help_heading = "Training")]
     pub(crate) epochs: Option<u64>,
-    /// Images in a step [default: 128; 32 for modern]
+    /// Images in a step [default: 128; for caffe, caffenet and torchvision 256; for modern 32]
     #[arg(long, short, value_parser = positive, help_heading = "Training")]
     pub(crate) batch_size: Option<usize>,
-    /// Form of the update: the paper's (rate and decay inside the velocity) or PyTorch's
+    /// Form of the update: the paper's (rate and decay inside the velocity) or PyTorch's [default:
+    /// pytorch for modern and torchvision; else paper]
     #[arg(long, value_enum, help_heading = "Training")]
     pub(crate) update_rule: Option<RuleName>,
     /// Learning rate the schedule starts from [default: 0.01]
@@ -112,7 +114,8 @@ pub(crate) struct TrainFlags {
     #[arg(long, help_heading = "Training")]
     pub(crate) bias_decay_factor: Option<f64>,
 
-    /// How the learning rate moves
+    /// How the learning rate moves [default: cosine for modern; plateau for original and paper; else
+    /// step]
     #[arg(long, value_enum, help_heading = "Learning rate")]
     pub(crate) lr_scheduler: Option<SchedulerName>,
     /// Epochs between drops, or of the first cycle of warm restarts [default: 30, for caffe and

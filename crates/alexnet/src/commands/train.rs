@@ -54,8 +54,8 @@ fn on_sample_set(flags: TrainFlags) -> anyhow::Result<TrainFlags> {
         ..flags
     };
     note(&format!(
-        "No folder given: training on the built-in sample set, by default at width {SAMPLE_WIDTH} and \
-         {SAMPLE_IMAGE_SIZE} pixels with random crops, for a result in minutes."
+        "No folder given: training on the built-in sample set, by default at width {SAMPLE_WIDTH} \
+         and {SAMPLE_IMAGE_SIZE} pixels with random crops, for a result in minutes."
     ));
     Ok(flags)
 }
@@ -101,9 +101,9 @@ fn train<D: Device>(
         display.say(&format!("Resumed at epoch {}, step {}.", progress.epoch + 1, progress.step));
     }
     if begun_epochs != config.epochs {
-        let now = config.epochs;
         display.say(&format!(
-            "Begun for {begun_epochs} epochs, now for {now}: schedules that run to the end move."
+            "Begun for {begun_epochs} epochs, now for {}: schedules that run to the end move.",
+            config.epochs
         ));
     }
     interrupt::listen()?;
