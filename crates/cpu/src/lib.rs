@@ -1,6 +1,6 @@
 //! The network's operations on a CPU.
 //!
-//! Convolutions and linear layers become matrix products ([`matmul`]); everything else is a loop
+//! Convolutions and linear layers become matrix products (`matmul.rs`); everything else is a loop
 //! over channels that the compiler vectorises. Work is cut into blocks whose borders depend on
 //! shapes alone, each block is computed by one thread, and sums over blocks run in block order: so
 //! results are the same bits for any number of threads.

@@ -153,7 +153,7 @@ fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads what [`write`] wrote: the arrays, sorted by name, and the description.
+/// Reads what [`write()`] wrote: the arrays, sorted by name, and the description.
 ///
 /// # Errors
 /// When the file is unreadable, malformed, damaged, or of another kind.
