@@ -9,7 +9,7 @@ use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::device::DeviceFlags;
-use crate::settings::TrainFlags;
+use crate::flags::TrainFlags;
 
 /// AlexNet, whole: trains, evaluates and predicts on a folder of images. No Python, no framework.
 #[derive(Parser)]

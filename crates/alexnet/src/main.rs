@@ -3,6 +3,7 @@
 mod arguments;
 mod commands;
 mod device;
+mod flags;
 mod interrupt;
 mod machine;
 mod settings;

@@ -11,8 +11,9 @@ use anyhow::{Context, bail, ensure};
 
 use super::{sample, with_commas};
 use crate::device::on_device;
+use crate::flags::{AugmentName, TrainFlags};
 use crate::machine::{Environment, check_memory};
-use crate::settings::{AugmentName, TrainFlags};
+use crate::settings::Settings;
 use crate::terminal::{Display, in_words, note};
 use crate::{Ended, interrupt};
 
@@ -29,24 +30,22 @@ pub(crate) fn run(flags: TrainFlags) -> anyhow::Result<Ended> {
         }
         None => flags.with_file()?,
     };
-    let flags = on_sample_set(flags)?.filled();
-    let data = flags.data.clone().context("no data")?;
+    let (flags, data) = on_some_data(flags)?;
+    let settings = Settings::decide(&flags, data.clone())?;
     let dataset = alexnet_data::open(&data)?;
-    let config = flags.train_config(dataset.classes.len())?;
-    on_device!(flags.device_flags(), |device| train(device, &flags, &config, &dataset))
+    on_device!(settings.device_flags(), |device| train(device, &flags, &settings, &dataset))
 }
 
 /// Without a folder, the built-in sample set, and the settings that suit it where none are typed.
-fn on_sample_set(flags: TrainFlags) -> anyhow::Result<TrainFlags> {
-    if flags.data.is_some() {
-        return Ok(flags);
+fn on_some_data(flags: TrainFlags) -> anyhow::Result<(TrainFlags, PathBuf)> {
+    if let Some(data) = flags.data.clone() {
+        return Ok((flags, data));
     }
     let folder = PathBuf::from(sample::DEFAULT_FOLDER);
     if !folder.exists() {
         sample::write(&SampleSet::default(), &folder)?;
     }
     let flags = TrainFlags {
-        data: Some(folder),
         width: flags.width.or(Some(SAMPLE_WIDTH)),
         image_size: flags.image_size.or(Some(SAMPLE_IMAGE_SIZE)),
         epochs: flags.epochs.or(Some(SAMPLE_EPOCHS)),
@@ -57,7 +56,7 @@ fn on_sample_set(flags: TrainFlags) -> anyhow::Result<TrainFlags> {
         "No folder given: training on the built-in sample set, by default at width {SAMPLE_WIDTH} \
          and {SAMPLE_IMAGE_SIZE} pixels with random crops, for a result in minutes."
     ));
-    Ok(flags)
+    Ok((flags, folder))
 }
 
 /// The sample set's pictures are about 128 pixels wide and simpler than photographs: a quarter of
@@ -70,31 +69,32 @@ const SAMPLE_EPOCHS: u64 = 15;
 fn train<D: Device>(
     device: D,
     flags: &TrainFlags,
-    config: &TrainConfig,
+    settings: &Settings,
     dataset: &Dataset,
 ) -> anyhow::Result<Ended> {
+    let config = &settings.train_config(dataset.classes.len());
     // What can be refused is refused before a folder is made.
     let plan = check(config, dataset)?;
-    let (device_name, settings) = (device.name(), settings_text(flags)?);
+    let (device_name, settings_text) = (device.name(), settings_text(settings)?);
     let folder = match &flags.resume {
         Some(run) => run.clone(),
         None => new_folder(flags)?,
     };
     let made = || format!("cannot write to {}", folder.display());
     let run_folder = RunFolder::create(&folder).with_context(made)?;
-    let workers = flags.workers.unwrap_or_default();
+    let workers = settings.workers;
     let mut trainer = Trainer::new(device, config.clone(), dataset, run_folder.clone(), workers)?;
-    trainer.checkpoint_every(flags.save_every_steps.unwrap_or_default());
+    trainer.checkpoint_every(settings.save_every_steps);
     let begun_epochs = match &flags.resume {
         Some(_) => restore(&mut trainer, &run_folder)?,
         None => config.epochs,
     };
     if flags.resume.is_none() {
-        write_settings(&folder, &settings, device_name.clone()).with_context(made)?;
+        write_settings(&folder, &settings_text, device_name.clone()).with_context(made)?;
     }
     let log = OpenOptions::new().create(true).append(true).open(folder.join("log.txt"));
-    let print_freq = flags.print_freq.unwrap_or(1);
-    let mut display = Display::new(config.epochs, print_freq, log.with_context(made)?);
+    let log = log.with_context(made)?;
+    let mut display = Display::new(config.epochs, settings.print_freq, log);
     introduce(&mut display, &plan, config, dataset, &device_name, &folder);
     let progress = trainer.progress();
     if progress.step > 0 {
@@ -159,9 +159,9 @@ fn restore<D: Device>(trainer: &mut Trainer<D>, run: &RunFolder) -> anyhow::Resu
 }
 
 /// `args.toml`, with the data's full path, so that a run resumes from any folder.
-fn settings_text(flags: &TrainFlags) -> anyhow::Result<String> {
-    let data = flags.data.as_ref().map(|path| path.canonicalize()).transpose()?;
-    let text = toml::to_string(&TrainFlags { data, ..flags.clone() });
+fn settings_text(settings: &Settings) -> anyhow::Result<String> {
+    let data = settings.data.canonicalize()?;
+    let text = toml::to_string(&Settings { data, ..settings.clone() });
     let text = text.context("the settings cannot be written down")?;
     Ok(format!("# Every setting of this run. To repeat it: alexnet train -c args.toml\n{text}"))
 }
