@@ -16,6 +16,7 @@ use clap::Parser;
 
 use alexnet_data::DataError;
 use alexnet_network::ModelError;
+use alexnet_train::TrainError;
 use arguments::{Arguments, Command, DataCommand};
 use settings::UsageError;
 use terminal::note;
@@ -70,10 +71,14 @@ fn run(command: Command) -> anyhow::Result<Ended> {
 
 /// A value that was typed wrong is a matter of usage, whoever noticed it.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    match error.downcast_ref::<DataError>() {
-        Some(DataError::Stopped) => EXIT_STOPPED,
-        _ if error.is::<UsageError>() || error.is::<ModelError>() => EXIT_USAGE,
-        _ => EXIT_FAILED,
+    let stopped = matches!(error.downcast_ref(), Some(DataError::Stopped));
+    let no_network = matches!(error.downcast_ref(), Some(TrainError::Model(_)));
+    if stopped {
+        EXIT_STOPPED
+    } else if no_network || error.is::<ModelError>() || error.is::<UsageError>() {
+        EXIT_USAGE
+    } else {
+        EXIT_FAILED
     }
 }
 

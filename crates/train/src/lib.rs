@@ -20,4 +20,4 @@ pub use evaluate::evaluate;
 pub use metrics::{Metrics, Totals};
 pub use run_folder::{EpochRow, RunFolder};
 pub use schedule::{Schedule, ScheduleMemory};
-pub use trainer::{Observer, Outcome, StepReport, TrainError, Trainer};
+pub use trainer::{Observer, Outcome, StepReport, TrainError, Trainer, training_plan};

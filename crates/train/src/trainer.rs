@@ -63,14 +63,17 @@ pub enum TrainError {
     },
     /// A step would not have the images it was promised.
     #[error(
-        "the batch size is {batch_size}, but there are only {images} training images: \
-         choose a batch size of {images} or less"
+        "the batch size is {batch_size}, but {} has only {images} training images: \
+         choose {images} or less",
+        folder.display()
     )]
     BatchTooLarge {
         /// Asked for.
         batch_size: usize,
         /// There.
         images: usize,
+        /// Where they are.
+        folder: PathBuf,
     },
     /// The loss is no number any more. No update was made with it, and nothing was saved.
     #[error(
@@ -131,6 +134,22 @@ pub trait Observer {
     fn stop(&mut self) -> bool;
 }
 
+/// The plan of a run, if its settings and its data go together. Asks without making anything.
+///
+/// # Errors
+/// When the configuration makes no network or asks for batches larger than the set.
+pub fn training_plan(config: &TrainConfig, dataset: &Dataset) -> Result<Plan, TrainError> {
+    let (batch_size, images) = (config.batch_size, dataset.train.samples.len());
+    let model = Model::new(config.model)?;
+    let plan = Plan::new(&model, batch_size, Purpose::Training, config.initialisation)?;
+    config.preprocess.check().map_err(DataError::from)?;
+    if batch_size > images {
+        let folder = dataset.train.folder.clone();
+        return Err(TrainError::BatchTooLarge { batch_size, images, folder });
+    }
+    Ok(plan)
+}
+
 /// A run in progress.
 pub struct Trainer<D: Device> {
     config: TrainConfig,
@@ -160,10 +179,7 @@ impl<D: Device> Trainer<D> {
         folder: RunFolder,
         workers: usize,
     ) -> Result<Self, TrainError> {
-        let images = dataset.train.samples.len();
-        if config.batch_size == 0 || config.batch_size > images {
-            return Err(TrainError::BatchTooLarge { batch_size: config.batch_size, images });
-        }
+        let plan = training_plan(&config, dataset)?;
         let loader = |samples: &[alexnet_data::Sample], augment, order| {
             let (batch_size, seed) = (config.batch_size, config.seed);
             let preprocess = config.preprocess.clone();
@@ -172,9 +188,6 @@ impl<D: Device> Trainer<D> {
         };
         let train = loader(&dataset.train.samples, config.augment, Order::Shuffled)?;
         let validation = loader(&dataset.val.samples, Augment::None, Order::Sequential)?;
-        let model = Model::new(config.model)?;
-        let (batch, initialisation) = (config.batch_size, config.initialisation);
-        let plan = Plan::new(&model, batch, Purpose::Training, initialisation)?;
         let network = Network::new(device, plan, config.seed);
         Ok(Self {
             classes: dataset.classes.clone(),

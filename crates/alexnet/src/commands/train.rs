@@ -3,10 +3,12 @@
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use alexnet_data::{DataError, Dataset, SampleSet};
-use alexnet_network::{Model, Plan, Purpose};
+use alexnet_data::{Dataset, SampleSet};
+use alexnet_network::Plan;
 use alexnet_ops::Device;
-use alexnet_train::{Checkpoint, Outcome, Progress, RunFolder, TrainConfig, Trainer};
+use alexnet_train::{
+    Checkpoint, Outcome, Progress, RunFolder, TrainConfig, Trainer, training_plan,
+};
 use anyhow::{Context, bail, ensure};
 
 use super::{sample, with_commas};
@@ -74,7 +76,8 @@ fn train<D: Device>(
 ) -> anyhow::Result<Ended> {
     let config = &settings.train_config(dataset.classes.len());
     // What can be refused is refused before a folder is made.
-    let plan = check(config, dataset)?;
+    let plan = training_plan(config, dataset)?;
+    check_memory(plan.bytes(), "the network")?;
     let (device_name, settings_text) = (device.name(), settings_text(settings)?);
     let folder = match &flags.resume {
         Some(run) => run.clone(),
@@ -110,22 +113,6 @@ fn train<D: Device>(
     let outcome = trainer.run(&mut display)?;
     conclude(&mut display, &run_folder, dataset, outcome, trainer.progress());
     Ok(if outcome == Outcome::Stopped { Ended::Stopped } else { Ended::Done })
-}
-
-/// The network's plan, if settings, data and this machine go together.
-fn check(config: &TrainConfig, dataset: &Dataset) -> anyhow::Result<Plan> {
-    let model = Model::new(config.model)?;
-    let plan = Plan::new(&model, config.batch_size, Purpose::Training, config.initialisation)?;
-    check_memory(plan.bytes(), "the network")?;
-    config.preprocess.check().map_err(DataError::from)?;
-    let (batch_size, images) = (config.batch_size, dataset.train.samples.len());
-    ensure!(
-        batch_size <= images,
-        "--batch-size {batch_size} is more than the {images} training images of {}: \
-         choose {images} or less",
-        dataset.train.folder.display()
-    );
-    Ok(plan)
 }
 
 /// The next free folder, or the named one if there is none yet.
