@@ -1,111 +1,167 @@
 //! The network's operations on a CPU.
 //!
-//! Convolutions and linear layers become matrix products (`matmul.rs`); everything else is a loop
-//! over channels that the compiler vectorises. Work is cut into blocks whose borders depend on
-//! shapes alone, each block is computed by one thread, and sums over blocks run in block order: so
-//! results are the same bits for any number of threads.
+//! Work is cut into pieces whose borders depend on shapes alone, each piece is computed by one
+//! thread, and sums over pieces run in their order: so results are the same bits for any number of
+//! threads.
 
+mod amx;
+mod array;
 mod batch_norm;
+mod buffer;
 mod conv;
+mod disjoint;
 mod elementwise;
+mod isa;
 mod linear;
 mod loss;
 mod lrn;
 mod matmul;
+mod microkernel;
 mod pool;
 mod reduce;
+mod scratch;
+mod simd;
+mod threads;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LrnRegion, LrnShape, MaxPoolShape, SgdStep,
+    LrnRegion, LrnShape, MaxPoolShape, Precision, SgdStep,
 };
 use rayon::ThreadPool;
+
+pub use array::Array;
+use buffer::Buffer;
+pub use isa::{ISA_VARIABLE, Isa, IsaError};
+use scratch::Scratch;
+use threads::Threads;
 
 /// A CPU with a fixed number of threads. Clones share the threads.
 #[derive(Clone)]
 pub struct Cpu {
-    threads: Arc<ThreadPool>,
-    /// Unfolded images of a convolution, kept between calls so that a step does not allocate them
-    /// anew.
-    unfolded: Arc<Mutex<Vec<f32>>>,
+    context: Arc<Context>,
 }
 
-/// The system would not start the threads asked for.
+/// What every operation computes with.
+pub(crate) struct Context {
+    pub(crate) isa: Isa,
+    pub(crate) precision: Precision,
+    pub(crate) threads: Threads,
+    pub(crate) scratch: Scratch,
+    pool: ThreadPool,
+    unfolded: Mutex<Vec<f32>>,
+}
+
+/// Why there is no such device.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot start {threads} compute threads: {source}")]
-pub struct ThreadError {
-    threads: usize,
-    source: rayon::ThreadPoolBuildError,
+pub enum CpuError {
+    /// The system would not start the threads asked for.
+    #[error("cannot start {threads} compute threads: {source}")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Instructions were asked for by name that are not there.
+    #[error(transparent)]
+    Isa(#[from] IsaError),
 }
 
 impl Cpu {
-    /// A device that computes on `threads` threads; 0 takes one per core.
+    /// A device that computes in `f32` on `threads` threads (0 takes one per core), with the richest
+    /// instructions there are or those that [`ISA_VARIABLE`] names.
+    ///
+    /// # Errors
+    /// When the system refuses the threads, or the variable names no available instructions.
+    pub fn new(threads: usize) -> Result<Self, CpuError> {
+        Self::with(threads, Isa::choose()?, Precision::F32)
+    }
+
+    /// The same with these instructions and this precision.
     ///
     /// # Errors
     /// When the system refuses the threads.
-    pub fn new(threads: usize) -> Result<Self, ThreadError> {
+    ///
+    /// # Panics
+    /// When this processor lacks the instructions: they must be one of [`Isa::available`].
+    pub fn with(threads: usize, isa: Isa, precision: Precision) -> Result<Self, CpuError> {
+        assert!(Isa::available().contains(&isa), "this processor has no {isa}");
+        let started =
+            Threads::new(threads).map_err(|source| CpuError::Threads { threads, source })?;
         let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("compute-{i}"))
+            .num_threads(started.count())
             .build()
-            .map_err(|source| ThreadError { threads, source })?;
-        Ok(Self { threads: Arc::new(pool), unfolded: Arc::default() })
+            .expect("rayon goes away");
+        let context = Context {
+            isa,
+            precision,
+            scratch: Scratch::new(started.count()),
+            threads: started,
+            pool,
+            unfolded: Mutex::default(),
+        };
+        Ok(Self { context: Arc::new(context) })
     }
 
     /// How many threads compute.
     pub fn threads(&self) -> usize {
-        self.threads.current_num_threads()
+        self.context.threads.count()
+    }
+
+    /// The instructions computed with.
+    pub fn isa(&self) -> Isa {
+        self.context.isa
     }
 
     /// Runs `work` on this device's threads.
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.threads.install(work)
+        self.context.pool.install(work)
     }
 
     /// Runs `work` on this device's threads with the scratch array. It holds nothing between calls,
     /// so a panic elsewhere cannot have spoilt it.
     fn run_unfolding(&self, work: impl FnOnce(&mut Vec<f32>) + Send) {
-        let mut guard = self.unfolded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self.context.unfolded.lock().unwrap_or_else(PoisonError::into_inner);
         let unfolded = &mut *guard;
         self.run(|| work(unfolded));
     }
 }
 
 impl Device for Cpu {
-    type Floats = Vec<f32>;
-    type Bytes = Vec<u8>;
-    type Labels = Vec<u32>;
+    type Floats = Array;
+    type Bytes = Buffer<u8>;
+    type Labels = Buffer<u32>;
 
     fn name(&self) -> String {
-        format!("cpu ({} threads)", self.threads())
+        format!("cpu ({} threads, {})", self.threads(), self.isa())
     }
-    fn floats(&self, len: usize) -> Vec<f32> {
-        vec![0.0; len]
+    fn floats(&self, len: usize) -> Array {
+        Array::zeroed(len)
     }
-    fn bytes(&self, len: usize) -> Vec<u8> {
-        vec![0; len]
+    fn bytes(&self, len: usize) -> Buffer<u8> {
+        Buffer::zeroed(len)
     }
-    fn labels(&self, len: usize) -> Vec<u32> {
-        vec![0; len]
+    fn labels(&self, len: usize) -> Buffer<u32> {
+        Buffer::zeroed(len)
     }
-    fn upload(&self, dst: &mut Vec<f32>, src: &[f32]) {
+    fn upload(&self, dst: &mut Array, src: &[f32]) {
         dst[..src.len()].copy_from_slice(src);
     }
-    fn upload_labels(&self, dst: &mut Vec<u32>, src: &[u32]) {
+    fn upload_labels(&self, dst: &mut Buffer<u32>, src: &[u32]) {
         dst[..src.len()].copy_from_slice(src);
     }
-    fn download(&self, dst: &mut [f32], src: &Vec<f32>) {
+    fn download(&self, dst: &mut [f32], src: &Array) {
         dst.copy_from_slice(&src[..dst.len()]);
     }
 
     fn conv_forward(
         &self,
-        y: &mut Vec<f32>,
-        x: &Vec<f32>,
-        weights: &Vec<f32>,
-        bias: &Vec<f32>,
+        y: &mut Array,
+        x: &Array,
+        weights: &Array,
+        bias: &Array,
         activation: Activation,
         shape: &ConvShape,
     ) {
@@ -115,19 +171,19 @@ impl Device for Cpu {
     }
     fn conv_backward_input(
         &self,
-        d_x: &mut Vec<f32>,
-        d_y: &Vec<f32>,
-        weights: &Vec<f32>,
+        d_x: &mut Array,
+        d_y: &Array,
+        weights: &Array,
         shape: &ConvShape,
     ) {
         self.run_unfolding(|scratch| conv::backward_input(d_x, d_y, weights, scratch, shape));
     }
     fn conv_backward_weights(
         &self,
-        d_weights: &mut Vec<f32>,
-        d_bias: &mut Vec<f32>,
-        d_y: &Vec<f32>,
-        x: &Vec<f32>,
+        d_weights: &mut Array,
+        d_bias: &mut Array,
+        d_y: &Array,
+        x: &Array,
         shape: &ConvShape,
     ) {
         self.run_unfolding(|scratch| {
@@ -137,10 +193,10 @@ impl Device for Cpu {
 
     fn linear_forward(
         &self,
-        y: &mut Vec<f32>,
-        x: &Vec<f32>,
-        weights: &Vec<f32>,
-        bias: &Vec<f32>,
+        y: &mut Array,
+        x: &Array,
+        weights: &Array,
+        bias: &Array,
         activation: Activation,
         shape: &LinearShape,
     ) {
@@ -148,63 +204,78 @@ impl Device for Cpu {
     }
     fn linear_backward_input(
         &self,
-        d_x: &mut Vec<f32>,
-        d_y: &Vec<f32>,
-        weights: &Vec<f32>,
+        d_x: &mut Array,
+        d_y: &Array,
+        weights: &Array,
         shape: &LinearShape,
     ) {
         self.run(|| linear::backward_input(d_x, d_y, weights, shape));
     }
     fn linear_backward_weights(
         &self,
-        d_weights: &mut Vec<f32>,
-        d_bias: &mut Vec<f32>,
-        d_y: &Vec<f32>,
-        x: &Vec<f32>,
+        d_weights: &mut Array,
+        d_bias: &mut Array,
+        d_y: &Array,
+        x: &Array,
         shape: &LinearShape,
     ) {
         self.run(|| linear::backward_weights(d_weights, d_bias, d_y, x, shape));
     }
+    fn linear_backward_update(
+        &self,
+        weights: &mut Array,
+        velocity: &mut Array,
+        d_bias: &mut Array,
+        d_y: &Array,
+        x: &Array,
+        step: &SgdStep,
+        shape: &LinearShape,
+    ) {
+        let len = shape.inputs * shape.outputs;
+        let mut gradient = self.floats(len);
+        self.linear_backward_weights(&mut gradient, d_bias, d_y, x, shape);
+        self.sgd_update(weights, velocity, &gradient, step, len);
+    }
 
-    fn relu_forward(&self, y: &mut Vec<f32>, x: &Vec<f32>, len: usize) {
+    fn relu_forward(&self, y: &mut Array, x: &Array, len: usize) {
         self.run(|| elementwise::relu(&mut y[..len], &x[..len]));
     }
-    fn relu_backward(&self, d: &mut Vec<f32>, y: &Vec<f32>, len: usize) {
+    fn relu_backward(&self, d: &mut Array, y: &Array, len: usize) {
         self.run(|| elementwise::relu_backward(&mut d[..len], &y[..len]));
     }
 
     fn max_pool_forward(
         &self,
-        y: &mut Vec<f32>,
-        positions: &mut Vec<u8>,
-        x: &Vec<f32>,
+        y: &mut Array,
+        positions: &mut Buffer<u8>,
+        x: &Array,
         shape: &MaxPoolShape,
     ) {
         self.run(|| pool::max_forward(y, positions, x, shape));
     }
     fn max_pool_backward(
         &self,
-        d_x: &mut Vec<f32>,
-        d_y: &Vec<f32>,
-        positions: &Vec<u8>,
+        d_x: &mut Array,
+        d_y: &Array,
+        positions: &Buffer<u8>,
         shape: &MaxPoolShape,
     ) {
         self.run(|| pool::max_backward(d_x, d_y, positions, shape));
     }
-    fn average_pool_forward(&self, y: &mut Vec<f32>, x: &Vec<f32>, shape: &AveragePoolShape) {
+    fn average_pool_forward(&self, y: &mut Array, x: &Array, shape: &AveragePoolShape) {
         self.run(|| pool::average_forward(y, x, shape));
     }
-    fn average_pool_backward(&self, d_x: &mut Vec<f32>, d_y: &Vec<f32>, shape: &AveragePoolShape) {
+    fn average_pool_backward(&self, d_x: &mut Array, d_y: &Array, shape: &AveragePoolShape) {
         self.run(|| pool::average_backward(d_x, d_y, shape));
     }
 
-    fn lrn_forward(&self, y: &mut Vec<f32>, x: &Vec<f32>, shape: &LrnShape) {
+    fn lrn_forward(&self, y: &mut Array, x: &Array, shape: &LrnShape) {
         self.run(|| match shape.region {
             LrnRegion::AcrossMaps { groups } => lrn::across_maps_forward(y, x, groups, shape),
             LrnRegion::SameMap => lrn::same_map_forward(y, x, shape),
         });
     }
-    fn lrn_backward(&self, d_x: &mut Vec<f32>, d_y: &Vec<f32>, x: &Vec<f32>, shape: &LrnShape) {
+    fn lrn_backward(&self, d_x: &mut Array, d_y: &Array, x: &Array, shape: &LrnShape) {
         self.run(|| match shape.region {
             LrnRegion::AcrossMaps { groups } => {
                 lrn::across_maps_backward(d_x, d_y, x, groups, shape);
@@ -215,33 +286,33 @@ impl Device for Cpu {
 
     fn batch_norm_train(
         &self,
-        y: &mut Vec<f32>,
-        statistics: &mut Vec<f32>,
-        running: &mut Vec<f32>,
-        x: &Vec<f32>,
-        affine: &Vec<f32>,
+        y: &mut Array,
+        statistics: &mut Array,
+        running: &mut Array,
+        x: &Array,
+        affine: &Array,
         shape: &BatchNormShape,
     ) {
         self.run(|| batch_norm::train(y, statistics, running, x, affine, shape));
     }
     fn batch_norm_evaluate(
         &self,
-        y: &mut Vec<f32>,
-        x: &Vec<f32>,
-        affine: &Vec<f32>,
-        running: &Vec<f32>,
+        y: &mut Array,
+        x: &Array,
+        affine: &Array,
+        running: &Array,
         shape: &BatchNormShape,
     ) {
         self.run(|| batch_norm::evaluate(y, x, affine, running, shape));
     }
     fn batch_norm_backward(
         &self,
-        d_x: &mut Vec<f32>,
-        d_affine: &mut Vec<f32>,
-        d_y: &Vec<f32>,
-        x: &Vec<f32>,
-        affine: &Vec<f32>,
-        statistics: &Vec<f32>,
+        d_x: &mut Array,
+        d_affine: &mut Array,
+        d_y: &Array,
+        x: &Array,
+        affine: &Array,
+        statistics: &Array,
         shape: &BatchNormShape,
     ) {
         self.run(|| batch_norm::backward(d_x, d_affine, d_y, x, affine, statistics, shape));
@@ -249,8 +320,8 @@ impl Device for Cpu {
 
     fn dropout(
         &self,
-        y: &mut Vec<f32>,
-        x: &Vec<f32>,
+        y: &mut Array,
+        x: &Array,
         rate: f32,
         kept_scale: f32,
         key: DropoutKey,
@@ -258,16 +329,16 @@ impl Device for Cpu {
     ) {
         self.run(|| elementwise::dropout(&mut y[..len], &x[..len], rate, kept_scale, key));
     }
-    fn scale(&self, y: &mut Vec<f32>, x: &Vec<f32>, factor: f32, len: usize) {
+    fn scale(&self, y: &mut Array, x: &Array, factor: f32, len: usize) {
         self.run(|| elementwise::scale(&mut y[..len], &x[..len], factor));
     }
 
     fn softmax_cross_entropy(
         &self,
-        losses: &mut Vec<f32>,
-        d_logits: &mut Vec<f32>,
-        logits: &Vec<f32>,
-        labels: &Vec<u32>,
+        losses: &mut Array,
+        d_logits: &mut Array,
+        logits: &Array,
+        labels: &Buffer<u32>,
         shape: &LinearShape,
     ) {
         self.run(|| loss::softmax_cross_entropy(losses, d_logits, logits, labels, shape));
@@ -275,9 +346,9 @@ impl Device for Cpu {
 
     fn sgd_update(
         &self,
-        weights: &mut Vec<f32>,
-        velocity: &mut Vec<f32>,
-        gradient: &Vec<f32>,
+        weights: &mut Array,
+        velocity: &mut Array,
+        gradient: &Array,
         step: &SgdStep,
         len: usize,
     ) {

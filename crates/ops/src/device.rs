@@ -50,6 +50,17 @@ pub struct SgdStep {
     pub weight_decay: f32,
 }
 
+/// What products are formed in. Sums, master weights and everything elementwise are `f32` always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Products as accurate as `f32` sums: within 1e-5 (relative L2) of the exact result.
+    #[default]
+    F32,
+    /// Factors rounded to bf16 where the device gains by it: within 1e-2.
+    Bf16,
+}
+
 /// Everything a device must be able to do.
 ///
 /// Outputs come first, then inputs, then the shape. A backward operation is named for the gradient
@@ -134,6 +145,19 @@ pub trait Device {
         d_bias: &mut Self::Floats,
         d_y: &Self::Floats,
         x: &Self::Floats,
+        shape: &LinearShape,
+    );
+    /// [`Self::linear_backward_weights`] and then [`Self::sgd_update`] of the weights, to the bit,
+    /// without the gradient of the weights ever being stored. The bias' gradient is left in
+    /// `d_bias`.
+    fn linear_backward_update(
+        &self,
+        weights: &mut Self::Floats,
+        velocity: &mut Self::Floats,
+        d_bias: &mut Self::Floats,
+        d_y: &Self::Floats,
+        x: &Self::Floats,
+        step: &SgdStep,
         shape: &LinearShape,
     );
 

@@ -150,6 +150,21 @@ impl Device for Faulty {
             d_weights.iter_mut().zip(stale).for_each(|(gradient, stale)| *gradient += stale);
         }
     }
+    fn linear_backward_update(
+        &self,
+        weights: &mut Floats,
+        velocity: &mut Floats,
+        d_bias: &mut Floats,
+        d_y: &Floats,
+        x: &Floats,
+        step: &SgdStep,
+        shape: &LinearShape,
+    ) {
+        let len = shape.inputs * shape.outputs;
+        let mut gradient = self.floats(len);
+        self.linear_backward_weights(&mut gradient, d_bias, d_y, x, shape);
+        self.sgd_update(weights, velocity, &gradient, step, len);
+    }
 
     fn max_pool_forward(
         &self,

@@ -13,6 +13,8 @@ pub enum Case {
     Conv(ConvShape, Activation),
     /// A linear layer and its three gradients.
     Linear(LinearShape, Activation),
+    /// A linear layer's weight gradient used for an update where it is formed.
+    LinearUpdate(LinearShape, SgdStep),
     /// ReLU and its gradient over so many elements.
     Relu(usize),
     /// Max pooling and its gradient. With few levels in the input, ties are frequent.
@@ -82,10 +84,18 @@ fn conv_cases() -> Vec<Case> {
 fn linear_cases() -> Vec<Case> {
     let rows = [(1, 1, 1), (1, 300, 70), (7, 33, 17), (128, 40, 10), (400, 9, 520)];
     let both = [Activation::Identity, Activation::Relu];
-    rows.into_iter()
-        .map(|(batch, inputs, outputs)| LinearShape { batch, inputs, outputs })
-        .flat_map(|shape| both.map(|a| Case::Linear(shape, a)))
-        .collect()
+    let shapes = rows.map(|(batch, inputs, outputs)| LinearShape { batch, inputs, outputs });
+    let linear = shapes.into_iter().flat_map(|shape| both.map(|a| Case::Linear(shape, a)));
+    let rules = [UpdateRule::Paper, UpdateRule::PyTorch];
+    let updates = shapes
+        .into_iter()
+        .flat_map(|shape| rules.map(|rule| Case::LinearUpdate(shape, update(rule))));
+    linear.chain(updates).collect()
+}
+
+/// Figures that let every term show.
+fn update(rule: UpdateRule) -> SgdStep {
+    SgdStep { rule, learning_rate: 0.1, momentum: 0.9, weight_decay: 0.05 }
 }
 
 fn pool_cases() -> Vec<Case> {
@@ -135,7 +145,6 @@ fn normalisation_cases() -> Vec<Case> {
 
 fn elementwise_cases() -> Vec<Case> {
     let key = DropoutKey { seed: 1 << 40, step: 9, layer: 1 };
-    let step = |rule| SgdStep { rule, learning_rate: 0.1, momentum: 0.9, weight_decay: 0.05 };
     let logits = |batch, outputs| LinearShape { batch, inputs: 0, outputs };
     vec![
         Case::Relu(1),
@@ -147,8 +156,8 @@ fn elementwise_cases() -> Vec<Case> {
         Case::SoftmaxCrossEntropy(logits(1, 2), 1.0),
         Case::SoftmaxCrossEntropy(logits(9, 1000), 5.0),
         Case::SoftmaxCrossEntropy(logits(4, 10), 1e4), // would overflow without taking the largest away
-        Case::Sgd(1, step(UpdateRule::Paper)),
-        Case::Sgd(40_001, step(UpdateRule::Paper)),
-        Case::Sgd(40_001, step(UpdateRule::PyTorch)),
+        Case::Sgd(1, update(UpdateRule::Paper)),
+        Case::Sgd(40_001, update(UpdateRule::Paper)),
+        Case::Sgd(40_001, update(UpdateRule::PyTorch)),
     ]
 }

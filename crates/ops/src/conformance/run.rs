@@ -13,6 +13,7 @@ impl Case {
         match *self {
             Case::Conv(shape, activation) => on.conv(&shape, activation),
             Case::Linear(shape, activation) => on.linear(&shape, activation),
+            Case::LinearUpdate(shape, step) => on.linear_update(&shape, &step),
             Case::Relu(len) => on.relu(len),
             Case::MaxPool(shape, levels) => on.max_pool(&shape, levels),
             Case::AveragePool(shape) => on.average_pool(&shape),
@@ -79,6 +80,21 @@ impl<D: Device> On<'_, D> {
             ("y", self.down(&y, y_len)),
             ("d_x", self.down(&d_x, x_len)),
             ("d_weights", self.down(&d_weights, w_len)),
+            ("d_bias", self.down(&d_bias, outputs)),
+        ]
+    }
+
+    fn linear_update(&self, shape: &LinearShape, step: &SgdStep) -> Outputs {
+        let LinearShape { batch, inputs, outputs } = *shape;
+        let len = inputs * outputs;
+        let (x, d_y) = (self.input(batch * inputs, 1), self.input(batch * outputs, 4));
+        let (mut weights, mut velocity) = (self.input(len, 2), self.input(len, 3));
+        let mut d_bias = self.poisoned(outputs);
+        let (w, v, d) = (&mut weights, &mut velocity, &mut d_bias);
+        self.0.linear_backward_update(w, v, d, &d_y, &x, step, shape);
+        vec![
+            ("weights", self.down(&weights, len)),
+            ("velocity", self.down(&velocity, len)),
             ("d_bias", self.down(&d_bias, outputs)),
         ]
     }

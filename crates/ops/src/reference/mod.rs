@@ -123,6 +123,21 @@ impl<T: Real> Device for Reference<T> {
     ) {
         linear::backward_weights(d_weights, d_bias, d_y, x, shape);
     }
+    fn linear_backward_update(
+        &self,
+        weights: &mut Vec<T>,
+        velocity: &mut Vec<T>,
+        d_bias: &mut Vec<T>,
+        d_y: &Vec<T>,
+        x: &Vec<T>,
+        step: &SgdStep,
+        shape: &LinearShape,
+    ) {
+        let len = shape.inputs * shape.outputs;
+        let mut gradient = self.floats(len);
+        self.linear_backward_weights(&mut gradient, d_bias, d_y, x, shape);
+        self.sgd_update(weights, velocity, &gradient, step, len);
+    }
 
     fn relu_forward(&self, y: &mut Vec<T>, x: &Vec<T>, len: usize) {
         elementwise::relu(&mut y[..len], &x[..len]);

@@ -1,0 +1,127 @@
+//! A device's array of floats, with the other forms of it that kernels want.
+//!
+//! Weights are multiplied many times between two updates. A kernel that wants them in another order
+//! or transformed asks for that form; it is computed when first asked for, kept in memory of its
+//! own, and computed anew only after the array was written.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use alexnet_ops::{ConvShape, LinearShape};
+
+use crate::buffer::Buffer;
+
+/// What a form is made for. The batch of a shape is set to 0: forms do not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Kernels transformed for Toom-Cook tiles.
+    ToomCook(ConvShape, Direction),
+    /// Kernels split into bf16 tiles for the matrix unit.
+    ConvTiles(ConvShape, Direction),
+    /// A linear layer's matrix, in the order of the batch-1 product.
+    Vector(LinearShape),
+    /// A linear layer's matrix in bf16.
+    Half(LinearShape, Direction),
+}
+
+/// Which way data runs through the layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// From inputs to outputs.
+    Forward,
+    /// From output gradients to input gradients.
+    Backward,
+}
+
+struct Kept {
+    form: Form,
+    fresh: bool,
+    /// Floats, or anything else that is written over them.
+    values: Buffer<f32>,
+}
+
+/// An array of floats.
+pub struct Array {
+    values: Buffer<f32>,
+    forms: Mutex<Vec<Kept>>,
+}
+
+impl Array {
+    pub(crate) fn zeroed(len: usize) -> Self {
+        Self { values: Buffer::zeroed(len), forms: Mutex::new(Vec::new()) }
+    }
+
+    /// The `len` floats of `form`, made by `make` if the array was written since they last were.
+    /// The array is the lock's until the guard is dropped.
+    pub(crate) fn form(
+        &self,
+        form: Form,
+        len: usize,
+        make: impl FnOnce(&mut [f32]),
+    ) -> FormGuard<'_> {
+        let mut forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = forms.iter().position(|kept| kept.form == form).unwrap_or_else(|| {
+            forms.push(Kept { form, fresh: false, values: Buffer::zeroed(len) });
+            forms.len() - 1
+        });
+        let kept = &mut forms[index];
+        if !kept.fresh {
+            make(&mut kept.values);
+            kept.fresh = true;
+        }
+        FormGuard { forms, index }
+    }
+}
+
+/// Read access to a form.
+pub(crate) struct FormGuard<'a> {
+    forms: MutexGuard<'a, Vec<Kept>>,
+    index: usize,
+}
+
+impl Deref for FormGuard<'_> {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.forms[self.index].values
+    }
+}
+
+impl Deref for Array {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.values
+    }
+}
+
+impl DerefMut for Array {
+    /// Access to write: every kept form is stale from now on.
+    fn deref_mut(&mut self) -> &mut [f32] {
+        let forms = self.forms.get_mut().unwrap_or_else(PoisonError::into_inner);
+        forms.iter_mut().for_each(|kept| kept.fresh = false);
+        &mut self.values
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: LinearShape = LinearShape { batch: 0, inputs: 1, outputs: 2 };
+
+    #[test]
+    fn a_form_is_made_once_and_again_after_the_array_was_written() {
+        let mut array = Array::zeroed(2);
+        let mut made = 0;
+        for written in [false, false, true, false] {
+            if written {
+                array[0] = 3.0;
+            }
+            let doubled = array.form(Form::Vector(SHAPE), 2, |form| {
+                made += 1;
+                form.iter_mut().zip(&*array).for_each(|(form, x)| *form = 2.0 * x);
+            });
+            assert_eq!(doubled[0], 2.0 * array[0]);
+        }
+        assert_eq!(made, 2);
+    }
+}

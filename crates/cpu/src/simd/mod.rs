@@ -1,0 +1,65 @@
+//! One vector of floats, whatever its width: what the kernels are written in.
+//!
+//! A kernel is generic over [`Vector`] and is compiled for each set of instructions by
+//! [`crate::isa::Isa::dispatch`]. The methods are safe to call only from there: that the processor
+//! has the instructions is what the dispatch has checked.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
+pub(crate) use portable::Portable;
+
+/// `LANES` floats computed with at once.
+pub(crate) trait Vector: Copy {
+    /// Floats in a vector.
+    const LANES: usize;
+    /// Rows of the largest micro-kernel (two vectors wide) whose sums stay in registers.
+    const ROWS: usize;
+
+    fn splat(value: f32) -> Self;
+    /// # Safety
+    /// `LANES` floats can be read at `from`; no alignment is needed.
+    unsafe fn load(from: *const f32) -> Self;
+    /// # Safety
+    /// `LANES` floats can be written at `to`; no alignment is needed.
+    unsafe fn store(self, to: *mut f32);
+    /// The first `count <= LANES` lanes from memory, the others 0; nothing else is touched.
+    ///
+    /// # Safety
+    /// `count` floats can be read at `from`.
+    unsafe fn load_part(from: *const f32, count: usize) -> Self;
+    /// The first `count <= LANES` lanes to memory; nothing else is touched.
+    ///
+    /// # Safety
+    /// `count` floats can be written at `to`.
+    unsafe fn store_part(self, to: *mut f32, count: usize);
+    fn add(self, other: Self) -> Self;
+    fn sub(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
+    /// `self · factor + addend`, rounded once where the processor can.
+    fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// `max(0, self)`; a NaN stays one.
+    fn relu(self) -> Self;
+    /// `LANES` bf16 values widened.
+    ///
+    /// # Safety
+    /// `LANES` values can be read at `from`.
+    unsafe fn load_bf16(from: *const u16) -> Self;
+    /// Asks for the cache line at `address`, which need not be valid.
+    fn prefetch(address: *const f32);
+
+    fn zero() -> Self {
+        Self::splat(0.0)
+    }
+}
