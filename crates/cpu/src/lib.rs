@@ -4,6 +4,7 @@
 //! thread, and sums over pieces run in their order: so results are the same bits for any number of
 //! threads.
 
+#[cfg(target_arch = "x86_64")]
 mod amx;
 mod array;
 mod batch_norm;
@@ -21,7 +22,9 @@ mod pool;
 mod reduce;
 mod scratch;
 mod simd;
+mod space_to_depth;
 mod threads;
+mod unfolded;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -119,14 +122,6 @@ impl Cpu {
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.context.pool.install(work)
     }
-
-    /// Runs `work` on this device's threads with the scratch array. It holds nothing between calls,
-    /// so a panic elsewhere cannot have spoilt it.
-    fn run_unfolding(&self, work: impl FnOnce(&mut Vec<f32>) + Send) {
-        let mut guard = self.context.unfolded.lock().unwrap_or_else(PoisonError::into_inner);
-        let unfolded = &mut *guard;
-        self.run(|| work(unfolded));
-    }
 }
 
 impl Device for Cpu {
@@ -165,9 +160,7 @@ impl Device for Cpu {
         activation: Activation,
         shape: &ConvShape,
     ) {
-        self.run_unfolding(|scratch| {
-            conv::forward(y, x, weights, bias, activation, scratch, shape);
-        });
+        conv::forward(&self.context, y, x, weights, bias, activation, shape);
     }
     fn conv_backward_input(
         &self,
@@ -176,7 +169,7 @@ impl Device for Cpu {
         weights: &Array,
         shape: &ConvShape,
     ) {
-        self.run_unfolding(|scratch| conv::backward_input(d_x, d_y, weights, scratch, shape));
+        conv::backward_input(&self.context, d_x, d_y, weights, shape);
     }
     fn conv_backward_weights(
         &self,
@@ -186,9 +179,7 @@ impl Device for Cpu {
         x: &Array,
         shape: &ConvShape,
     ) {
-        self.run_unfolding(|scratch| {
-            conv::backward_weights(d_weights, d_bias, d_y, x, scratch, shape);
-        });
+        conv::backward_weights(&self.context, d_weights, d_bias, d_y, x, shape);
     }
 
     fn linear_forward(
