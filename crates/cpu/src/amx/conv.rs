@@ -2,16 +2,17 @@
 //!
 //! Pixels of an image are split into bf16 parts and laid out in a line ([`Raster`]), 32 channels
 //! of all pixels after another 32. A tile of A is then 16 (or fewer) neighbouring pixels of one
-//! such chunk, read where they lie: a tap only moves the address. B is a chunk of 32 input by 32
-//! output channels of one tap. For each two tiles of pixels by 32 output channels all taps and
-//! chunks are summed in registers; chunks run outermost, so that the pixels under all taps come
-//! from the inner cache. The second cache (2 MiB) holds the images of a piece and one block of B.
+//! such chunk, read where they lie: a tap only moves the address. A tile of B is a chunk of 32 input
+//! by 16 output channels of one tap. For a strip of four to six tiles of pixels by 16 output
+//! channels all taps and chunks are summed in registers; chunks run outermost, so that the pixels
+//! under all taps come from the inner cache. The second cache (2 MiB) holds the images of a piece
+//! and the tiles of B of 16 output channels.
 
 use alexnet_ops::{Activation, ConvShape, Precision};
 
 use super::raster::Raster;
 use super::split::{lanes, load, split, split_pairs, transpose};
-use super::tiles::{BLOCK, BLOCK_SUMS, DEPTH, Product, ROW_BYTES, TILE, TILE_BYTES, Tiles};
+use super::tiles::{DEPTH, ROW_BYTES, Strip, StripSums, TILE, TILE_BYTES, TILE_SUMS, Tiles};
 use crate::Context;
 use crate::array::{Array, Direction, Form};
 use crate::disjoint::Disjoint;
@@ -114,8 +115,8 @@ impl Run<'_> {
         let tiles = self.weights.form(form, layout.weight_floats(), |tiles| {
             pack_weights::<PARTS>(context, tiles, self.weights, self.shape, &layout, direction);
         });
-        let mut offsets = context.scratch.shared(0, layout.steps() * 2);
-        let offsets = layout.offsets(&mut offsets);
+        let mut moves = context.scratch.shared(0, layout.steps() * 2);
+        let moves = layout.moves(&mut moves);
         let images = layout.images_at_once;
         let groups_of_images = computed.batch.div_ceil(images);
         // Few images: each is split by several workers, which share its output channels.
@@ -127,7 +128,7 @@ impl Run<'_> {
                 run: self,
                 layout: &layout,
                 tiles: &tiles,
-                offsets,
+                moves,
                 first,
                 images: images.min(computed.batch - first),
                 blocks: share * blocks / shares..(share + 1) * blocks / shares,
@@ -148,7 +149,7 @@ impl Run<'_> {
 struct Layout {
     shape: ConvShape,
     raster: Raster,
-    /// Chunks of 32 input channels in a group, and blocks of 32 output channels.
+    /// Chunks of 32 input channels in a group, and blocks of 16 output channels.
     chunks: usize,
     blocks: usize,
     images_at_once: usize,
@@ -177,11 +178,11 @@ impl Layout {
             shape: *shape,
             raster,
             chunks,
-            blocks: (shape.out_c / shape.groups).div_ceil(BLOCK),
+            blocks: (shape.out_c / shape.groups).div_ceil(TILE),
             images_at_once: (PIECE_BYTES / image_bytes).clamp(1, shape.batch),
             cover: Cover::cheapest(shape, &raster),
             pixel_bytes,
-            step_bytes: PARTS * 2 * TILE_BYTES,
+            step_bytes: PARTS * TILE_BYTES,
         }
     }
 
@@ -206,23 +207,24 @@ impl Layout {
         self.all_blocks() * self.steps() * self.step_bytes / 4
     }
 
-    /// Bytes from a tile's first pixel to the pixel under each step's tap, in its chunk.
-    fn offsets<'o>(&self, memory: &'o mut [f32]) -> &'o [usize] {
-        let (before, offsets, _) = bytemuck_cast(memory);
+    /// Bytes from the pixel under each step's tap to that under the next one's, the first from the
+    /// tile's place.
+    fn moves<'m>(&self, memory: &'m mut [f32]) -> &'m [isize] {
+        // SAFETY: any bits are an `isize`.
+        let (before, moves, _) = unsafe { memory.align_to_mut::<isize>() };
         debug_assert!(before.is_empty());
-        for (step, offset) in offsets.iter_mut().take(self.steps()).enumerate() {
+        let moves = &mut moves[..self.steps()];
+        let mut last = 0;
+        for (step, to_next) in moves.iter_mut().enumerate() {
             let (chunk, tap) = (step / self.taps(), step % self.taps());
             let (r, s) = (tap / self.shape.kernel, tap % self.shape.kernel);
-            *offset = (chunk * self.chunk_pixels() + self.raster.tap(r, s)) * self.pixel_bytes;
+            let pixel = chunk * self.chunk_pixels() + self.raster.tap(r, s);
+            let offset = (pixel * self.pixel_bytes) as isize;
+            *to_next = offset - last;
+            last = offset;
         }
-        offsets
+        moves
     }
-}
-
-/// A scratch of floats seen as addresses.
-fn bytemuck_cast(memory: &mut [f32]) -> (&mut [f32], &mut [usize], &mut [f32]) {
-    // SAFETY: any bits are a `usize`.
-    unsafe { memory.align_to_mut::<usize>() }
 }
 
 impl Cover {
@@ -266,7 +268,7 @@ struct Part<'a> {
     run: &'a Run<'a>,
     layout: &'a Layout,
     tiles: &'a [f32],
-    offsets: &'a [usize],
+    moves: &'a [isize],
     first: usize,
     images: usize,
     blocks: std::ops::Range<usize>,
@@ -321,80 +323,67 @@ impl Part<'_> {
     fn multiply<const PARTS: usize>(&self, line: &[f32]) {
         let Layout { shape, raster, cover, .. } = self.layout;
         let tiles = cover.tiles(self.images, shape, raster);
+        let height = Strip::tiles_for(tiles);
         // SAFETY: the device computes with AMX.
         let _configured = unsafe { Tiles::configure(cover.tile_rows()) };
-        let mut sums = Sums([0.0; BLOCK_SUMS]);
+        let mut sums = StripSums([0.0; Strip::TILES_MAX * TILE_SUMS]);
         let line = line.as_ptr().cast::<u8>();
         let block_bytes = self.layout.steps() * self.layout.step_bytes;
         for block in self.blocks.clone() {
             let group = block / self.layout.blocks;
             let chunks = group * self.layout.chunks * self.layout.chunk_pixels();
-            let b = self.tiles.as_ptr().cast::<u8>().wrapping_add(block * block_bytes);
-            let mut prefetch = b.wrapping_add(block_bytes);
-            for tile in (0..tiles).step_by(2) {
-                let pair = [tile, (tile + 1).min(tiles - 1)];
-                let places = pair.map(|tile| cover.first_place(tile, shape, raster));
-                let product = Product {
-                    steps: self.layout.steps(),
+            for first in (0..tiles).step_by(height) {
+                let places: [usize; Strip::TILES_MAX] = std::array::from_fn(|i| {
+                    cover.first_place((first + i).min(tiles - 1), shape, raster)
+                });
+                let strip = Strip {
                     a: places.map(|at| line.wrapping_add((chunks + at) * self.layout.pixel_bytes)),
-                    a_offsets: self.offsets.as_ptr(),
+                    a_moves: self.moves,
                     a_stride: self.layout.pixel_bytes,
-                    a_low: ROW_BYTES,
-                    b,
-                    prefetch,
+                    b: self.tiles.as_ptr().cast::<u8>().wrapping_add(block * block_bytes),
                 };
-                prefetch = prefetch.wrapping_add(product.prefetched());
                 // SAFETY: tiles are configured; every tap of every place lies in the line, and B
-                // has a step for each.
-                unsafe { product.form::<PARTS, false>(&mut sums.0) };
-                let own = 1 + usize::from(pair[1] > pair[0]);
-                for (place, sums) in
-                    places.iter().zip(sums.0.chunks_exact(BLOCK_SUMS / 2)).take(own)
-                {
+                // has a tile for each.
+                unsafe { strip.form::<PARTS>(height, &mut sums) };
+                let own = height.min(tiles - first);
+                for (place, sums) in places.iter().zip(sums.0.chunks_exact(TILE_SUMS)).take(own) {
                     self.store_tile(*place, sums, block);
                 }
             }
         }
     }
 
-    /// Writes the sums (2 column tiles, 16 places, 16 channels) of the places that are outputs.
+    /// Writes the sums (16 places, 16 channels) of the places that are outputs.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
     fn store_tile(&self, first_place: usize, sums: &[f32], block: usize) {
         let Layout { shape, raster, cover, blocks, .. } = self.layout;
         let group_out = shape.out_c / shape.groups;
-        let channel = block % blocks * BLOCK;
-        let count = BLOCK.min(group_out - channel);
+        let channel = block % blocks * TILE;
+        let count = TILE.min(group_out - channel);
         let channel = block / blocks * group_out + channel;
-        let (mut bias, floor) = ([_mm512_setzero_ps(); 2], self.floor());
-        if let Some(values) = self.run.bias {
-            let values = &values[channel..channel + count];
+        let (lanes, floor) = (lanes(count), self.floor());
+        let bias = self.run.bias.map_or(_mm512_setzero_ps(), |bias| {
             // SAFETY: `count` values are there.
-            bias = unsafe {
-                [
-                    load(values.as_ptr(), count),
-                    load(values.as_ptr().wrapping_add(16), count.saturating_sub(16)),
-                ]
-            };
-        }
-        for row in 0..cover.tile_rows() {
-            let place = first_place + row;
-            let (image, in_image) = (place / raster.image(), place % raster.image());
-            let (p, q) = (in_image / raster.pitch, in_image % raster.pitch);
-            if image >= self.images || p >= shape.out_h || q >= shape.out_w {
-                continue;
-            }
-            let at = ((self.first + image) * shape.out_h + p) * shape.out_w + q;
-            let to = self.run.y.at(at * shape.out_c + channel + count).wrapping_sub(count);
-            for half in 0..2 {
-                let sums = &sums[half * TILE * TILE + row * TILE..][..TILE];
-                let lanes = lanes(count.saturating_sub(half * TILE));
-                // SAFETY: 16 sums; the output's masked channels lie in `y` and are this part's own.
+            unsafe { load(bias[channel..channel + count].as_ptr(), count) }
+        });
+        let (mut image, in_image) = (first_place / raster.image(), first_place % raster.image());
+        let (mut p, mut q) = (in_image / raster.pitch, in_image % raster.pitch);
+        for sums in sums.chunks_exact(TILE).take(cover.tile_rows()) {
+            if image < self.images && p < shape.out_h && q < shape.out_w {
+                let at = ((self.first + image) * shape.out_h + p) * shape.out_w + q;
+                let end = self.run.y.at(at * shape.out_c + channel + count);
+                // SAFETY: 16 sums; `count` channels of `y` end there, and are this part's own.
                 unsafe {
-                    let sum = _mm512_add_ps(_mm512_loadu_ps(sums.as_ptr()), bias[half]);
-                    let value = _mm512_max_ps(floor, sum);
-                    _mm512_mask_storeu_ps(to.wrapping_add(half * TILE), lanes, value);
+                    let sum = _mm512_add_ps(_mm512_loadu_ps(sums.as_ptr()), bias);
+                    _mm512_mask_storeu_ps(
+                        end.wrapping_sub(count),
+                        lanes,
+                        _mm512_max_ps(floor, sum),
+                    );
                 }
             }
+            (q, p) = if q + 1 == raster.pitch { (0, p + 1) } else { (q + 1, p) };
+            (p, image) = if p == raster.rows { (0, image + 1) } else { (p, image) };
         }
     }
 
@@ -405,10 +394,6 @@ impl Part<'_> {
         _mm512_set1_ps(if self.run.relu { 0.0 } else { f32::NEG_INFINITY })
     }
 }
-
-/// The sums of a product, on lines of their own.
-#[repr(align(64))]
-pub(super) struct Sums(pub(super) [f32; BLOCK_SUMS]);
 
 /// Splits `count <= 32` channels of one image, the first of them at `x[0]`, and zeroes the gaps.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
@@ -444,8 +429,8 @@ fn split_image<const PARTS: usize>(
     }
 }
 
-/// Weights as tiles of B: for each block of 32 outputs, chunk of 32 inputs and tap the high parts of
-/// two tiles (16 pairs of inputs, 16 outputs), then the low parts.
+/// Weights as tiles of B: for each block of 16 outputs, chunk of 32 inputs and tap a tile of high parts
+/// (16 pairs of inputs, 16 outputs), then one of low parts.
 fn pack_weights<const PARTS: usize>(
     context: &Context,
     tiles: &mut [f32],
@@ -502,28 +487,24 @@ fn pack_forward<const PARTS: usize>(
 ) {
     let shape = &layout.shape;
     let (group_in, group_out) = (shape.in_c / shape.groups, shape.out_c / shape.groups);
-    let (group, first) = (block / layout.blocks, block % layout.blocks * BLOCK);
+    let (group, first) = (block / layout.blocks, block % layout.blocks * TILE);
     let count = DEPTH.min(group_in - chunk * DEPTH);
-    for half in 0..2 {
-        let mut rows = [[_mm512_setzero_ps(); TILE]; 2];
-        for j in 0..TILE.min(group_out.saturating_sub(first + half * TILE)) {
-            let output = group * group_out + first + half * TILE + j;
-            let at = (output * layout.taps() + tap) * group_in + chunk * DEPTH;
-            let from = weights[at..at + count].as_ptr();
-            // SAFETY: `count` inputs are there.
-            let (a, b) = unsafe {
-                (
-                    split(load(from, count)),
-                    split(load(from.wrapping_add(16), count.saturating_sub(16))),
-                )
-            };
-            rows[0][j] = join(a.0, b.0);
-            rows[1][j] = join(a.1, b.1);
-        }
-        for (part, rows) in rows.iter_mut().take(PARTS).enumerate() {
-            transpose(rows);
-            store_tile(&mut to[(2 * part + half) * TILE * TILE..][..TILE * TILE], rows);
-        }
+    let mut rows = [[_mm512_setzero_ps(); TILE]; 2];
+    for j in 0..TILE.min(group_out - first) {
+        let output = group * group_out + first + j;
+        let at = (output * layout.taps() + tap) * group_in + chunk * DEPTH;
+        let from = weights[at..at + count].as_ptr();
+        // SAFETY: `count` inputs are there.
+        let (a, b) = unsafe {
+            let second = load(from.wrapping_add(TILE), count.saturating_sub(TILE));
+            (split(load(from, count)), split(second))
+        };
+        rows[0][j] = join(a.0, b.0);
+        rows[1][j] = join(a.1, b.1);
+    }
+    for (rows, to) in rows.iter_mut().zip(to.chunks_exact_mut(TILE_SUMS)).take(PARTS) {
+        transpose(rows);
+        store_rows(to, rows);
     }
 }
 
@@ -545,34 +526,31 @@ fn pack_backward<const PARTS: usize>(
     // The layout is the adjoint's: its inputs are the weights' outputs.
     let shape = &layout.shape;
     let (outputs, inputs) = (shape.in_c / shape.groups, shape.out_c / shape.groups);
-    let (group, first) = (block / layout.blocks, block % layout.blocks * BLOCK);
-    for half in 0..2 {
-        let mut rows = [[_mm512_setzero_ps(); TILE]; 2];
-        let input = first + half * TILE;
-        let count = inputs.saturating_sub(input).min(TILE);
-        for i in 0..TILE {
-            let values = [0, 1].map(|e| {
-                let output = chunk * DEPTH + 2 * i + e;
-                if output >= outputs || count == 0 {
-                    return _mm512_setzero_ps();
-                }
-                let row = (group * outputs + output) * layout.taps() + layout.taps() - 1 - tap;
-                let from = weights[row * inputs + input..][..count].as_ptr();
-                // SAFETY: `count` inputs are there.
-                unsafe { load(from, count) }
-            });
-            let (high, low) = split_pairs(values[0], values[1]);
-            rows[0][i] = _mm512_castsi512_ps(high);
-            rows[1][i] = _mm512_castsi512_ps(low);
-        }
-        for (part, rows) in rows.iter().take(PARTS).enumerate() {
-            store_tile(&mut to[(2 * part + half) * TILE * TILE..][..TILE * TILE], rows);
-        }
+    let (group, first) = (block / layout.blocks, block % layout.blocks * TILE);
+    let count = TILE.min(inputs - first);
+    let mut rows = [[_mm512_setzero_ps(); TILE]; 2];
+    for i in 0..TILE {
+        let values = [0, 1].map(|e| {
+            let output = chunk * DEPTH + 2 * i + e;
+            if output >= outputs {
+                return _mm512_setzero_ps();
+            }
+            let row = (group * outputs + output) * layout.taps() + layout.taps() - 1 - tap;
+            let from = weights[row * inputs + first..][..count].as_ptr();
+            // SAFETY: `count` inputs are there.
+            unsafe { load(from, count) }
+        });
+        let (high, low) = split_pairs(values[0], values[1]);
+        rows[0][i] = _mm512_castsi512_ps(high);
+        rows[1][i] = _mm512_castsi512_ps(low);
+    }
+    for (rows, to) in rows.iter().zip(to.chunks_exact_mut(TILE_SUMS)).take(PARTS) {
+        store_rows(to, rows);
     }
 }
 
 #[target_feature(enable = "avx512f")]
-fn store_tile(to: &mut [f32], rows: &[__m512; TILE]) {
+fn store_rows(to: &mut [f32], rows: &[__m512; TILE]) {
     for (to, row) in to.chunks_exact_mut(TILE).zip(rows) {
         // SAFETY: 16 floats.
         unsafe { _mm512_storeu_ps(to.as_mut_ptr(), *row) };

@@ -1,17 +1,20 @@
 //! Weight gradient of a convolution on the matrix unit.
 //!
-//! `d_weights[k][r][s][c] = Σ x[pixel under (r, s)][c] · d_y[place][k]`, a sum over all places of all
-//! images. A holds channels of `x` as rows of pixels, so that a tap only moves the address by
-//! pixels (see [`Raster`]); B holds pairs of places of `d_y` by 32 of its channels, zero in the gaps.
-//! Images are taken a few at a time: first all threads split and transpose them into shared memory,
-//! then each thread adds the products of its own channels to sums of its own. The order of every
-//! sum follows from the shape alone.
+//! `d_weights[k][r][s][c] = Σ d_y[place][k] · x[pixel under (r, s)][c]`, a sum over all places of all
+//! images. A holds channels of `d_y` as rows of places, zero in the gaps of the [`Raster`]. B holds
+//! pairs of neighbouring pixels of `x` by 16 of its channels. A tap moves B by pixels; so that it
+//! always moves by whole pairs, B is there twice, in pairs that begin at even and at odd pixels.
+//! Images are taken a few at a time: first all threads lay them out in shared memory, then each
+//! thread adds the products of its own channels to sums of its own. The order of every sum follows
+//! from the shape alone.
+
+use std::ops::Range;
 
 use alexnet_ops::{ConvShape, Precision};
 
 use super::raster::Raster;
-use super::split::{lanes, load, split, split_pairs, transpose};
-use super::tiles::{BLOCK, BLOCK_SUMS, DEPTH, Product, ROW_BYTES, TILE, TILE_BYTES, Tiles};
+use super::split::{lanes, load, pair, split, transpose};
+use super::tiles::{BLOCK, BLOCK_SUMS, Block, DEPTH, ROW_BYTES, TILE, TILE_SUMS, Tiles};
 use crate::Context;
 use crate::disjoint::Disjoint;
 use crate::space_to_depth;
@@ -19,11 +22,8 @@ use crate::space_to_depth;
 use std::arch::x86_64::*;
 
 /// Places taken at a time, unless one image has more: enough to make reading and writing the sums
-/// a small part, few enough that some blocks of channels of them stay in the second cache.
+/// a small part, few enough that 32 channels of both factors stay in the second cache.
 const PLACES: usize = 3400;
-
-/// Bytes of A that a piece of work keeps in the second cache.
-const PIECE_BYTES: usize = 1200 << 10;
 
 /// `d_weights` from `d_y` and `x`.
 pub(crate) fn backward_weights(
@@ -51,27 +51,25 @@ fn in_parts<const PARTS: usize>(
     let mut lines = context.scratch.shared(0, layout.lines_floats());
     let mut pairs = context.scratch.shared(1, layout.pairs_floats());
     let mut sums = context.scratch.shared(2, layout.sums_floats());
-    zero(context, &mut lines[..layout.lines_floats()]);
+    zero(context, &mut pairs[..layout.pairs_floats()]);
     for first in (0..shape.batch).step_by(layout.images_at_once) {
         let images = layout.images_at_once.min(shape.batch - first);
         let part = Part { layout: &layout, source: shape, first, images };
-        part.split_inputs::<PARTS>(context, &mut lines, x, deep.as_ref());
-        part.split_gradients::<PARTS>(context, &mut pairs, d_y);
+        if first == 0 || images < layout.images_at_once {
+            zero(context, &mut lines[..layout.lines_floats()]);
+        }
+        part.lay_out_gradients::<PARTS>(context, &mut lines, d_y);
+        part.lay_out_inputs::<PARTS>(context, &mut pairs, x, deep.as_ref());
         part.multiply::<PARTS>(context, &mut sums, &lines, &pairs);
     }
-    match deep {
-        None => gather(context, d_weights, &sums, &layout),
-        Some(deep) => {
-            // The inputs are not needed any more.
-            let len = deep.weights_len();
-            let deep_weights = &mut lines;
-            deep_weights.grow(len);
-            gather(context, deep_weights, &sums, &layout);
-            space_to_depth::for_each_weight_run(shape, &deep, |from, to, run| {
-                d_weights[to..to + run].copy_from_slice(&deep_weights[from..from + run]);
-            });
-        }
-    }
+    let Some(deep) = deep else { return gather(context, d_weights, &sums, &layout) };
+    // The pairs are not needed any more.
+    let deep_weights = &mut pairs;
+    deep_weights.grow(deep.weights_len());
+    gather(context, deep_weights, &sums, &layout);
+    space_to_depth::for_each_weight_run(shape, &deep, |from, to, run| {
+        d_weights[to..to + run].copy_from_slice(&deep_weights[from..from + run]);
+    });
 }
 
 fn zero(context: &Context, memory: &mut [f32]) {
@@ -91,11 +89,12 @@ struct Layout {
     /// Blocks of 32 input and of 32 output channels in a group.
     in_blocks: usize,
     out_blocks: usize,
-    /// Bytes of a channel's line of pixels in one part, and of all its parts: an odd number of
-    /// cache lines, so that the channels of a tile lie in different sets of the cache.
+    /// A: bytes of a channel's places in one part, and of a channel: an odd number of cache lines,
+    /// so that the rows of a tile lie in different sets of the cache.
     line_bytes: usize,
     channel_bytes: usize,
-    step_bytes: usize,
+    /// B: bytes of 16 channels' pairs in one part, beginning at even or at odd pixels.
+    column_bytes: usize,
 }
 
 impl Layout {
@@ -104,16 +103,15 @@ impl Layout {
         let images_at_once = (PLACES / raster.image()).clamp(1, shape.batch);
         let steps = (images_at_once * raster.image()).div_ceil(DEPTH);
         let pixels = raster.len(images_at_once).max(steps * DEPTH + raster.len(0));
-        let lines = (2 * pixels).div_ceil(ROW_BYTES);
         Self {
             shape: *shape,
             raster,
             images_at_once,
             in_blocks: (shape.in_c / shape.groups).div_ceil(BLOCK),
             out_blocks: (shape.out_c / shape.groups).div_ceil(BLOCK),
-            line_bytes: lines * ROW_BYTES,
-            channel_bytes: (PARTS * lines | 1) * ROW_BYTES,
-            step_bytes: PARTS * 2 * TILE_BYTES,
+            line_bytes: steps * ROW_BYTES,
+            channel_bytes: (PARTS * steps | 1) * ROW_BYTES,
+            column_bytes: pixels.div_ceil(2) * ROW_BYTES,
         }
     }
 
@@ -123,19 +121,33 @@ impl Layout {
     fn steps(&self, images: usize) -> usize {
         (images * self.raster.image()).div_ceil(DEPTH)
     }
-    fn block_bytes(&self) -> usize {
-        BLOCK * self.channel_bytes
-    }
     fn lines_floats(&self) -> usize {
-        self.shape.groups * self.in_blocks * self.block_bytes() / 4
+        self.shape.groups * self.out_blocks * BLOCK * self.channel_bytes / 4
+    }
+    /// Bytes of all pairs of 16 channels: (begin even or odd, part).
+    fn columns_bytes<const PARTS: usize>(&self) -> usize {
+        2 * PARTS * self.column_bytes
     }
     fn pairs_floats(&self) -> usize {
-        let steps = self.steps(self.images_at_once);
-        self.shape.groups * self.out_blocks * steps * self.step_bytes / 4
+        self.shape.groups * self.in_blocks * 2 * self.columns_bytes::<2>() / 4
     }
     fn sums_floats(&self) -> usize {
         self.shape.groups * self.in_blocks * self.out_blocks * self.taps() * BLOCK_SUMS
     }
+    /// Of tile column `column` (16 channels, counted over padded groups): the first channel and how
+    /// many there are.
+    fn input_channels(&self, column: usize) -> (usize, usize) {
+        channels(self.shape.in_c / self.shape.groups, 2 * self.in_blocks, column)
+    }
+    fn output_channels(&self, row: usize) -> (usize, usize) {
+        channels(self.shape.out_c / self.shape.groups, 2 * self.out_blocks, row)
+    }
+}
+
+/// Of tile `tile` of groups of `in_group` channels in `tiles` tiles each: first channel and count.
+fn channels(in_group: usize, tiles: usize, tile: usize) -> (usize, usize) {
+    let first = tile % tiles * TILE;
+    (tile / tiles * in_group + first, in_group.saturating_sub(first).min(TILE))
 }
 
 /// Images taken at once.
@@ -147,21 +159,85 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// Lines of pixels of every channel of `x`: the high parts, then the low parts.
-    fn split_inputs<const PARTS: usize>(
+    /// A: lines of places of every channel of `d_y`, the high parts, then the low parts.
+    fn lay_out_gradients<const PARTS: usize>(
         &self,
         context: &Context,
         lines: &mut [f32],
+        d_y: &[f32],
+    ) {
+        let Layout { shape, out_blocks, channel_bytes, .. } = self.layout;
+        let tiles = shape.groups * out_blocks * 2;
+        let lines = Disjoint::new(lines);
+        let image_len = shape.out_h * shape.out_w * shape.out_c;
+        context.threads.for_each(self.images * tiles, |_, piece| {
+            let (image, tile) = (piece / tiles, piece % tiles);
+            let d_y = &d_y[(self.first + image) * image_len..][..image_len];
+            let to = lines.at(tile * TILE * channel_bytes / 4).cast::<u8>();
+            // SAFETY: this image of these channels is this piece's own. The device computes with
+            // AMX.
+            unsafe { self.transpose_image::<PARTS>(to, d_y, image, tile) };
+        });
+    }
+
+    /// 16 channels of one image, from rows of channels to lines of places.
+    ///
+    /// # Safety
+    /// `to` is the line of the first of the channels; nobody else is at this image of them.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    unsafe fn transpose_image<const PARTS: usize>(
+        &self,
+        to: *mut u8,
+        d_y: &[f32],
+        image: usize,
+        tile: usize,
+    ) {
+        let Layout { shape, raster, line_bytes, channel_bytes, .. } = *self.layout;
+        let (first, count) = self.layout.output_channels(tile);
+        if count == 0 {
+            return;
+        }
+        for p in 0..shape.out_h {
+            for q in (0..shape.out_w).step_by(TILE) {
+                let places = TILE.min(shape.out_w - q);
+                let mut rows = [_mm512_setzero_ps(); TILE];
+                for (i, row) in rows.iter_mut().enumerate().take(places) {
+                    let at = (p * shape.out_w + q + i) * shape.out_c + first;
+                    // SAFETY: `count` channels are there.
+                    *row = unsafe { load(d_y[at..at + count].as_ptr(), count) };
+                }
+                transpose(&mut rows);
+                let place = 2 * raster.output(image, p, q);
+                for (channel, row) in rows.iter().enumerate().take(count) {
+                    let (high, low) = split(*row);
+                    // SAFETY: the caller's promise; masked places are not touched.
+                    unsafe {
+                        let to = to.add(channel * channel_bytes + place).cast();
+                        _mm256_mask_storeu_epi16(to, lanes(places), high);
+                        if PARTS == 2 {
+                            _mm256_mask_storeu_epi16(to.byte_add(line_bytes), lanes(places), low);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// B: pairs of pixels of `x` for each 16 channels.
+    fn lay_out_inputs<const PARTS: usize>(
+        &self,
+        context: &Context,
+        pairs: &mut [f32],
         x: &[f32],
         deep: Option<&ConvShape>,
     ) {
         let Layout { shape, in_blocks, .. } = self.layout;
-        let blocks = shape.groups * in_blocks;
-        let lines = Disjoint::new(lines);
+        let columns = shape.groups * in_blocks * 2;
+        let pairs = Disjoint::new(pairs);
         let image_len = self.source.input_len() / self.source.batch;
         let deep_len = deep.map_or(0, |deep| deep.input_len() / deep.batch);
         // A rearranged image is made once for all its channels.
-        let shares = if deep.is_some() { 1 } else { blocks };
+        let shares = if deep.is_some() { 1 } else { columns };
         context.threads.for_each(self.images * shares, |worker, piece| {
             let (image, share) = (piece / shares, piece % shares);
             let x = &x[(self.first + image) * image_len..][..image_len];
@@ -173,143 +249,63 @@ impl Part<'_> {
                 }
                 None => x,
             };
-            for block in share * blocks / shares..(share + 1) * blocks / shares {
-                for half in 0..2 {
-                    let at = (block * BLOCK + half * TILE) * self.layout.channel_bytes / 4;
-                    // SAFETY: this image of these channels is this piece's own. The device
-                    // computes with AMX.
-                    unsafe {
-                        let to = lines.at(at).cast::<u8>();
-                        self.transpose_image::<PARTS>(to, x, image, block, half);
-                    }
-                }
+            for column in share * columns / shares..(share + 1) * columns / shares {
+                let to = pairs.at(column * self.layout.columns_bytes::<PARTS>() / 4).cast::<u8>();
+                // SAFETY: this image of these channels is this piece's own. The device computes
+                // with AMX.
+                unsafe { self.pair_image::<PARTS>(to, x, image, column) };
             }
         });
     }
 
-    /// 16 channels of one image, from rows of channels to lines of pixels.
+    /// All pairs of neighbouring pixels that begin in one image or right before it.
     ///
     /// # Safety
-    /// `to` is the line of the first of the channels; nobody else is at this image of them.
+    /// `to` is where the pairs of these 16 channels begin; nobody else is at this image of them.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-    unsafe fn transpose_image<const PARTS: usize>(
+    unsafe fn pair_image<const PARTS: usize>(
         &self,
         to: *mut u8,
         x: &[f32],
         image: usize,
-        block: usize,
-        half: usize,
+        column: usize,
     ) {
-        let Layout { shape, raster, in_blocks, line_bytes, channel_bytes, .. } = *self.layout;
-        let group_in = shape.in_c / shape.groups;
-        let in_group = block % in_blocks * BLOCK + half * TILE;
-        let count = group_in.saturating_sub(in_group).min(TILE);
+        let Layout { shape, raster, column_bytes, .. } = *self.layout;
+        let (first, count) = self.layout.input_channels(column);
         if count == 0 {
             return;
         }
-        let first = block / in_blocks * group_in + in_group;
+        let nothing = (_mm256_setzero_si256(), _mm256_setzero_si256());
         for h in 0..shape.in_h {
-            for w in (0..shape.in_w).step_by(TILE) {
-                let pixels = TILE.min(shape.in_w - w);
-                let mut rows = [_mm512_setzero_ps(); TILE];
-                for (i, row) in rows.iter_mut().enumerate().take(pixels) {
-                    let at = (h * shape.in_w + w + i) * shape.in_c + first;
+            let place = raster.input(image, h, 0);
+            let begin = usize::from(place == 0);
+            // There is a gap between rows: the first pair begins in it, and the last ends in it.
+            let mut last = nothing;
+            for w in 0..=shape.in_w {
+                let mut next = nothing;
+                if w < shape.in_w {
+                    let at = (h * shape.in_w + w) * shape.in_c + first;
                     // SAFETY: `count` channels are there.
-                    *row = unsafe { load(x[at..at + count].as_ptr(), count) };
+                    next = split(unsafe { load(x[at..at + count].as_ptr(), count) });
                 }
-                transpose(&mut rows);
-                let place = 2 * raster.input(image, h, w);
-                for (channel, row) in rows.iter().enumerate().take(count) {
-                    let (high, low) = split(*row);
-                    // SAFETY: the caller's promise; masked pixels are not touched.
+                if w >= begin {
+                    let place = place + w - 1;
+                    let at = place % 2 * PARTS * column_bytes + place / 2 * ROW_BYTES;
+                    // SAFETY: the caller's promise.
                     unsafe {
-                        let to = to.add(channel * channel_bytes + place).cast();
-                        _mm256_mask_storeu_epi16(to, lanes(pixels), high);
+                        _mm512_storeu_si512(to.add(at).cast(), pair(last.0, next.0));
                         if PARTS == 2 {
-                            let to = to.byte_add(line_bytes);
-                            _mm256_mask_storeu_epi16(to, lanes(pixels), low);
+                            let to = to.add(at + column_bytes).cast();
+                            _mm512_storeu_si512(to, pair(last.1, next.1));
                         }
                     }
                 }
+                last = next;
             }
         }
     }
 
-    /// B's tiles: for each block of 32 channels and each 32 places, 16 pairs of places.
-    fn split_gradients<const PARTS: usize>(
-        &self,
-        context: &Context,
-        pairs: &mut [f32],
-        d_y: &[f32],
-    ) {
-        let Layout { shape, out_blocks, step_bytes, .. } = self.layout;
-        let (steps, step_floats) = (self.layout.steps(self.images), step_bytes / 4);
-        let pairs = Disjoint::new(pairs);
-        context.threads.for_each(steps, |_, step| {
-            let mut pixels = [None; DEPTH];
-            for (i, pixel) in pixels.iter_mut().enumerate() {
-                *pixel = self.gradient_at(step * DEPTH + i);
-            }
-            for block in 0..shape.groups * out_blocks {
-                let at = (block * steps + step) * step_floats;
-                // SAFETY: this step of this block is this piece's own. The device computes with
-                // AMX.
-                unsafe {
-                    let to = pairs.part(at..at + step_floats);
-                    self.pair_places::<PARTS>(to, d_y, &pixels, block);
-                }
-            }
-        });
-    }
-
-    /// Where the gradient of place `place` begins in `d_y`; none in a gap.
-    fn gradient_at(&self, place: usize) -> Option<usize> {
-        let Layout { shape, raster, .. } = self.layout;
-        let (image, in_image) = (place / raster.image(), place % raster.image());
-        let (p, q) = (in_image / raster.pitch, in_image % raster.pitch);
-        let inside = image < self.images && p < shape.out_h && q < shape.out_w;
-        let pixel = ((self.first + image) * shape.out_h + p) * shape.out_w + q;
-        inside.then_some(pixel * shape.out_c)
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-    fn pair_places<const PARTS: usize>(
-        &self,
-        to: &mut [f32],
-        d_y: &[f32],
-        pixels: &[Option<usize>; DEPTH],
-        block: usize,
-    ) {
-        let Layout { shape, out_blocks, .. } = self.layout;
-        let group_out = shape.out_c / shape.groups;
-        for half in 0..2 {
-            let in_group = block % out_blocks * BLOCK + half * TILE;
-            let count = group_out.saturating_sub(in_group).min(TILE);
-            let first = block / out_blocks * group_out + in_group;
-            for (i, pair) in pixels.chunks_exact(2).enumerate() {
-                let [a, b] = [0, 1].map(|e| match pair[e] {
-                    // SAFETY: `count` channels are there.
-                    Some(at) if count > 0 => unsafe {
-                        load(d_y[at + first..at + first + count].as_ptr(), count)
-                    },
-                    _ => _mm512_setzero_ps(),
-                });
-                let (high, low) = split_pairs(a, b);
-                for (part, values) in [high, low].into_iter().enumerate().take(PARTS) {
-                    let at = (2 * part + half) * TILE * TILE + i * TILE;
-                    // SAFETY: 16 floats.
-                    unsafe {
-                        _mm512_storeu_ps(
-                            to[at..at + TILE].as_mut_ptr(),
-                            _mm512_castsi512_ps(values),
-                        );
-                    }
-                }
-            }
-        }
-    }
-
-    /// Adds this part's products to the sums (group, output block, input block, tap).
+    /// Adds this part's products to the sums (output block, input block, tap).
     fn multiply<const PARTS: usize>(
         &self,
         context: &Context,
@@ -318,114 +314,78 @@ impl Part<'_> {
         pairs: &[f32],
     ) {
         let Layout { shape, in_blocks, out_blocks, .. } = *self.layout;
-        let at_once = (PIECE_BYTES / self.layout.block_bytes()).clamp(1, in_blocks);
-        let rows = in_blocks.div_ceil(at_once);
         // Each thread several pieces, so that they end together.
-        let wanted = (4 * context.threads.count()).div_ceil(shape.groups * rows);
-        let columns = wanted.clamp(1, out_blocks);
+        let wanted = (4 * context.threads.count()).div_ceil(shape.groups * in_blocks);
+        let shares = wanted.clamp(1, out_blocks);
         let sums = Disjoint::new(sums);
-        let offsets = Offsets::new(self.layout.steps(self.images));
-        context.threads.for_each(shape.groups * rows * columns, |_, piece| {
-            let (group, row) = (piece / (rows * columns), piece / columns % rows);
-            let column = piece % columns;
-            let blocks = Blocks {
-                group,
-                inputs: row * in_blocks / rows..(row + 1) * in_blocks / rows,
-                outputs: column * out_blocks / columns..(column + 1) * out_blocks / columns,
-            };
-            self.multiply_blocks::<PARTS>(&sums, lines, pairs, &offsets, &blocks);
+        context.threads.for_each(shape.groups * in_blocks * shares, |_, piece| {
+            let (input, share) = (piece / shares, piece % shares);
+            let first = input / in_blocks * out_blocks;
+            let outputs =
+                first + share * out_blocks / shares..first + (share + 1) * out_blocks / shares;
+            self.multiply_blocks::<PARTS>(&sums, lines, pairs, input, outputs);
         });
     }
 
+    /// The products of 32 input channels with blocks of output channels.
     fn multiply_blocks<const PARTS: usize>(
         &self,
         sums: &Disjoint<f32>,
         lines: &[f32],
         pairs: &[f32],
-        offsets: &Offsets,
-        blocks: &Blocks,
+        input: usize,
+        outputs: Range<usize>,
     ) {
-        let Layout { raster, in_blocks, out_blocks, step_bytes, .. } = *self.layout;
-        let (steps, taps) = (self.layout.steps(self.images), self.layout.taps());
+        let Layout { raster, in_blocks, column_bytes, channel_bytes, .. } = *self.layout;
+        let (taps, kernel) = (self.layout.taps(), self.layout.shape.kernel);
         // SAFETY: the device computes with AMX.
         let _configured = unsafe { Tiles::configure(TILE) };
         let (lines, pairs) = (lines.as_ptr().cast::<u8>(), pairs.as_ptr().cast::<u8>());
-        for output in blocks.outputs.clone() {
-            let output = blocks.group * out_blocks + output;
-            let b = pairs.wrapping_add(output * steps * step_bytes);
-            let mut prefetch = b.wrapping_add(steps * step_bytes);
-            for input in blocks.inputs.clone() {
-                let block = blocks.group * in_blocks + input;
-                let a = lines.wrapping_add(block * self.layout.block_bytes());
-                for tap in 0..taps {
-                    let (r, s) = (tap / self.layout.shape.kernel, tap % self.layout.shape.kernel);
-                    let a = a.wrapping_add(2 * raster.tap(r, s));
-                    let product = Product {
-                        steps,
-                        a: [a, a.wrapping_add(TILE * self.layout.channel_bytes)],
-                        a_offsets: offsets.0.as_ptr(),
-                        a_stride: self.layout.channel_bytes,
-                        a_low: self.layout.line_bytes,
-                        b,
-                        prefetch,
-                    };
-                    prefetch = prefetch.wrapping_add(product.prefetched());
-                    let at = ((output * in_blocks + input) * taps + tap) * BLOCK_SUMS;
-                    // SAFETY: these channels' sums are this piece's own. Tiles are configured, the
-                    // lines hold every tap of every place, and B has every step.
-                    unsafe {
-                        let sums = sums.part(at..at + BLOCK_SUMS);
-                        let sums = sums.try_into().expect("as many as the range has");
-                        if self.first == 0 {
-                            product.form::<PARTS, false>(sums);
-                        } else {
-                            product.form::<PARTS, true>(sums);
-                        }
-                    }
-                }
+        for output in outputs {
+            let a = lines.wrapping_add(output * BLOCK * channel_bytes);
+            for tap in 0..taps {
+                let pixel = raster.tap(tap / kernel, tap % kernel);
+                let b = [2 * input, 2 * input + 1].map(|column| {
+                    let at = column * self.layout.columns_bytes::<PARTS>();
+                    let at = at + pixel % 2 * PARTS * column_bytes + pixel / 2 * ROW_BYTES;
+                    pairs.wrapping_add(at)
+                });
+                let block = Block {
+                    steps: self.layout.steps(self.images),
+                    a: [a, a.wrapping_add(TILE * channel_bytes)],
+                    a_stride: channel_bytes,
+                    a_low: self.layout.line_bytes,
+                    b,
+                    b_low: column_bytes,
+                };
+                let at = ((output * in_blocks + input % in_blocks) * taps + tap) * BLOCK_SUMS;
+                // SAFETY: these channels' sums are this piece's own. Tiles are configured, A has
+                // every place and B every tap of it.
+                unsafe { block.form::<PARTS>(sums.part(at..at + BLOCK_SUMS), self.first > 0) };
             }
         }
     }
 }
 
-/// Channels a piece of work multiplies.
-struct Blocks {
-    group: usize,
-    inputs: std::ops::Range<usize>,
-    outputs: std::ops::Range<usize>,
-}
-
-/// A's tiles follow each other.
-struct Offsets([usize; Offsets::MAX]);
-
-impl Offsets {
-    const MAX: usize = 8192;
-    fn new(steps: usize) -> Self {
-        assert!(steps <= Self::MAX);
-        Self(std::array::from_fn(|step| step * ROW_BYTES))
-    }
-}
-
-/// From the sums, 16 inputs by 16 outputs together, to weights `(K, R, S, C/groups)`.
+/// From sums (output block, input block, tap) of four tiles, 16 outputs by 16 inputs, to weights
+/// `(K, R, S, C/groups)`.
 fn gather(context: &Context, d_weights: &mut [f32], sums: &[f32], layout: &Layout) {
     let Layout { shape, in_blocks, out_blocks, .. } = *layout;
-    let (group_in, group_out) = (shape.in_c / shape.groups, shape.out_c / shape.groups);
-    let (taps, d_weights) = (layout.taps(), Disjoint::new(d_weights));
+    let (taps, group_in) = (layout.taps(), shape.in_c / shape.groups);
+    let d_weights = Disjoint::new(d_weights);
     context.threads.for_each(shape.groups * out_blocks, |_, output| {
-        let (group, first) = (output / out_blocks, output % out_blocks * BLOCK);
         for index in 0..in_blocks * taps {
-            let (input, tap) = (index / taps * BLOCK, index % taps);
+            let (input, tap) = (index / taps, index % taps);
             let sums = &sums[(output * in_blocks * taps + index) * BLOCK_SUMS..][..BLOCK_SUMS];
-            for (tile, sums) in sums.chunks_exact(TILE * TILE).enumerate() {
-                let (input, first) = (input + tile / 2 * TILE, first + tile % 2 * TILE);
-                let count = group_in.saturating_sub(input).min(TILE);
-                let outputs = group_out.saturating_sub(first).min(TILE);
-                let row = |j: usize| ((group * group_out + first + j) * taps + tap) * group_in;
-                for j in 0..if count == 0 { 0 } else { outputs } {
-                    let at = row(j) + input;
+            for (tile, sums) in sums.chunks_exact(TILE_SUMS).enumerate() {
+                let (first, outputs) = layout.output_channels(2 * output + tile / 2);
+                let (column, inputs) = channels(group_in, 2 * in_blocks, 2 * input + tile % 2);
+                let outputs = if inputs == 0 { 0 } else { outputs };
+                for (k, sums) in sums.chunks_exact(TILE).enumerate().take(outputs) {
+                    let at = ((first + k) * taps + tap) * group_in + column;
                     // SAFETY: every output's weights belong to one piece.
-                    let to = unsafe { d_weights.part(at..at + count) };
-                    to.iter_mut().enumerate().for_each(|(i, d)| *d = sums[i * TILE + j]);
+                    let to = unsafe { d_weights.part(at..at + inputs) };
+                    to.copy_from_slice(&sums[..inputs]);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Where pixels lie when images are laid out for the matrix unit.
 //!
 //! All images follow each other in one line of pixels, row by row. Rows are followed by as many
-//! zero pixels as a window can look beyond an edge, and images by as many zero rows: one gap serves
+//! zero pixels as a window can look beyond an edge (one at least), and images by as many zero rows: one gap serves
 //! as the right border of a row and the left border of the next. So the input pixel under tap (r, s)
 //! of output place `i` is `i + r · pitch + s` less a constant, for every place and tap, without any
 //! test for borders.
@@ -31,7 +31,7 @@ impl Raster {
         assert_eq!(shape.stride, 1);
         let beyond =
             |input: usize, output: usize| (output + kernel - 1).saturating_sub(input + pad);
-        let pitch = (in_w + pad.max(beyond(in_w, out_w))).max(out_w);
+        let pitch = (in_w + pad.max(beyond(in_w, out_w)).max(1)).max(out_w);
         let rows = (in_h + pad.max(beyond(in_h, out_h))).max(out_h);
         let front = pad * pitch + pad;
         Self { pitch, rows, front, back: kernel * pitch + kernel + TILE_SLACK, pad }

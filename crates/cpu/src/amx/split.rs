@@ -29,12 +29,13 @@ fn widen(halves: __m256i) -> __m512 {
 #[inline]
 pub(super) fn split_pairs(a: __m512, b: __m512) -> (__m512i, __m512i) {
     let ((a_high, a_low), (b_high, b_low)) = (split(a), split(b));
-    (interleave(a_high, b_high), interleave(a_low, b_low))
+    (pair(a_high, b_high), pair(a_low, b_low))
 }
 
+/// `(a[i], b[i])` next to each other.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn interleave(a: __m256i, b: __m256i) -> __m512i {
+pub(super) fn pair(a: __m256i, b: __m256i) -> __m512i {
     let b = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(b));
     _mm512_or_si512(_mm512_cvtepu16_epi32(a), b)
 }
