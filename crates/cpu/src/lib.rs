@@ -20,10 +20,12 @@ mod microkernel;
 mod pool;
 mod reduce;
 mod scratch;
+mod sgd;
 mod simd;
 mod threads;
+mod weight_gradient;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
@@ -50,7 +52,6 @@ pub(crate) struct Context {
     pub(crate) threads: Threads,
     pub(crate) scratch: Scratch,
     pool: ThreadPool,
-    unfolded: Mutex<Vec<f32>>,
 }
 
 /// Why there is no such device.
@@ -100,7 +101,6 @@ impl Cpu {
             scratch: Scratch::new(started.count()),
             threads: started,
             pool,
-            unfolded: Mutex::default(),
         };
         Ok(Self { context: Arc::new(context) })
     }
@@ -118,14 +118,6 @@ impl Cpu {
     /// Runs `work` on this device's threads.
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.context.pool.install(work)
-    }
-
-    /// Runs `work` on this device's threads with the scratch array. It holds nothing between calls,
-    /// so a panic elsewhere cannot have spoilt it.
-    fn run_unfolding(&self, work: impl FnOnce(&mut Vec<f32>) + Send) {
-        let mut guard = self.context.unfolded.lock().unwrap_or_else(PoisonError::into_inner);
-        let unfolded = &mut *guard;
-        self.run(|| work(unfolded));
     }
 }
 
@@ -165,9 +157,7 @@ impl Device for Cpu {
         activation: Activation,
         shape: &ConvShape,
     ) {
-        self.run_unfolding(|scratch| {
-            conv::forward(y, x, weights, bias, activation, scratch, shape);
-        });
+        conv::forward(&self.context, y, x, weights, bias, activation, shape);
     }
     fn conv_backward_input(
         &self,
@@ -176,7 +166,7 @@ impl Device for Cpu {
         weights: &Array,
         shape: &ConvShape,
     ) {
-        self.run_unfolding(|scratch| conv::backward_input(d_x, d_y, weights, scratch, shape));
+        conv::backward_input(&self.context, d_x, d_y, weights, shape);
     }
     fn conv_backward_weights(
         &self,
@@ -186,9 +176,7 @@ impl Device for Cpu {
         x: &Array,
         shape: &ConvShape,
     ) {
-        self.run_unfolding(|scratch| {
-            conv::backward_weights(d_weights, d_bias, d_y, x, scratch, shape);
-        });
+        conv::backward_weights(&self.context, d_weights, d_bias, d_y, x, shape);
     }
 
     fn linear_forward(
@@ -200,7 +188,7 @@ impl Device for Cpu {
         activation: Activation,
         shape: &LinearShape,
     ) {
-        self.run(|| linear::forward(y, x, weights, bias, activation, shape));
+        linear::forward(&self.context, y, x, weights, bias, activation, shape);
     }
     fn linear_backward_input(
         &self,
@@ -209,7 +197,7 @@ impl Device for Cpu {
         weights: &Array,
         shape: &LinearShape,
     ) {
-        self.run(|| linear::backward_input(d_x, d_y, weights, shape));
+        linear::backward_input(&self.context, d_x, d_y, weights, shape);
     }
     fn linear_backward_weights(
         &self,
@@ -219,7 +207,7 @@ impl Device for Cpu {
         x: &Array,
         shape: &LinearShape,
     ) {
-        self.run(|| linear::backward_weights(d_weights, d_bias, d_y, x, shape));
+        linear::backward_weights(&self.context, d_weights, d_bias, d_y, x, shape);
     }
     fn linear_backward_update(
         &self,
@@ -231,10 +219,8 @@ impl Device for Cpu {
         step: &SgdStep,
         shape: &LinearShape,
     ) {
-        let len = shape.inputs * shape.outputs;
-        let mut gradient = self.floats(len);
-        self.linear_backward_weights(&mut gradient, d_bias, d_y, x, shape);
-        self.sgd_update(weights, velocity, &gradient, step, len);
+        let parameters: [&mut [f32]; 2] = [weights, velocity];
+        linear::backward_update(&self.context, parameters, d_bias, d_y, x, step, shape);
     }
 
     fn relu_forward(&self, y: &mut Array, x: &Array, len: usize) {

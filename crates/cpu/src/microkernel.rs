@@ -32,6 +32,10 @@ pub(crate) trait Finish<V: Vector> {
     /// # Safety
     /// What the implementation writes at this row must be its own.
     unsafe fn finish(&self, row: usize, sums: [V; VECTORS]);
+
+    /// Called at each step of the sums of the rows from `row` on: a time to ask for memory.
+    #[inline(always)]
+    fn step(&self, _row: usize, _step: usize) {}
 }
 
 /// The sums replace, or are added to, rows of an output `stride` apart.
@@ -120,7 +124,8 @@ unsafe fn multiply_rows<V: Vector, const ROWS: usize>(
     let start = a.start.wrapping_add(first * stride);
     let mut thirds: [*const f32; 5] = std::array::from_fn(|t| start.wrapping_add(3 * t * stride));
     let mut columns = b.start;
-    for _ in 0..depth {
+    for step in 0..depth {
+        finish.step(first, step);
         // SAFETY: the caller's promise; prefetched addresses need not be valid.
         unsafe {
             let vectors = [V::load(columns), V::load(columns.add(V::LANES))];
