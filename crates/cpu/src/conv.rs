@@ -25,10 +25,7 @@ pub(crate) fn forward(
     if context.isa == Isa::Amx && amx::has_forward(shape) {
         return amx::forward(context, y, x, weights, bias, activation, shape);
     }
-    context.pool.install(|| {
-        let mut scratch = context.unfolded.lock().expect("unpoisoned");
-        unfolded::forward(y, x, weights, bias, activation, &mut scratch, shape);
-    });
+    unfolded::forward(context, y, x, weights, bias, activation, shape);
 }
 
 pub(crate) fn backward_input(
@@ -42,10 +39,7 @@ pub(crate) fn backward_input(
     if context.isa == Isa::Amx && amx::has_backward_input(shape) {
         return amx::backward_input(context, d_x, d_y, weights, shape);
     }
-    context.pool.install(|| {
-        let mut scratch = context.unfolded.lock().expect("unpoisoned");
-        unfolded::backward_input(d_x, d_y, weights, &mut scratch, shape);
-    });
+    unfolded::backward_input(context, d_x, d_y, weights, shape);
 }
 
 pub(crate) fn backward_weights(
@@ -56,16 +50,10 @@ pub(crate) fn backward_weights(
     x: &[f32],
     shape: &ConvShape,
 ) {
+    column_sums(context, &mut d_bias[..shape.out_c], &d_y[..shape.output_len()]);
     #[cfg(target_arch = "x86_64")]
     if context.isa == Isa::Amx && amx::has_forward(shape) {
-        amx::backward_weights(context, d_weights, d_y, x, shape);
-        context.pool.install(|| {
-            column_sums(&mut d_bias[..shape.out_c], &d_y[..shape.output_len()]);
-        });
-        return;
+        return amx::backward_weights(context, d_weights, d_y, x, shape);
     }
-    context.pool.install(|| {
-        let mut scratch = context.unfolded.lock().expect("unpoisoned");
-        unfolded::backward_weights(d_weights, d_bias, d_y, x, &mut scratch, shape);
-    });
+    unfolded::backward_weights(context, d_weights, d_y, x, shape);
 }

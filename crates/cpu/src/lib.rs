@@ -21,12 +21,14 @@ mod microkernel;
 mod pool;
 mod reduce;
 mod scratch;
+mod sgd;
 mod simd;
 mod space_to_depth;
 mod threads;
 mod unfolded;
+mod weight_gradient;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
@@ -53,7 +55,6 @@ pub(crate) struct Context {
     pub(crate) threads: Threads,
     pub(crate) scratch: Scratch,
     pool: ThreadPool,
-    unfolded: Mutex<Vec<f32>>,
 }
 
 /// Why there is no such device.
@@ -103,7 +104,6 @@ impl Cpu {
             scratch: Scratch::new(started.count()),
             threads: started,
             pool,
-            unfolded: Mutex::default(),
         };
         Ok(Self { context: Arc::new(context) })
     }
@@ -191,7 +191,7 @@ impl Device for Cpu {
         activation: Activation,
         shape: &LinearShape,
     ) {
-        self.run(|| linear::forward(y, x, weights, bias, activation, shape));
+        linear::forward(&self.context, y, x, weights, bias, activation, shape);
     }
     fn linear_backward_input(
         &self,
@@ -200,7 +200,7 @@ impl Device for Cpu {
         weights: &Array,
         shape: &LinearShape,
     ) {
-        self.run(|| linear::backward_input(d_x, d_y, weights, shape));
+        linear::backward_input(&self.context, d_x, d_y, weights, shape);
     }
     fn linear_backward_weights(
         &self,
@@ -210,7 +210,7 @@ impl Device for Cpu {
         x: &Array,
         shape: &LinearShape,
     ) {
-        self.run(|| linear::backward_weights(d_weights, d_bias, d_y, x, shape));
+        linear::backward_weights(&self.context, d_weights, d_bias, d_y, x, shape);
     }
     fn linear_backward_update(
         &self,
@@ -222,10 +222,8 @@ impl Device for Cpu {
         step: &SgdStep,
         shape: &LinearShape,
     ) {
-        let len = shape.inputs * shape.outputs;
-        let mut gradient = self.floats(len);
-        self.linear_backward_weights(&mut gradient, d_bias, d_y, x, shape);
-        self.sgd_update(weights, velocity, &gradient, step, len);
+        let parameters: [&mut [f32]; 2] = [weights, velocity];
+        linear::backward_update(&self.context, parameters, d_bias, d_y, x, step, shape);
     }
 
     fn relu_forward(&self, y: &mut Array, x: &Array, len: usize) {

@@ -32,6 +32,10 @@ pub(crate) trait Finish<V: Vector> {
     /// # Safety
     /// What the implementation writes at this row must be its own.
     unsafe fn finish(&self, row: usize, sums: [V; VECTORS]);
+
+    /// Called at each step of the sums of the rows from `row` on: a time to ask for memory.
+    #[inline(always)]
+    fn step(&self, _row: usize, _step: usize) {}
 }
 
 /// The sums replace, or are added to, rows of an output `stride` apart.
@@ -120,7 +124,8 @@ unsafe fn multiply_rows<V: Vector, const ROWS: usize>(
     let start = a.start.wrapping_add(first * stride);
     let mut thirds: [*const f32; 5] = std::array::from_fn(|t| start.wrapping_add(3 * t * stride));
     let mut columns = b.start;
-    for _ in 0..depth {
+    for step in 0..depth {
+        finish.step(first, step);
         // SAFETY: the caller's promise; prefetched addresses need not be valid.
         unsafe {
             let vectors = [V::load(columns), V::load(columns.add(V::LANES))];
@@ -129,12 +134,17 @@ unsafe fn multiply_rows<V: Vector, const ROWS: usize>(
             if V::LANES == 16 {
                 V::prefetch(ahead.wrapping_add(V::LANES));
             }
-            for i in 0..ROWS {
-                let factor = V::splat(*thirds[i / 3].wrapping_add(i % 3 * stride));
-                for j in 0..VECTORS {
-                    sums[i][j] = factor.mul_add(vectors[j], sums[i][j]);
-                }
+            // Written out: the compiler gives up unrolling so long a loop, and spills the sums.
+            macro_rules! rows {
+                ($($i:literal)*) => {
+                    $(if $i < ROWS {
+                        let factor = V::splat(*thirds[$i / 3].wrapping_add($i % 3 * stride));
+                        sums[$i][0] = factor.mul_add(vectors[0], sums[$i][0]);
+                        sums[$i][1] = factor.mul_add(vectors[1], sums[$i][1]);
+                    })*
+                };
             }
+            rows!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
             columns = columns.wrapping_add(b.depth_stride);
         }
         thirds = thirds.map(|third| third.wrapping_add(a.depth_stride));

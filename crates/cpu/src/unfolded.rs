@@ -5,63 +5,78 @@
 //! `d_y · weights` folded back. Images are unfolded a few at a time into one scratch array.
 
 use alexnet_ops::{Activation, ConvShape};
-use rayon::prelude::*;
 
+use crate::Context;
+use crate::disjoint::Disjoint;
 use crate::matmul::{Into, Matrix, matmul};
-use crate::reduce::column_sums;
 
 /// Floats unfolded at a time, unless one image alone needs more: 32 MiB, a share of the outer
 /// cache.
 const UNFOLDED_FLOATS: usize = 8 << 20;
 
+/// Shared scratch for unfolded images.
+const UNFOLDED: usize = 1;
+
 pub(crate) fn forward(
+    context: &Context,
     y: &mut [f32],
     x: &[f32],
     weights: &[f32],
     bias: &[f32],
     activation: Activation,
-    unfolded: &mut Vec<f32>,
     shape: &ConvShape,
 ) {
-    for_each_part(shape, unfolded, |part, unfolded| {
-        part.unfold(unfolded, x);
+    for_each_part(context, shape, |part, unfolded| {
+        part.unfold(context, unfolded, x);
         let columns = part.output_columns();
         let into = Into::Layer(&bias[columns.clone()], activation);
         let y = &mut y[part.output_rows()][columns.start..];
-        matmul(y, shape.out_c, part.unfolded(unfolded), part.weights(weights).transposed(), into);
+        matmul(
+            context,
+            y,
+            shape.out_c,
+            part.unfolded(unfolded),
+            part.weights(weights).transposed(),
+            into,
+        );
     });
 }
 
 pub(crate) fn backward_weights(
+    context: &Context,
     d_weights: &mut [f32],
-    d_bias: &mut [f32],
     d_y: &[f32],
     x: &[f32],
-    unfolded: &mut Vec<f32>,
     shape: &ConvShape,
 ) {
     d_weights[..shape.weights_len()].fill(0.0);
-    for_each_part(shape, unfolded, |part, unfolded| {
-        part.unfold(unfolded, x);
+    for_each_part(context, shape, |part, unfolded| {
+        part.unfold(context, unfolded, x);
         let d_weights = &mut d_weights[part.weights_range()];
         let d_y = part.output(d_y).transposed();
-        matmul(d_weights, shape.kernel_len(), d_y, part.unfolded(unfolded), Into::Accumulate);
+        matmul(
+            context,
+            d_weights,
+            shape.kernel_len(),
+            d_y,
+            part.unfolded(unfolded),
+            Into::Accumulate,
+        );
     });
-    column_sums(&mut d_bias[..shape.out_c], &d_y[..shape.output_len()]);
 }
 
 pub(crate) fn backward_input(
+    context: &Context,
     d_x: &mut [f32],
     d_y: &[f32],
     weights: &[f32],
-    unfolded: &mut Vec<f32>,
     shape: &ConvShape,
 ) {
     d_x[..shape.input_len()].fill(0.0);
-    for_each_part(shape, unfolded, |part, unfolded| {
+    for_each_part(context, shape, |part, unfolded| {
         let (d_y, weights) = (part.output(d_y), part.weights(weights));
-        matmul(unfolded, shape.kernel_len(), d_y, weights, Into::Overwrite);
-        part.fold(d_x, unfolded);
+        matmul(context, unfolded, shape.kernel_len(), d_y, weights, Into::Overwrite);
+        part.fold(context, d_x, unfolded);
     });
 }
 
@@ -74,16 +89,10 @@ struct Part<'a> {
 }
 
 /// Visits every part with a scratch array of its unfolded size.
-fn for_each_part(
-    shape: &ConvShape,
-    scratch: &mut Vec<f32>,
-    mut visit: impl FnMut(&Part, &mut [f32]),
-) {
+fn for_each_part(context: &Context, shape: &ConvShape, mut visit: impl FnMut(&Part, &mut [f32])) {
     let image_len = shape.out_h * shape.out_w * shape.kernel_len();
     let images_at_once = (UNFOLDED_FLOATS / image_len).clamp(1, shape.batch);
-    if scratch.len() < images_at_once * image_len {
-        scratch.resize(images_at_once * image_len, 0.0);
-    }
+    let mut scratch = context.scratch.shared(UNFOLDED, images_at_once * image_len);
     for first_image in (0..shape.batch).step_by(images_at_once) {
         let images = images_at_once.min(shape.batch - first_image);
         for group in 0..shape.groups {
@@ -133,11 +142,14 @@ impl Part<'_> {
 
     /// Copies the patch under every output position to its row; taps outside the image read as
     /// zero.
-    fn unfold(&self, unfolded: &mut [f32], x: &[f32]) {
+    fn unfold(&self, context: &Context, unfolded: &mut [f32], x: &[f32]) {
         let ConvShape { in_h, in_w, in_c, out_h, out_w, kernel, .. } = *self.shape;
         let (run, first_channel) = (self.group_in(), self.group * self.group_in());
-        let rows = unfolded.par_chunks_mut(out_w * self.shape.kernel_len());
-        rows.enumerate().for_each(|(index, row)| {
+        let row_len = out_w * self.shape.kernel_len();
+        let rows = Disjoint::new(unfolded);
+        context.threads.for_each(self.images * out_h, |_, index| {
+            // SAFETY: each piece has its own row of positions.
+            let row = unsafe { rows.part(index * row_len..(index + 1) * row_len) };
             let (image, p) = (self.first_image + index / out_h, index % out_h);
             for (i, tap) in row.chunks_exact_mut(run).enumerate() {
                 let (q, r, s) = (i / (kernel * kernel), i / kernel % kernel, i % kernel);
@@ -154,13 +166,16 @@ impl Part<'_> {
 
     /// Adds every row back to the patch it was unfolded from. One thread an image: patches overlap
     /// within it.
-    fn fold(&self, d_x: &mut [f32], unfolded: &[f32]) {
+    fn fold(&self, context: &Context, d_x: &mut [f32], unfolded: &[f32]) {
         let ConvShape { in_h, in_w, in_c, out_h, out_w, kernel, .. } = *self.shape;
         let (run, first_channel) = (self.group_in(), self.group * self.group_in());
         let image_len = in_h * in_w * in_c;
-        let images = d_x[self.first_image * image_len..].par_chunks_mut(image_len);
-        let unfolded = unfolded.par_chunks(out_h * out_w * self.shape.kernel_len());
-        images.zip(unfolded).for_each(|(image, rows)| {
+        let images = Disjoint::new(&mut d_x[self.first_image * image_len..]);
+        let unfolded_len = out_h * out_w * self.shape.kernel_len();
+        context.threads.for_each(self.images, |_, index| {
+            // SAFETY: each piece has its own image.
+            let image = unsafe { images.part(index * image_len..(index + 1) * image_len) };
+            let rows = &unfolded[index * unfolded_len..(index + 1) * unfolded_len];
             for (i, tap) in rows.chunks_exact(run).enumerate() {
                 let (position, r, s) = (i / (kernel * kernel), i / kernel % kernel, i % kernel);
                 let (p, q) = (position / out_w, position % out_w);
