@@ -76,8 +76,7 @@ fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow:
     let mut step = 0;
     let times = timed(arguments, || {
         if trained {
-            network.train_step(&images, &labels, 0, step);
-            network.update(|_| sgd);
+            network.train_step(&images, &labels, 0, step, |_| sgd);
         } else {
             network.forward(&images, Pass::Evaluate);
         }
