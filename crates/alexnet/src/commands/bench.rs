@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::print_json;
 use crate::Ended;
 use crate::arguments::{BenchArguments, BenchTask, Format};
-use crate::device::on_device;
+use crate::device::{PrecisionName, on_device};
 use crate::machine::{check_memory, cores, peak_rss_bytes};
 use crate::terminal::print;
 
@@ -25,7 +25,7 @@ struct Measured {
     image_size: usize,
     width: f32,
     device: String,
-    precision: &'static str,
+    precision: PrecisionName,
     threads: usize,
     steps: usize,
     median_ms: f64,
@@ -203,7 +203,7 @@ fn measured(
         image_size: config.image_size,
         width: config.width,
         device,
-        precision: "f32",
+        precision: arguments.device.precision,
         threads: if threads == 0 { cores() } else { threads },
         steps: times.len(),
         median_ms,
