@@ -24,10 +24,10 @@ pub(crate) enum DeviceName {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum PrecisionName {
-    /// To the accuracy of 32-bit sums
+    /// In 32 bits
     #[default]
     F32,
-    /// Rounded to 16 bits where that is faster; weights and sums stay f32
+    /// Of factors rounded to 16 bits, where that is faster; weights and sums stay f32
     Bf16,
 }
 

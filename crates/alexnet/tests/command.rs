@@ -216,6 +216,39 @@ fn bench_measures_all_three_tasks() {
 }
 
 #[test]
+fn bench_says_where_a_step_s_time_goes_beside_the_machine_s_ceilings() {
+    let small = ["--width", "0.1", "--image-size", "63", "--batch-size", "4", "--steps", "3"];
+    for (task, backward) in [("train", true), ("infer", false)] {
+        let found = json(&[&["bench", task, "--format", "json"], &small[..]].concat());
+        let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{value} in {found}"));
+        for ceiling in ["matrix_product_gflops", "memory_read_gb_per_s"] {
+            assert!(number(&found[ceiling]) > 0.0, "{found}");
+        }
+        let layers = found["layers"].as_array().expect("a list");
+        let names: Vec<_> = layers.iter().filter_map(|layer| layer["name"].as_str()).collect();
+        assert_eq!(&names[..3], ["conv1+relu1", "pool1", "conv2+relu2"], "{found}");
+        assert_eq!(names.last(), Some(&"fc8"), "{found}");
+        let mut ms = number(&found["other_ms"]);
+        for layer in layers {
+            assert_keys(layer, &["kind", "macs", "share"]);
+            assert!(number(&layer["forward"]["gb_per_s"]) > 0.0, "{layer}");
+            assert_eq!(layer["backward"].is_null(), !backward, "{layer}");
+            ms += number(&layer["forward"]["ms"]);
+            ms += layer["backward"]["ms"].as_f64().unwrap_or_default();
+        }
+        assert!(number(&layers[0]["forward"]["effective_gflops"]) > 0.0, "{found}");
+        assert_eq!(found["update_ms"].is_null(), !backward, "{found}");
+        ms += found["update_ms"].as_f64().unwrap_or_default();
+        ms += found["loss_ms"].as_f64().unwrap_or_default();
+        // Medians of parts do not add up to the median of their sums, but nearly.
+        let step = number(&found["median_ms"]);
+        assert!((0.5..2.0).contains(&(ms / step)), "{ms} ms in parts of {step} ms: {found}");
+    }
+    let (_, table, _) = run(&[&["bench", "train"], &small[..]].concat());
+    assert!(table.contains("conv1+relu1") && table.contains("ceilings: "), "{table}");
+}
+
+#[test]
 fn a_stopped_run_exits_with_130_and_is_resumed_to_the_same_end() {
     let folder = tempfile::tempdir().expect("a folder");
     let set = FIXTURE.set();

@@ -24,7 +24,9 @@ pub enum Pass {
     Evaluate,
 }
 
-/// A part of a pass, as a watcher hears of it. Numbers are places in [`Plan::steps`].
+/// A part of a pass, as a watcher hears of it. Numbers are those of [`LayerSummary::step`].
+///
+/// [`LayerSummary::step`]: crate::LayerSummary::step
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The images are on the device.
@@ -168,12 +170,13 @@ impl<D: Device> Network<D> {
         self.tell(Part::Input);
         let mut from = 0;
         for index in 0..self.plan.steps.len() {
-            if !self.plan.steps[index].is_identity(pass) {
-                let to = self.output_of(index, from);
-                self.forward_step(index, from, to, count, pass);
-                from = to;
+            if self.plan.steps[index].is_identity(pass) {
+                continue;
             }
+            let to = self.output_of(index, from);
+            self.forward_step(index, from, to, count, pass);
             self.tell(Part::Forward(index));
+            from = to;
         }
         let logits = &mut self.host_logits[..count * self.plan.model.config.classes];
         self.device.download(logits, &self.activations[from]);

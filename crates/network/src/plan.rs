@@ -68,6 +68,9 @@ pub struct LayerSummary {
     pub parameters: usize,
     /// Multiply-adds of one image's forward pass, in convolutions and linear layers.
     pub macs: usize,
+    /// Place of the step that computes it: a ReLU right after sums has theirs, and a layer that
+    /// changes nothing has none.
+    pub step: Option<usize>,
 }
 
 /// What a parameter is to the update rule.
@@ -314,13 +317,14 @@ impl<'m> Planner<'m> {
 
     fn add(&mut self, index: usize, row: &Layer) -> Result<(), ModelError> {
         let name = self.name(row);
-        let parameters_before = self.parameters.len();
+        let (parameters_before, steps_before) = (self.parameters.len(), self.steps.len());
         let macs = match row {
             Layer::Conv(conv) => self.conv(index, &name, conv)?,
             Layer::Linear(linear) => self.linear(index, &name, linear),
             Layer::BatchNorm => self.batch_norm(index, &name),
             other => self.unlearned(&name, other)?,
         };
+        let computed = self.steps.len() > steps_before || *row == Layer::Relu;
         let learned = self.parameters[parameters_before..].iter();
         let learned = learned.filter(|p| p.role != ParameterRole::Running);
         self.layers.push(LayerSummary {
@@ -329,6 +333,7 @@ impl<'m> Planner<'m> {
             output: [self.height, self.width, self.channels],
             parameters: learned.map(ParameterSpec::len).sum(),
             macs,
+            step: computed.then(|| self.steps.len() - 1),
         });
         Ok(())
     }
