@@ -43,7 +43,7 @@ struct Pass {
     /// A direct computation's multiply-adds, twice, over the time: a device that needs fewer may
     /// pass its ceiling. None where there are none to count.
     effective_gflops: Option<f64>,
-    /// Inputs, outputs and weights, each once, over the time.
+    /// What has to be read and written, each array once, over the time.
     gb_per_s: f64,
 }
 
@@ -119,7 +119,7 @@ impl Profile {
             "\nThis machine's ceilings: {matrix_product_gflops:.0} GFLOP/s in a matrix product, \
              {memory_read_gb_per_s:.1} GB/s read from memory.\n\
              Times are in ms. GFLOP/s are twice a direct computation's multiply-adds (macs, of one \
-             image)\nover the time, however many were saved; GB/s are inputs, outputs and weights."
+             image)\nover the time, however many were saved; GB/s are all arrays read or written, once each."
         ))
     }
 }
