@@ -3,11 +3,14 @@
 use alexnet_ops::{Activation, LinearShape, SgdStep};
 
 use crate::Context;
+#[cfg(target_arch = "x86_64")]
+use crate::amx;
 use crate::array::Array;
 use crate::disjoint::Disjoint;
+use crate::isa::Isa;
 use crate::matmul::{Into, Matrix, matmul};
 use crate::reduce::column_sums;
-use crate::weight_gradient::{Stored, Update, weight_gradient};
+use crate::weight_gradient::{Stored, Target, Update, weight_gradient};
 
 pub(crate) fn forward(
     context: &Context,
@@ -18,6 +21,10 @@ pub(crate) fn forward(
     activation: Activation,
     shape: &LinearShape,
 ) {
+    #[cfg(target_arch = "x86_64")]
+    if context.isa == Isa::Amx && amx::has_linear(shape) {
+        return amx::linear_forward(context, y, x, weights, bias, activation, shape);
+    }
     let LinearShape { batch, inputs, outputs } = *shape;
     let x = Matrix::row_major(x, batch, inputs, inputs);
     let weights = Matrix::row_major(weights, outputs, inputs, inputs);
@@ -31,6 +38,10 @@ pub(crate) fn backward_input(
     weights: &[f32],
     shape: &LinearShape,
 ) {
+    #[cfg(target_arch = "x86_64")]
+    if context.isa == Isa::Amx && amx::has_linear(shape) {
+        return amx::linear_backward_input(context, d_x, d_y, weights, shape);
+    }
     let LinearShape { batch, inputs, outputs } = *shape;
     let d_y = Matrix::row_major(d_y, batch, outputs, outputs);
     let weights = Matrix::row_major(weights, outputs, inputs, inputs);
@@ -46,7 +57,7 @@ pub(crate) fn backward_weights(
     shape: &LinearShape,
 ) {
     let d_weights = &mut d_weights[..shape.inputs * shape.outputs];
-    weight_gradient(context, &Stored(Disjoint::new(d_weights)), d_y, x, shape);
+    gradient_to(context, &Stored(Disjoint::new(d_weights)), d_y, x, shape);
     bias_gradient(context, d_bias, d_y, shape);
 }
 
@@ -62,8 +73,22 @@ pub(crate) fn backward_update(
     let len = shape.inputs * shape.outputs;
     let weights = Disjoint::new(&mut weights[..len]);
     let velocity = Disjoint::new(&mut velocity[..len]);
-    weight_gradient(context, &Update { weights, velocity, step }, d_y, x, shape);
+    gradient_to(context, &Update { weights, velocity, step }, d_y, x, shape);
     bias_gradient(context, d_bias, d_y, shape);
+}
+
+fn gradient_to<T: Target>(
+    context: &Context,
+    target: &T,
+    d_y: &[f32],
+    x: &[f32],
+    shape: &LinearShape,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if context.isa == Isa::Amx && amx::has_linear(shape) {
+        return amx::linear_weight_gradient(context, target, d_y, x, shape);
+    }
+    weight_gradient(context, target, d_y, x, shape);
 }
 
 fn bias_gradient(context: &Context, d_bias: &mut [f32], d_y: &[f32], shape: &LinearShape) {

@@ -11,7 +11,7 @@
 use alexnet_ops::{Activation, ConvShape, Precision};
 
 use super::raster::Raster;
-use super::split::{lanes, load, split, split_pairs, transpose};
+use super::split::{join, lanes, load, split, split_pairs, transpose};
 use super::tiles::{DEPTH, ROW_BYTES, Strip, StripSums, TILE, TILE_BYTES, TILE_SUMS, Tiles};
 use crate::Context;
 use crate::array::{Array, Direction, Form};
@@ -506,11 +506,6 @@ fn pack_forward<const PARTS: usize>(
         transpose(rows);
         store_rows(to, rows);
     }
-}
-
-#[target_feature(enable = "avx512f")]
-fn join(first: __m256i, second: __m256i) -> __m512 {
-    _mm512_castsi512_ps(_mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), second))
 }
 
 /// For the input gradient, element (pair i, j) is `weights[outputs 2i, 2i + 1][last − tap][input j]`.

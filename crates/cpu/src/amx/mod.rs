@@ -12,10 +12,14 @@
 
 mod conv;
 mod conv_weights;
+mod linear;
 mod raster;
 mod split;
 mod tiles;
 
 pub(crate) use conv::{backward_input, forward, has_backward_input, has_forward};
 pub(crate) use conv_weights::backward_weights;
+pub(crate) use linear::{
+    has_linear, linear_backward_input, linear_forward, linear_weight_gradient,
+};
 pub(crate) use tiles::is_available;

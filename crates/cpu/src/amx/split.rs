@@ -40,6 +40,13 @@ pub(super) fn pair(a: __m256i, b: __m256i) -> __m512i {
     _mm512_or_si512(_mm512_cvtepu16_epi32(a), b)
 }
 
+/// 16 values and 16 more.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn join(first: __m256i, second: __m256i) -> __m512 {
+    _mm512_castsi512_ps(_mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), second))
+}
+
 /// The lowest `count` of 16 lanes, all of them from 16 on.
 #[inline]
 pub(super) fn lanes(count: usize) -> __mmask16 {
