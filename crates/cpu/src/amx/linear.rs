@@ -2,7 +2,7 @@
 //!
 //! At a batch of some dozens the matrix of weights is nearly all there is to read, so it is read
 //! once, as it lies, by each of the three products; the batch is small and laid out in tiles
-//! beforehand. Sums are formed in blocks of 32x32, [`DEPTH_AT_ONCE`] terms at a time.
+//! beforehand. Sums are formed in blocks of 32x32.
 //!
 //! | product | A, rows | B, pairs of rows | sums over |
 //! | --- | --- | --- | --- |
@@ -21,11 +21,15 @@ use crate::weight_gradient::Target;
 
 use std::arch::x86_64::*;
 
-/// Terms of a sum taken at a time: the tiles of a piece's weights then stay in the second cache.
-const DEPTH_AT_ONCE: usize = 512;
+/// Outputs of a forward piece, and terms of its sums taken at a time: rows of weights are read 4 KiB
+/// at a time, and a piece's tiles stay in the second cache.
+const FORWARD_OUTPUTS: usize = 128;
+const FORWARD_DEPTH: usize = 1024;
 
-/// Outputs of a forward piece, and inputs of a backward one.
-const PIECE: usize = 128;
+/// Inputs of a backward piece, and terms of its sums taken at a time: rows of weights are read 2 KiB
+/// at a time.
+const BACKWARD_INPUTS: usize = 512;
+const BACKWARD_DEPTH: usize = 256;
 
 /// Whether the matrix unit pays: below half a tile of images reading the weights is all.
 pub(crate) fn has_linear(shape: &LinearShape) -> bool {
@@ -168,13 +172,17 @@ impl Pairs {
         columns.next_multiple_of(BLOCK) / TILE * self.column_bytes / 4
     }
 
-    /// 16 columns from `column` on: terms `depth` on lie down the columns of the matrix.
+    /// All columns from `column` on that `to` has room for: terms `depth` on lie down the columns of
+    /// the matrix, which is read along its rows.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
     fn fill<const PARTS: usize>(&self, to: &mut [f32], from: Matrix, column: usize, depth: usize) {
         for pair in 0..self.part_bytes / ROW_BYTES {
             let row = depth + 2 * pair;
-            let (high, low) = split_pairs(from.load(row, column), from.load(row + 1, column));
-            self.store::<PARTS>(to, pair, [high, low]);
+            for (tile, to) in to.chunks_exact_mut(self.column_bytes / 4).enumerate() {
+                let column = column + tile * TILE;
+                let (high, low) = split_pairs(from.load(row, column), from.load(row + 1, column));
+                self.store::<PARTS>(to, pair, [high, low]);
+            }
         }
     }
 
@@ -272,19 +280,22 @@ fn forward<const PARTS: usize>(
         // SAFETY: the device computes with AMX.
         unsafe { b.fill_transposed::<PARTS>(to, x, column * TILE) };
     });
-    let a = Lines::new::<PARTS>(DEPTH_AT_ONCE);
+    let a = Lines::new::<PARTS>(FORWARD_DEPTH);
     let y = Disjoint::new(y);
-    context.threads.for_each(outputs.div_ceil(PIECE), |worker, piece| {
-        let (first, rows) = (piece * PIECE, PIECE.min(outputs - piece * PIECE));
-        let (line_floats, sums_floats) = (a.floats(PIECE), PIECE * images);
+    context.threads.for_each(outputs.div_ceil(FORWARD_OUTPUTS), |worker, piece| {
+        let (first, rows) =
+            (piece * FORWARD_OUTPUTS, FORWARD_OUTPUTS.min(outputs - piece * FORWARD_OUTPUTS));
+        let (line_floats, sums_floats) = (a.floats(FORWARD_OUTPUTS), FORWARD_OUTPUTS * images);
         let mut own = context.scratch.own(worker, line_floats + sums_floats);
         let (lines, sums) = own.split_at_mut(line_floats);
-        for depth in (0..inputs).step_by(DEPTH_AT_ONCE) {
-            for (row, to) in lines.chunks_exact_mut(a.row_bytes / 4).take(PIECE).enumerate() {
+        for depth in (0..inputs).step_by(FORWARD_DEPTH) {
+            for (row, to) in
+                lines.chunks_exact_mut(a.row_bytes / 4).take(FORWARD_OUTPUTS).enumerate()
+            {
                 // SAFETY: the device computes with AMX.
                 unsafe { a.fill_row::<PARTS>(to, weights, first + row, depth) };
             }
-            let steps = (inputs - depth).min(DEPTH_AT_ONCE).div_ceil(DEPTH);
+            let steps = (inputs - depth).min(FORWARD_DEPTH).div_ceil(DEPTH);
             let operands = Operands { lines, a, pairs: &pairs, b };
             // SAFETY: the device computes with AMX.
             let _configured = unsafe { Tiles::configure(TILE) };
@@ -362,37 +373,36 @@ fn backward_input<const PARTS: usize>(
         // SAFETY: the device computes with AMX.
         unsafe { a.fill_row::<PARTS>(to, d_y, row, 0) };
     });
-    let b = Pairs::new::<PARTS>(DEPTH_AT_ONCE);
+    let b = Pairs::new::<PARTS>(BACKWARD_DEPTH);
     let d_x = Disjoint::new(d_x);
-    context.threads.for_each(inputs.div_ceil(PIECE), |worker, piece| {
-        let first = piece * PIECE;
-        let (pair_floats, sums_floats) = (b.floats(PIECE), images * PIECE);
+    context.threads.for_each(inputs.div_ceil(BACKWARD_INPUTS), |worker, piece| {
+        let first = piece * BACKWARD_INPUTS;
+        let (pair_floats, sums_floats) = (b.floats(BACKWARD_INPUTS), images * BACKWARD_INPUTS);
         let mut own = context.scratch.own(worker, pair_floats + sums_floats);
         let (pairs, sums) = own.split_at_mut(pair_floats);
-        for depth in (0..outputs).step_by(DEPTH_AT_ONCE) {
-            for (column, to) in pairs.chunks_exact_mut(b.column_bytes / 4).enumerate() {
-                // SAFETY: the device computes with AMX.
-                unsafe { b.fill::<PARTS>(to, weights, first + column * TILE, depth) };
-            }
-            let steps = (outputs - depth).min(DEPTH_AT_ONCE).div_ceil(DEPTH);
+        for depth in (0..outputs).step_by(BACKWARD_DEPTH) {
+            // SAFETY: the device computes with AMX.
+            unsafe { b.fill::<PARTS>(pairs, weights, first, depth) };
+            let steps = (outputs - depth).min(BACKWARD_DEPTH).div_ceil(DEPTH);
             let operands = Operands { lines: &lines, a, pairs, b };
             // SAFETY: the device computes with AMX.
             let _configured = unsafe { Tiles::configure(TILE) };
             for (block, sums) in sums[..sums_floats].chunks_exact_mut(BLOCK_SUMS).enumerate() {
-                let (row, column) = (block / (PIECE / BLOCK), block % (PIECE / BLOCK));
+                let (row, column) =
+                    (block / (BACKWARD_INPUTS / BLOCK), block % (BACKWARD_INPUTS / BLOCK));
                 let (place, from) = ([row * BLOCK, column * BLOCK], [depth / DEPTH, 0]);
                 // SAFETY: tiles are configured; the operands have this block.
                 unsafe { operands.multiply::<PARTS>(sums, depth > 0, place, from, steps) };
             }
         }
-        let columns = PIECE.min(inputs - first);
+        let columns = BACKWARD_INPUTS.min(inputs - first);
         for row in 0..batch {
             for column in (0..columns).step_by(TILE) {
                 let count = TILE.min(columns - column);
                 let at = row * inputs + first + column;
                 // SAFETY: these inputs are this piece's own.
                 let to = unsafe { d_x.part(at..at + count) };
-                to.copy_from_slice(&sums[sums_at(row, column, PIECE / BLOCK)..][..count]);
+                to.copy_from_slice(&sums[sums_at(row, column, BACKWARD_INPUTS / BLOCK)..][..count]);
             }
         }
     });
