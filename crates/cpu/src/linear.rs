@@ -1,10 +1,12 @@
 //! The linear layer: three matrix products. `x (N, in)`, `weights (out, in)`, `y (N, out)`.
 
-use alexnet_ops::{Activation, LinearShape, SgdStep};
+use alexnet_ops::{Activation, LinearShape, Precision, SgdStep};
 
 use crate::Context;
 use crate::array::Array;
 use crate::disjoint::Disjoint;
+use crate::few_images;
+use crate::half::HalfWeights;
 use crate::matmul::{Into, Matrix, matmul};
 use crate::reduce::column_sums;
 use crate::weight_gradient::{Stored, Update, weight_gradient};
@@ -19,6 +21,17 @@ pub(crate) fn forward(
     shape: &LinearShape,
 ) {
     let LinearShape { batch, inputs, outputs } = *shape;
+    if batch <= few_images::IMAGES {
+        return match context.precision {
+            Precision::F32 => {
+                few_images::forward(context, y, x, &**weights, bias, activation, shape);
+            }
+            Precision::Bf16 => {
+                let weights = HalfWeights::of(context, weights, shape);
+                few_images::forward(context, y, x, weights.values(), bias, activation, shape);
+            }
+        };
+    }
     let x = Matrix::row_major(x, batch, inputs, inputs);
     let weights = Matrix::row_major(weights, outputs, inputs, inputs);
     matmul(context, y, outputs, x, weights.transposed(), Into::Layer(bias, activation));
