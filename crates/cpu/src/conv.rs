@@ -32,7 +32,14 @@ pub(crate) fn forward(
         let columns = part.output_columns();
         let into = Into::Layer(&bias[columns.clone()], activation);
         let y = &mut y[part.output_rows()][columns.start..];
-        matmul(context, y, shape.out_c, part.unfolded(unfolded), part.weights(weights).transposed(), into);
+        matmul(
+            context,
+            y,
+            shape.out_c,
+            part.unfolded(unfolded),
+            part.weights(weights).transposed(),
+            into,
+        );
     });
 }
 
@@ -49,7 +56,14 @@ pub(crate) fn backward_weights(
         part.unfold(context, unfolded, x);
         let d_weights = &mut d_weights[part.weights_range()];
         let d_y = part.output(d_y).transposed();
-        matmul(context, d_weights, shape.kernel_len(), d_y, part.unfolded(unfolded), Into::Accumulate);
+        matmul(
+            context,
+            d_weights,
+            shape.kernel_len(),
+            d_y,
+            part.unfolded(unfolded),
+            Into::Accumulate,
+        );
     });
     column_sums(context, &mut d_bias[..shape.out_c], &d_y[..shape.output_len()]);
 }
@@ -78,11 +92,7 @@ struct Part<'a> {
 }
 
 /// Visits every part with a scratch array of its unfolded size.
-fn for_each_part(
-    context: &Context,
-    shape: &ConvShape,
-    mut visit: impl FnMut(&Part, &mut [f32]),
-) {
+fn for_each_part(context: &Context, shape: &ConvShape, mut visit: impl FnMut(&Part, &mut [f32])) {
     let image_len = shape.out_h * shape.out_w * shape.kernel_len();
     let images_at_once = (UNFOLDED_FLOATS / image_len).clamp(1, shape.batch);
     let mut scratch = context.scratch.shared(UNFOLDED, images_at_once * image_len);

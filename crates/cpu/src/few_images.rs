@@ -29,6 +29,9 @@ const LANES_MAX: usize = 16;
 
 /// Weights in one of their forms.
 pub(crate) trait Weights: Copy + Sync {
+    /// How many there are.
+    fn count(self) -> usize;
+
     /// The `count` weights from `at` on; the other lanes are 0.
     ///
     /// # Safety
@@ -40,6 +43,11 @@ pub(crate) trait Weights: Copy + Sync {
 }
 
 impl Weights for &[f32] {
+    #[inline(always)]
+    fn count(self) -> usize {
+        self.len()
+    }
+
     #[inline(always)]
     unsafe fn load<V: Vector>(self, at: usize, count: usize) -> V {
         debug_assert!(at + count <= self.len());
@@ -56,6 +64,11 @@ impl Weights for &[f32] {
 
 /// bf16.
 impl Weights for &[u16] {
+    #[inline(always)]
+    fn count(self) -> usize {
+        self.len()
+    }
+
     #[inline(always)]
     unsafe fn load<V: Vector>(self, at: usize, count: usize) -> V {
         debug_assert!(at + count <= self.len());
@@ -88,7 +101,7 @@ pub(crate) fn forward<W: Weights>(
     shape: &LinearShape,
 ) {
     let LinearShape { batch, inputs, outputs } = *shape;
-    assert!(batch <= IMAGES && x.len() >= batch * inputs && bias.len() >= outputs);
+    assert!(batch <= IMAGES && x.len() >= batch * inputs && weights.count() >= inputs * outputs);
     let y = Disjoint::new(&mut y[..batch * outputs]);
     let pieces = outputs.div_ceil(PIECE);
     context.threads.for_each(pieces, |_, piece| {
@@ -178,9 +191,7 @@ impl<W: Weights> Piece<'_, W> {
     ) {
         let inputs = self.shape.inputs;
         // SAFETY: `forward` has checked the sizes; `i + count <= inputs`.
-        let x: [V; N] = std::array::from_fn(|n| unsafe {
-            self.x.load(n * inputs + i, count)
-        });
+        let x: [V; N] = std::array::from_fn(|n| unsafe { self.x.load(n * inputs + i, count) });
         for row in 0..ROWS {
             let at = (first + row) * inputs + i;
             self.weights.ask::<V>(at);

@@ -19,7 +19,8 @@ impl<'a> HalfWeights<'a> {
     pub(crate) fn of(context: &Context, weights: &'a Array, shape: &LinearShape) -> Self {
         let len = shape.inputs * shape.outputs;
         let form = Form::Half(LinearShape { batch: 0, ..*shape }, Direction::Forward);
-        let form = weights.form(form, len.div_ceil(2), |half| round(context, half, &weights[..len]));
+        let form =
+            weights.form(form, len.div_ceil(2), |half| round(context, half, &weights[..len]));
         Self { form, len }
     }
 

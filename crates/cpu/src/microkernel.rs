@@ -189,3 +189,81 @@ unsafe fn add_step<V: Vector, const ROWS: usize>(
         rows!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::{Isa, Kernel};
+
+    /// One product on poisoned memory, with room around the sums to see a stray write.
+    struct Product<'a> {
+        rows: usize,
+        depth: usize,
+        a: &'a [f32],
+        a_strides: (usize, usize),
+        b: &'a [f32],
+        sums: &'a mut [f32],
+        add: bool,
+    }
+
+    const STRIDE: usize = 40;
+    const POISON: f32 = 1e30;
+
+    impl Kernel for Product<'_> {
+        type Output = usize;
+
+        #[inline(always)]
+        fn run<V: Vector>(self) -> usize {
+            let width = VECTORS * V::LANES;
+            let (row_stride, depth_stride) = self.a_strides;
+            let a = Left { start: self.a.as_ptr(), row_stride, depth_stride };
+            let b = Right { start: self.b.as_ptr(), depth_stride: width };
+            let start = self.sums.as_mut_ptr();
+            // SAFETY: the caller's slices are long enough.
+            unsafe {
+                if self.add {
+                    let store = Store::<true> { start, stride: STRIDE };
+                    multiply::<V>(self.rows, self.depth, a, b, &store);
+                } else {
+                    let store = Store::<false> { start, stride: STRIDE };
+                    multiply::<V>(self.rows, self.depth, a, b, &store);
+                }
+            }
+            width
+        }
+    }
+
+    #[test]
+    fn every_height_depth_and_stride_gives_the_sums_and_writes_nothing_else() {
+        let value = |i: usize| ((i * 7 + 3) % 11) as f32 - 5.0;
+        let a: Vec<f32> = (0..30 * 70).map(value).collect();
+        let b: Vec<f32> = (0..70 * 32).map(|i| value(i + 5)).collect();
+        for isa in Isa::available() {
+            for (rows, depth) in
+                (0..=29).flat_map(|rows| [0, 1, 7, 8, 9, 33, 64].map(|k| (rows, k)))
+            {
+                for (a_strides, add) in [((70, 1), false), ((1, 30), false), ((70, 1), true)] {
+                    let mut sums = vec![POISON; 30 * STRIDE];
+                    let (a, b) = (a.as_slice(), b.as_slice());
+                    if add {
+                        sums.fill(1.0);
+                    }
+                    let product = Product { rows, depth, a, a_strides, b, sums: &mut sums, add };
+                    let width = isa.dispatch(product);
+                    for (i, j) in (0..30).flat_map(|i| (0..STRIDE).map(move |j| (i, j))) {
+                        let (down, along) = a_strides;
+                        let terms = (0..depth).map(|k| a[i * down + k * along] * b[k * width + j]);
+                        let expected = match (i < rows && j < width, add) {
+                            // Small integers: exact in any order.
+                            (true, _) => terms.sum::<f32>() + f32::from(u8::from(add)),
+                            (false, true) => 1.0,
+                            (false, false) => POISON,
+                        };
+                        let case = (isa, rows, depth, a_strides, add, i, j);
+                        assert_eq!(sums[i * STRIDE + j], expected, "{case:?}");
+                    }
+                }
+            }
+        }
+    }
+}

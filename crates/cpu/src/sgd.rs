@@ -7,12 +7,7 @@ use crate::simd::Vector;
 /// The new weights and velocity. Products and sums are rounded one by one, as the plain formula in
 /// [`UpdateRule`] says: so an update formed in a product's epilogue is the one formed from memory.
 #[inline(always)]
-pub(crate) fn updated<V: Vector>(
-    step: &SgdStep,
-    weights: V,
-    velocity: V,
-    gradient: V,
-) -> (V, V) {
+pub(crate) fn updated<V: Vector>(step: &SgdStep, weights: V, velocity: V, gradient: V) -> (V, V) {
     let SgdStep { rule, learning_rate: rate, momentum, weight_decay } = *step;
     let kept = V::splat(momentum).mul(velocity);
     match rule {
