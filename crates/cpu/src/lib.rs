@@ -12,6 +12,8 @@ mod buffer;
 mod conv;
 mod disjoint;
 mod elementwise;
+mod few_images;
+mod half;
 mod isa;
 mod linear;
 mod loss;

@@ -1,12 +1,14 @@
 //! The linear layer: three matrix products. `x (N, in)`, `weights (out, in)`, `y (N, out)`.
 
-use alexnet_ops::{Activation, LinearShape, SgdStep};
+use alexnet_ops::{Activation, LinearShape, Precision, SgdStep};
 
 use crate::Context;
 #[cfg(target_arch = "x86_64")]
 use crate::amx;
 use crate::array::Array;
 use crate::disjoint::Disjoint;
+use crate::few_images;
+use crate::half::HalfWeights;
 use crate::isa::Isa;
 use crate::matmul::{Into, Matrix, matmul};
 use crate::reduce::column_sums;
@@ -21,11 +23,22 @@ pub(crate) fn forward(
     activation: Activation,
     shape: &LinearShape,
 ) {
+    let LinearShape { batch, inputs, outputs } = *shape;
+    if batch <= few_images::IMAGES {
+        return match context.precision {
+            Precision::F32 => {
+                few_images::forward(context, y, x, &**weights, bias, activation, shape);
+            }
+            Precision::Bf16 => {
+                let weights = HalfWeights::of(context, weights, shape);
+                few_images::forward(context, y, x, weights.values(), bias, activation, shape);
+            }
+        };
+    }
     #[cfg(target_arch = "x86_64")]
     if context.isa == Isa::Amx && amx::has_linear(shape) {
         return amx::linear_forward(context, y, x, weights, bias, activation, shape);
     }
-    let LinearShape { batch, inputs, outputs } = *shape;
     let x = Matrix::row_major(x, batch, inputs, inputs);
     let weights = Matrix::row_major(weights, outputs, inputs, inputs);
     matmul(context, y, outputs, x, weights.transposed(), Into::Layer(bias, activation));

@@ -379,3 +379,72 @@ impl Kernel for Transpose<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alexnet_ops::Precision;
+    use alexnet_ops::conformance::{value, values};
+
+    use super::*;
+    use crate::Cpu;
+    use crate::isa::Isa;
+
+    /// A matrix over `data` whose rows, or columns if `down`, lie one after another with gaps.
+    fn matrix(data: &[f32], rows: usize, columns: usize, down: bool) -> Matrix<'_> {
+        if down {
+            Matrix::row_major(data, columns, rows, rows + 1).transposed()
+        } else {
+            Matrix::row_major(data, rows, columns, columns + 3)
+        }
+    }
+
+    #[test]
+    fn every_size_layout_and_use_gives_the_product_and_writes_nothing_else() {
+        let data = values(350 * 350, 1, 1.0);
+        let sizes =
+            [(1, 1, 1), (15, 33, 7), (29, 64, 65), (300, 31, 270), (9, 290, 300), (70, 70, 520)];
+        for (isa, (m, n, k)) in
+            Isa::available().into_iter().flat_map(|isa| sizes.map(|size| (isa, size)))
+        {
+            let cpu = Cpu::with(2, isa, Precision::F32).expect("threads start");
+            for (a_down, b_down) in [(false, false), (false, true), (true, false), (true, true)] {
+                // From odd places, so that nothing is aligned.
+                let (a, b) = (matrix(&data[1..], m, k, a_down), matrix(&data[3..], k, n, b_down));
+                for into in [
+                    Into::Overwrite,
+                    Into::Accumulate,
+                    Into::Layer(&data[5..], Activation::Identity),
+                    Into::Layer(&data[5..], Activation::Relu),
+                ] {
+                    let case = format!("{m} x {n} x {k}, {a_down} {b_down}, {isa}");
+                    check(&cpu, a, b, into, &case);
+                }
+            }
+        }
+    }
+
+    fn check(cpu: &Cpu, a: Matrix, b: Matrix, into: Into, case: &str) {
+        let (m, n, k, stride) = (a.rows, b.columns, a.columns, b.columns + 2);
+        let accumulating = matches!(into, Into::Accumulate);
+        let before = |at: usize| if accumulating { value(at, 9) } else { f32::NAN };
+        let mut c: Vec<f32> = (0..m * stride).map(before).collect();
+        matmul(&cpu.context, &mut c, stride, a, b, into);
+        for (i, j) in (0..m).flat_map(|i| (0..stride).map(move |j| (i, j))) {
+            let at = i * stride + j;
+            if j >= n {
+                assert_eq!(c[at].to_bits(), before(at).to_bits(), "{case}: written beside");
+                continue;
+            }
+            let sum = (0..k).map(|k| f64::from(a.from(i, k)[0]) * f64::from(b.from(k, j)[0]));
+            let sum = sum.sum::<f64>() as f32;
+            let expected = match into {
+                Into::Overwrite => sum,
+                Into::Accumulate => before(at) + sum,
+                Into::Layer(bias, Activation::Identity) => sum + bias[j],
+                Into::Layer(bias, Activation::Relu) => (sum + bias[j]).max(0.0),
+            };
+            let error = (c[at] - expected).abs();
+            assert!(error <= 1e-6 * k as f32, "{case}: {} is not {expected} at {i}, {j}", c[at]);
+        }
+    }
+}

@@ -14,7 +14,7 @@ use crate::Context;
 use crate::disjoint::Disjoint;
 use crate::isa::Kernel;
 use crate::matmul::{LINE, Matrix, PANEL, copy_left, copy_panels, share};
-use crate::microkernel::{Finish, Left, Right, VECTORS, multiply};
+use crate::microkernel::{Finish, INTERVAL, Left, Right, VECTORS, multiply};
 use crate::sgd;
 use crate::simd::Vector;
 
@@ -156,7 +156,7 @@ impl<T: Target> Kernel for Piece<'_, T> {
                     start: (rows.start + block.start) * inputs + column,
                     stride: inputs,
                     columns: width.min(columns.end - column),
-                    steps_of_a_row: (batch / V::ROWS).max(1).ilog2(),
+                    rows_an_interval: V::ROWS.div_ceil(batch.div_ceil(INTERVAL)),
                 };
                 // SAFETY: the copies hold all of the batch; tiles do not overlap.
                 unsafe { multiply::<V>(block.len(), batch, left, right, &tile) };
@@ -172,8 +172,8 @@ struct Tile<'a, T> {
     start: usize,
     stride: usize,
     columns: usize,
-    /// Its logarithm: while the sums are formed, the next tile's rows are asked for one by one.
-    steps_of_a_row: u32,
+    /// While the sums are formed, the next tile's rows are asked for, a few at a time.
+    rows_an_interval: usize,
 }
 
 impl<V: Vector, T: Target> Finish<V> for Tile<'_, T> {
@@ -189,9 +189,12 @@ impl<V: Vector, T: Target> Finish<V> for Tile<'_, T> {
     }
 
     #[inline(always)]
-    fn step(&self, row: usize, step: usize) {
-        let row = row + (step >> self.steps_of_a_row);
-        let line = step % VECTORS * V::LANES;
-        self.target.ask::<V>(self.start + row * self.stride + VECTORS * V::LANES + line);
+    fn interval(&self, row: usize, interval: usize) {
+        for i in 0..self.rows_an_interval {
+            let row = row + interval * self.rows_an_interval + i;
+            let next = self.start + row * self.stride + VECTORS * V::LANES;
+            self.target.ask::<V>(next);
+            self.target.ask::<V>(next + V::LANES);
+        }
     }
 }
