@@ -7,6 +7,7 @@
 use alexnet_ops::{Activation, ConvShape};
 use rayon::prelude::*;
 
+use crate::Context;
 use crate::matmul::{Into, Matrix, matmul};
 use crate::reduce::column_sums;
 
@@ -33,6 +34,7 @@ pub(crate) fn forward(
 }
 
 pub(crate) fn backward_weights(
+    context: &Context,
     d_weights: &mut [f32],
     d_bias: &mut [f32],
     d_y: &[f32],
@@ -47,7 +49,7 @@ pub(crate) fn backward_weights(
         let d_y = part.output(d_y).transposed();
         matmul(d_weights, shape.kernel_len(), d_y, part.unfolded(unfolded), Into::Accumulate);
     });
-    column_sums(&mut d_bias[..shape.out_c], &d_y[..shape.output_len()]);
+    column_sums(context, &mut d_bias[..shape.out_c], &d_y[..shape.output_len()]);
 }
 
 pub(crate) fn backward_input(

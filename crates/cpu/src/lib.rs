@@ -10,6 +10,7 @@ mod batch_norm;
 mod buffer;
 mod conv;
 mod disjoint;
+mod dropout;
 mod elementwise;
 mod isa;
 mod linear;
@@ -27,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LrnRegion, LrnShape, MaxPoolShape, Precision, SgdStep,
+    LrnShape, MaxPoolShape, Precision, SgdStep,
 };
 use rayon::ThreadPool;
 
@@ -187,7 +188,7 @@ impl Device for Cpu {
         shape: &ConvShape,
     ) {
         self.run_unfolding(|scratch| {
-            conv::backward_weights(d_weights, d_bias, d_y, x, scratch, shape);
+            conv::backward_weights(&self.context, d_weights, d_bias, d_y, x, scratch, shape);
         });
     }
 
@@ -219,7 +220,7 @@ impl Device for Cpu {
         x: &Array,
         shape: &LinearShape,
     ) {
-        self.run(|| linear::backward_weights(d_weights, d_bias, d_y, x, shape));
+        self.run(|| linear::backward_weights(&self.context, d_weights, d_bias, d_y, x, shape));
     }
     fn linear_backward_update(
         &self,
@@ -238,10 +239,10 @@ impl Device for Cpu {
     }
 
     fn relu_forward(&self, y: &mut Array, x: &Array, len: usize) {
-        self.run(|| elementwise::relu(&mut y[..len], &x[..len]));
+        elementwise::relu(&self.context, &mut y[..len], &x[..len]);
     }
     fn relu_backward(&self, d: &mut Array, y: &Array, len: usize) {
-        self.run(|| elementwise::relu_backward(&mut d[..len], &y[..len]));
+        elementwise::relu_backward(&self.context, &mut d[..len], &y[..len]);
     }
 
     fn max_pool_forward(
@@ -251,7 +252,7 @@ impl Device for Cpu {
         x: &Array,
         shape: &MaxPoolShape,
     ) {
-        self.run(|| pool::max_forward(y, positions, x, shape));
+        pool::max_forward(&self.context, y, positions, x, shape);
     }
     fn max_pool_backward(
         &self,
@@ -260,28 +261,20 @@ impl Device for Cpu {
         positions: &Buffer<u8>,
         shape: &MaxPoolShape,
     ) {
-        self.run(|| pool::max_backward(d_x, d_y, positions, shape));
+        pool::max_backward(&self.context, d_x, d_y, positions, shape);
     }
     fn average_pool_forward(&self, y: &mut Array, x: &Array, shape: &AveragePoolShape) {
-        self.run(|| pool::average_forward(y, x, shape));
+        pool::average_forward(&self.context, y, x, shape);
     }
     fn average_pool_backward(&self, d_x: &mut Array, d_y: &Array, shape: &AveragePoolShape) {
-        self.run(|| pool::average_backward(d_x, d_y, shape));
+        pool::average_backward(&self.context, d_x, d_y, shape);
     }
 
     fn lrn_forward(&self, y: &mut Array, x: &Array, shape: &LrnShape) {
-        self.run(|| match shape.region {
-            LrnRegion::AcrossMaps { groups } => lrn::across_maps_forward(y, x, groups, shape),
-            LrnRegion::SameMap => lrn::same_map_forward(y, x, shape),
-        });
+        lrn::forward(&self.context, y, x, shape);
     }
     fn lrn_backward(&self, d_x: &mut Array, d_y: &Array, x: &Array, shape: &LrnShape) {
-        self.run(|| match shape.region {
-            LrnRegion::AcrossMaps { groups } => {
-                lrn::across_maps_backward(d_x, d_y, x, groups, shape);
-            }
-            LrnRegion::SameMap => lrn::same_map_backward(d_x, d_y, x, shape),
-        });
+        lrn::backward(&self.context, d_x, d_y, x, shape);
     }
 
     fn batch_norm_train(
@@ -293,7 +286,7 @@ impl Device for Cpu {
         affine: &Array,
         shape: &BatchNormShape,
     ) {
-        self.run(|| batch_norm::train(y, statistics, running, x, affine, shape));
+        batch_norm::train(&self.context, y, statistics, running, x, affine, shape);
     }
     fn batch_norm_evaluate(
         &self,
@@ -303,7 +296,7 @@ impl Device for Cpu {
         running: &Array,
         shape: &BatchNormShape,
     ) {
-        self.run(|| batch_norm::evaluate(y, x, affine, running, shape));
+        batch_norm::evaluate(&self.context, y, x, affine, running, shape);
     }
     fn batch_norm_backward(
         &self,
@@ -315,7 +308,7 @@ impl Device for Cpu {
         statistics: &Array,
         shape: &BatchNormShape,
     ) {
-        self.run(|| batch_norm::backward(d_x, d_affine, d_y, x, affine, statistics, shape));
+        batch_norm::backward(&self.context, d_x, d_affine, d_y, x, affine, statistics, shape);
     }
 
     fn dropout(
@@ -327,10 +320,10 @@ impl Device for Cpu {
         key: DropoutKey,
         len: usize,
     ) {
-        self.run(|| elementwise::dropout(&mut y[..len], &x[..len], rate, kept_scale, key));
+        dropout::dropout(&self.context, &mut y[..len], &x[..len], rate, kept_scale, key);
     }
     fn scale(&self, y: &mut Array, x: &Array, factor: f32, len: usize) {
-        self.run(|| elementwise::scale(&mut y[..len], &x[..len], factor));
+        elementwise::scale(&self.context, &mut y[..len], &x[..len], factor);
     }
 
     fn softmax_cross_entropy(
@@ -341,7 +334,7 @@ impl Device for Cpu {
         labels: &Buffer<u32>,
         shape: &LinearShape,
     ) {
-        self.run(|| loss::softmax_cross_entropy(losses, d_logits, logits, labels, shape));
+        loss::softmax_cross_entropy(&self.context, losses, d_logits, logits, labels, shape);
     }
 
     fn sgd_update(
@@ -352,8 +345,7 @@ impl Device for Cpu {
         step: &SgdStep,
         len: usize,
     ) {
-        self.run(|| {
-            elementwise::sgd(&mut weights[..len], &mut velocity[..len], &gradient[..len], step);
-        });
+        let (weights, velocity) = (&mut weights[..len], &mut velocity[..len]);
+        elementwise::sgd(&self.context, weights, velocity, &gradient[..len], step);
     }
 }

@@ -2,6 +2,7 @@
 
 use alexnet_ops::{Activation, LinearShape};
 
+use crate::Context;
 use crate::matmul::{Into, Matrix, matmul};
 use crate::reduce::column_sums;
 
@@ -27,6 +28,7 @@ pub(crate) fn backward_input(d_x: &mut [f32], d_y: &[f32], weights: &[f32], shap
 }
 
 pub(crate) fn backward_weights(
+    context: &Context,
     d_weights: &mut [f32],
     d_bias: &mut [f32],
     d_y: &[f32],
@@ -37,5 +39,5 @@ pub(crate) fn backward_weights(
     let rows = Matrix::row_major(d_y, batch, outputs, outputs);
     let x = Matrix::row_major(x, batch, inputs, inputs);
     matmul(d_weights, inputs, rows.transposed(), x, Into::Overwrite);
-    column_sums(&mut d_bias[..outputs], &d_y[..batch * outputs]);
+    column_sums(context, &mut d_bias[..outputs], &d_y[..batch * outputs]);
 }
