@@ -29,12 +29,14 @@ struct Moments<'a> {
 
 impl Terms<2> for Moments<'_> {
     #[inline(always)]
-    fn add(self, [sums, squares]: &mut [&mut [f64]; 2], row: usize, columns: Range<usize>) {
-        let x = &self.x[row * self.channels..][columns];
-        for ((sum, square), &x) in sums.iter_mut().zip(squares.iter_mut()).zip(x) {
-            let x = f64::from(x);
-            *sum += x;
-            *square += x * x;
+    fn add(self, [sums, squares]: &mut [&mut [f64]; 2], rows: Range<usize>, columns: Range<usize>) {
+        for row in rows {
+            let x = &self.x[row * self.channels..][columns.clone()];
+            for ((sum, square), &x) in sums.iter_mut().zip(squares.iter_mut()).zip(x) {
+                let x = f64::from(x);
+                *sum += x;
+                *square += x * x;
+            }
         }
     }
 }
@@ -142,14 +144,21 @@ struct Gradients<'a> {
 
 impl Terms<2> for Gradients<'_> {
     #[inline(always)]
-    fn add(self, [scales, shifts]: &mut [&mut [f64]; 2], row: usize, columns: Range<usize>) {
-        let first = row * self.means.len();
-        let (d_y, x) = (&self.d_y[first..][columns.clone()], &self.x[first..][columns.clone()]);
-        let (count, means) = (x.len(), &self.means[columns]);
+    fn add(
+        self,
+        [scales, shifts]: &mut [&mut [f64]; 2],
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) {
+        let (count, means) = (columns.len(), &self.means[columns.clone()]);
         let (scales, shifts) = (&mut scales[..count], &mut shifts[..count]);
-        for c in 0..count {
-            scales[c] += f64::from(d_y[c] * (x[c] - means[c]));
-            shifts[c] += f64::from(d_y[c]);
+        for row in rows {
+            let first = row * self.means.len() + columns.start;
+            let (d_y, x) = (&self.d_y[first..first + count], &self.x[first..first + count]);
+            for c in 0..count {
+                scales[c] += f64::from(d_y[c] * (x[c] - means[c]));
+                shifts[c] += f64::from(d_y[c]);
+            }
         }
     }
 }

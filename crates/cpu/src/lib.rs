@@ -349,3 +349,6 @@ impl Device for Cpu {
         elementwise::sgd(&self.context, weights, velocity, &gradient[..len], step);
     }
 }
+impl Cpu {
+    #[doc(hidden)] #[allow(missing_docs)] #[rustfmt::skip]    pub fn bench_sums(&self, sums: &mut Array, x: &Array, rows: usize, columns: usize) { reduce::column_sums(&self.context, &mut sums[..columns], &x[..rows * columns]); }
+}

@@ -16,7 +16,7 @@ use alexnet_ops::{LrnRegion, LrnShape};
 use crate::Context;
 use crate::disjoint::Disjoint;
 use crate::isa::Kernel;
-use crate::simd::Vector;
+use crate::simd::{Vector, for_each_vector};
 
 /// Floats of a block of rows: what the inner cache holds of three arrays and two of scratch.
 const BLOCK: usize = 2 << 10;
@@ -51,6 +51,12 @@ pub(crate) fn backward(
         }
         LrnRegion::SameMap => same_map(context, d_x, Some(d_y), x, shape),
     }
+}
+
+/// `s` of a sum of squares.
+#[inline(always)]
+fn scaled<V: Vector>(sum: V, shape: &LrnShape) -> V {
+    sum.mul_add(V::splat(shape.alpha), V::splat(shape.k))
 }
 
 /// `s^−β` and `1/s`; two roots and no division for the β = 0.75 of every published AlexNet.
@@ -191,13 +197,11 @@ impl Rows<'_> {
     fn for_each_vector<V: Vector>(self, len: usize, mut visit: impl FnMut(usize, usize, usize)) {
         assert!(len.is_multiple_of(self.maps) && len <= self.block_rows * self.maps);
         for row in 0..len / self.maps {
-            let whole = self.maps - self.maps % V::LANES;
-            for map in (0..whole).step_by(V::LANES) {
-                visit(row, map, V::LANES);
-            }
-            if whole < self.maps {
-                visit(row, whole, self.maps - whole);
-            }
+            for_each_vector::<V>(
+                self.maps,
+                #[inline(always)]
+                |map, count| visit(row, map, count),
+            );
         }
     }
 
@@ -225,8 +229,8 @@ impl Rows<'_> {
     #[inline(always)]
     unsafe fn sum<V: Vector>(self, squares: &[f32], row: usize, map: usize) -> V {
         // SAFETY: the caller's promise.
-        let sum: V = unsafe { self.squares.sum(squares.as_ptr().add(self.squares.at(row) + map)) };
-        sum.mul_add(V::splat(self.shape.alpha), V::splat(self.shape.k))
+        let sum = unsafe { self.squares.sum(squares.as_ptr().add(self.squares.at(row) + map)) };
+        scaled(sum, self.shape)
     }
 
     /// `y = x · s^−β`.
@@ -303,152 +307,178 @@ impl Rows<'_> {
 
 /// Forward, or with `d_y` backward, an image at a time.
 fn same_map(context: &Context, out: &mut [f32], d_y: Option<&[f32]>, x: &[f32], shape: &LrnShape) {
-    let len = shape.height * shape.width * shape.channels;
+    let row = shape.width * shape.channels;
+    let len = shape.height * row;
+    let scratch_len = if d_y.is_some() { row + len } else { row };
     let out = Disjoint::new(out);
     context.threads.for_each(shape.batch, |worker, image| {
         let range = image * len..(image + 1) * len;
         // SAFETY: images do not overlap.
         let out = unsafe { out.part(range.clone()) };
-        let x = &x[range.clone()];
-        let Some(d_y) = d_y else {
-            return context.isa.dispatch(SameMapForward { y: out, x, shape });
-        };
-        let mut scratch = context.scratch.own(worker, len);
-        let (d_y, parts) = (&d_y[range], &mut scratch[..len]);
-        context.isa.dispatch(SameMapBackward { d_x: out, d_y, x, parts, shape });
+        let mut scratch = context.scratch.own(worker, scratch_len);
+        let (sums, parts) = scratch[..scratch_len].split_at_mut(row);
+        let d_y = d_y.map(|d_y| &d_y[range.clone()]);
+        let image = Image { row, sums: RowSums { sums, shape }, x: &x[range], shape };
+        context.isa.dispatch(SameMap { out, d_y, parts, image });
     });
 }
 
-struct SameMapForward<'a> {
-    y: &'a mut [f32],
-    x: &'a [f32],
-    shape: &'a LrnShape,
+struct SameMap<'a> {
+    out: &'a mut [f32],
+    d_y: Option<&'a [f32]>,
+    /// Memory for an image's parts.
+    parts: &'a mut [f32],
+    image: Image<'a>,
 }
 
-impl Kernel for SameMapForward<'_> {
+impl Kernel for SameMap<'_> {
     type Output = ();
     #[inline(always)]
     fn run<V: Vector>(self) {
-        let Self { y, x, shape } = self;
-        for place in 0..shape.height * shape.width {
-            let near = Neighbours::new(place, shape, LrnShape::window);
-            for c in (0..shape.channels).step_by(V::LANES) {
-                let (at, count) = (near.at + c, V::LANES.min(shape.channels - c));
-                let (power, _) = powers(near.sum_squares::<V>(x, c, count, shape), shape.beta);
-                // SAFETY: `count` channels of a place of the image.
-                unsafe {
-                    let x = V::load_lanes(x[at..at + count].as_ptr(), count);
-                    x.mul(power).store_lanes(y[at..at + count].as_mut_ptr(), count);
-                }
+        let Self { out, d_y, parts, mut image } = self;
+        match d_y {
+            None => image.forward::<V>(out),
+            Some(d_y) => {
+                image.divide::<V>(out, parts, d_y);
+                image.gather::<V>(out, parts);
             }
         }
     }
 }
 
-struct SameMapBackward<'a> {
-    d_x: &'a mut [f32],
-    d_y: &'a [f32],
+struct Image<'a> {
+    /// Floats of a row of places.
+    row: usize,
+    sums: RowSums<'a>,
     x: &'a [f32],
-    parts: &'a mut [f32],
     shape: &'a LrnShape,
 }
 
-impl Kernel for SameMapBackward<'_> {
-    type Output = ();
+impl Image<'_> {
+    /// `y = x · s^−β`.
     #[inline(always)]
-    fn run<V: Vector>(mut self) {
-        let LrnShape { height, width, .. } = *self.shape;
-        for place in 0..height * width {
-            self.divide::<V>(&Neighbours::new(place, self.shape, LrnShape::window));
+    fn forward<V: Vector>(&mut self, y: &mut [f32]) {
+        let Self { row: len, ref mut sums, x, shape } = *self;
+        for (row, y) in y.chunks_exact_mut(len).enumerate() {
+            sums.add_rows::<V, true>(x, shape.window(row, 0, shape.height));
+            let x = &x[row * len..][..len];
+            sums.for_each::<V>(
+                LrnShape::window,
+                #[inline(always)]
+                |at, count, sum: V| {
+                    let (power, _) = powers(scaled(sum, shape), shape.beta);
+                    // SAFETY: `at + count` is at most the row's length.
+                    unsafe {
+                        let x = V::load_lanes(x.as_ptr().add(at), count);
+                        x.mul(power).store_lanes(y.as_mut_ptr().add(at), count);
+                    }
+                },
+            );
         }
-        for place in 0..height * width {
-            self.gather::<V>(&Neighbours::new(place, self.shape, LrnShape::mirrored_window));
+    }
+
+    /// `d_x = dy · s^−β` and the parts `d_x · x / s`.
+    #[inline(always)]
+    fn divide<V: Vector>(&mut self, d_x: &mut [f32], parts: &mut [f32], d_y: &[f32]) {
+        let Self { row: len, ref mut sums, x, shape } = *self;
+        let outputs = d_x.chunks_exact_mut(len).zip(parts.chunks_exact_mut(len));
+        for (row, (d_x, parts)) in outputs.enumerate() {
+            sums.add_rows::<V, true>(x, shape.window(row, 0, shape.height));
+            let (x, d_y) = (&x[row * len..][..len], &d_y[row * len..][..len]);
+            sums.for_each::<V>(
+                LrnShape::window,
+                #[inline(always)]
+                |at, count, sum: V| {
+                    let (power, inverse) = powers(scaled(sum, shape), shape.beta);
+                    // SAFETY: `at + count` is at most the row's length.
+                    unsafe {
+                        let d = V::load_lanes(d_y.as_ptr().add(at), count).mul(power);
+                        let part = d.mul(V::load_lanes(x.as_ptr().add(at), count)).mul(inverse);
+                        d.store_lanes(d_x.as_mut_ptr().add(at), count);
+                        part.store_lanes(parts.as_mut_ptr().add(at), count);
+                    }
+                },
+            );
+        }
+    }
+
+    /// Takes what comes through the sums away from `d_x`.
+    #[inline(always)]
+    fn gather<V: Vector>(&mut self, d_x: &mut [f32], parts: &[f32]) {
+        let Self { row: len, ref mut sums, x, shape } = *self;
+        let factor = V::splat(-2.0 * shape.alpha * shape.beta);
+        for (row, d_x) in d_x.chunks_exact_mut(len).enumerate() {
+            sums.add_rows::<V, false>(parts, shape.mirrored_window(row, 0, shape.height));
+            let x = &x[row * len..][..len];
+            sums.for_each::<V>(
+                LrnShape::mirrored_window,
+                #[inline(always)]
+                |at, count, sum: V| {
+                    // SAFETY: `at + count` is at most the row's length.
+                    unsafe {
+                        let x = V::load_lanes(x.as_ptr().add(at), count).mul(factor);
+                        let d = V::load_lanes(d_x.as_ptr().add(at), count);
+                        x.mul_add(sum, d).store_lanes(d_x.as_mut_ptr().add(at), count);
+                    }
+                },
+            );
         }
     }
 }
 
-impl SameMapBackward<'_> {
-    /// `d_x = dy · s^−β` and the parts `d_x · x / s` of one place.
-    #[inline(always)]
-    fn divide<V: Vector>(&mut self, near: &Neighbours) {
-        for c in (0..self.shape.channels).step_by(V::LANES) {
-            let count = V::LANES.min(self.shape.channels - c);
-            let range = near.at + c..near.at + c + count;
-            let sum = near.sum_squares::<V>(self.x, c, count, self.shape);
-            let (power, inverse) = powers(sum, self.shape.beta);
-            // SAFETY: `count` channels of a place of the image.
-            unsafe {
-                let d = V::load_lanes(self.d_y[range.clone()].as_ptr(), count).mul(power);
-                let x = V::load_lanes(self.x[range.clone()].as_ptr(), count);
-                d.store_lanes(self.d_x[range.clone()].as_mut_ptr(), count);
-                d.mul(x).mul(inverse).store_lanes(self.parts[range].as_mut_ptr(), count);
-            }
-        }
-    }
-
-    /// Takes what comes through the sums away from one place's `d_x`.
-    #[inline(always)]
-    fn gather<V: Vector>(&mut self, near: &Neighbours) {
-        let factor = V::splat(-2.0 * self.shape.alpha * self.shape.beta);
-        for c in (0..self.shape.channels).step_by(V::LANES) {
-            let count = V::LANES.min(self.shape.channels - c);
-            let range = near.at + c..near.at + c + count;
-            let gathered = near.sum::<V, false>(self.parts, c, count);
-            // SAFETY: `count` channels of a place of the image.
-            unsafe {
-                let x = V::load_lanes(self.x[range.clone()].as_ptr(), count).mul(factor);
-                let d = V::load_lanes(self.d_x[range.clone()].as_ptr(), count);
-                x.mul_add(gathered, d).store_lanes(self.d_x[range].as_mut_ptr(), count);
-            }
-        }
-    }
+/// Sums over the square windows of a row of places: down the columns first, then along the row.
+struct RowSums<'a> {
+    sums: &'a mut [f32],
+    shape: &'a LrnShape,
 }
 
-/// The places of a square window.
-struct Neighbours {
-    /// Index of the first channel of the place in the middle.
-    at: usize,
-    rows: Range<usize>,
-    columns: Range<usize>,
-    width: usize,
-    channels: usize,
-}
-
-impl Neighbours {
+impl RowSums<'_> {
+    /// Adds up `rows` of an image, or of its squares.
     #[inline(always)]
-    fn new(
-        place: usize,
-        shape: &LrnShape,
+    fn add_rows<V: Vector, const SQUARES: bool>(&mut self, values: &[f32], rows: Range<usize>) {
+        let len = self.sums.len();
+        assert!(rows.end * len <= values.len());
+        for_each_vector::<V>(
+            len,
+            #[inline(always)]
+            |at, count| {
+                let mut sum = V::zero();
+                for row in rows.clone() {
+                    // SAFETY: `at + count <= len`, and the assertion.
+                    let value =
+                        unsafe { V::load_lanes(values.as_ptr().add(row * len + at), count) };
+                    sum = if SQUARES { value.mul_add(value, sum) } else { sum.add(value) };
+                }
+                // SAFETY: `at + count <= len`.
+                unsafe { sum.store_lanes(self.sums.as_mut_ptr().add(at), count) };
+            },
+        );
+    }
+
+    /// Calls `visit(index in the row, count, sum over the window)` for vectors of the row's floats.
+    #[inline(always)]
+    fn for_each<V: Vector>(
+        &self,
         window: impl Fn(&LrnShape, usize, usize, usize) -> Range<usize>,
-    ) -> Self {
-        let LrnShape { height, width, channels, .. } = *shape;
-        let rows = window(shape, place / width, 0, height);
-        let columns = window(shape, place % width, 0, width);
-        Self { at: place * channels, rows, columns, width, channels }
-    }
-
-    /// `s` of `count` channels from `c` on.
-    #[inline(always)]
-    fn sum_squares<V: Vector>(&self, x: &[f32], c: usize, count: usize, shape: &LrnShape) -> V {
-        let sum = self.sum::<V, true>(x, c, count);
-        sum.mul_add(V::splat(shape.alpha), V::splat(shape.k))
-    }
-
-    /// The sum of values, or of their squares, over the window.
-    #[inline(always)]
-    fn sum<V: Vector, const SQUARES: bool>(&self, values: &[f32], c: usize, count: usize) -> V {
-        let mut sum = V::zero();
-        for row in self.rows.clone() {
-            let first = (row * self.width + self.columns.start) * self.channels + c;
-            let last = first + (self.columns.len() - 1) * self.channels;
-            let row = &values[first..last + count];
-            for column in 0..self.columns.len() {
-                // SAFETY: `column` at most the last, whose `count` channels end the row.
-                let value =
-                    unsafe { V::load_lanes(row.as_ptr().add(column * self.channels), count) };
-                sum = if SQUARES { value.mul_add(value, sum) } else { sum.add(value) };
-            }
+        mut visit: impl FnMut(usize, usize, V),
+    ) {
+        let LrnShape { width, channels, .. } = *self.shape;
+        assert!(self.sums.len() == width * channels);
+        for column in 0..width {
+            let columns = window(self.shape, column, 0, width);
+            for_each_vector::<V>(
+                channels,
+                #[inline(always)]
+                |c, count| {
+                    let mut sum = V::zero();
+                    for near in columns.clone() {
+                        let at = near * channels + c;
+                        // SAFETY: `near < width` and `c + count <= channels`.
+                        sum = sum.add(unsafe { V::load_lanes(self.sums.as_ptr().add(at), count) });
+                    }
+                    visit(column * channels + c, count, sum);
+                },
+            );
         }
-        sum
     }
 }

@@ -109,35 +109,72 @@ impl Window {
 fn largest<V: Vector>(y: &mut [f32], positions: &mut [u8], x: &[f32], window: Window) {
     let channels = window.column;
     assert!(y.len() == channels && positions.len() == channels && x.len() == window.len());
-    for c in (0..channels).step_by(V::LANES) {
-        let count = V::LANES.min(channels - c);
-        // SAFETY: `c + count <= channels`, and the assertion.
-        unsafe {
-            let (best, mark) = largest_lanes::<V>(x.as_ptr().add(c), window, count);
-            best.store_lanes(y.as_mut_ptr().add(c), count);
-            mark.store_marks(positions.as_mut_ptr().add(c), count);
+    for_each_group::<V>(channels, LargestAt { y, positions, x, window });
+}
+
+struct LargestAt<'a> {
+    y: &'a mut [f32],
+    positions: &'a mut [u8],
+    x: &'a [f32],
+    window: Window,
+}
+
+impl<V: Vector> Visit<V> for LargestAt<'_> {
+    /// The first input holds position 0 from the start, so −∞ in it needs no taking.
+    #[inline(always)]
+    unsafe fn visit<const N: usize>(&mut self, c: usize, count: usize) {
+        let window = self.window;
+        let (mut best, mut mark) = ([V::splat(f32::NEG_INFINITY); N], [V::zero(); N]);
+        for row in 0..window.height {
+            for column in 0..window.width {
+                let position = V::mark((row * window.size + column) as u8);
+                for i in 0..N {
+                    let at = row * window.row + column * window.column + c + i * V::LANES;
+                    // SAFETY: the window's channels are in `x`.
+                    let value = unsafe { V::load_lanes(self.x.as_ptr().add(at), count) };
+                    (best[i], mark[i]) = best[i].or_larger(mark[i], value, position);
+                }
+            }
+        }
+        for i in 0..N {
+            let at = c + i * V::LANES;
+            // SAFETY: the channels are in `y` and `positions`.
+            unsafe {
+                best[i].store_lanes(self.y.as_mut_ptr().add(at), count);
+                mark[i].store_marks(self.positions.as_mut_ptr().add(at), count);
+            }
         }
     }
 }
 
-/// The largest of `count` channels and, as marks, where they stand. The first holds position 0 from
-/// the start, so −∞ in it needs no taking.
-///
-/// # Safety
-/// `count` floats can be read at every input of the window that begins at `x`.
+/// What is done with `N` vectors of channels at once.
+trait Visit<V: Vector> {
+    /// # Safety
+    /// There are channels from `c` on for `N` vectors of `count` lanes; fewer than all if `N` is 1.
+    unsafe fn visit<const N: usize>(&mut self, c: usize, count: usize);
+}
+
+/// Visits all channels, several vectors at once while there are: what is the same for each of them
+/// is then done once.
 #[inline(always)]
-unsafe fn largest_lanes<V: Vector>(x: *const f32, window: Window, count: usize) -> (V, V) {
-    let (mut best, mut mark) = (V::splat(f32::NEG_INFINITY), V::zero());
-    for row in 0..window.height {
-        for column in 0..window.width {
-            let position = V::mark((row * window.size + column) as u8);
-            // SAFETY: the caller's promise.
-            let value =
-                unsafe { V::load_lanes(x.add(row * window.row + column * window.column), count) };
-            (best, mark) = best.or_larger(mark, value, position);
-        }
+fn for_each_group<V: Vector>(channels: usize, mut visit: impl Visit<V>) {
+    const GROUP: usize = 4;
+    let mut c = 0;
+    // SAFETY of every call: that many channels are left.
+    while c + GROUP * V::LANES <= channels {
+        // SAFETY: as above.
+        unsafe { visit.visit::<GROUP>(c, V::LANES) };
+        c += GROUP * V::LANES;
     }
-    (best, mark)
+    while c + V::LANES <= channels {
+        // SAFETY: as above.
+        unsafe { visit.visit::<1>(c, V::LANES) };
+        c += V::LANES;
+    }
+    if c < channels {
+        // SAFETY: as above.
+        unsafe { visit.visit::<1>(c, channels - c) };
+    }
 }
 
 pub(crate) fn max_backward(
@@ -173,19 +210,23 @@ struct MaxBackward<'a> {
 impl Kernel for MaxBackward<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<V: Vector>(mut self) {
+    fn run<V: Vector>(self) {
         let MaxPoolShape { in_w, out_h, out_w, channels, size, stride, .. } = *self.shape;
-        for index in 0..self.rows.len() {
+        assert!(self.d_y.len() == out_h * out_w * channels);
+        assert!(self.positions.len() == self.d_y.len());
+        for (index, d_x) in self.d_x.chunks_exact_mut(in_w * channels).enumerate() {
             let row = self.rows.start + index;
             let above = covering(row, size, stride, out_h);
             let mut left = 0..0;
-            for column in 0..in_w {
+            for (column, d_x) in d_x.chunks_exact_mut(channels).enumerate() {
                 // Windows begin and end one at a time.
                 left.end += usize::from(left.end < out_w && left.end * stride == column);
-                left.start += usize::from(left.start * stride + size <= column);
-                let left = left.start.min(left.end)..left.end;
-                let at = (index * in_w + column) * channels;
-                self.gather::<V>(at, row, column, above.clone(), left);
+                left.start +=
+                    usize::from(left.start < left.end && left.start * stride + size <= column);
+                let (above, left) = (above.clone(), left.clone());
+                let (d_y, positions, shape) = (self.d_y, self.positions, self.shape);
+                let gather = Gather { d_x, d_y, positions, row, column, above, left, shape };
+                for_each_group::<V>(channels, gather);
             }
         }
     }
@@ -196,37 +237,41 @@ fn covering(at: usize, size: usize, stride: usize, windows: usize) -> Range<usiz
     (at + 1).saturating_sub(size).div_ceil(stride)..(at / stride + 1).min(windows)
 }
 
-impl MaxBackward<'_> {
-    /// All channels of one input's gradient, at `at` of the band, from the windows that hold it.
+/// One input's gradient from the windows that hold it.
+struct Gather<'a> {
+    d_x: &'a mut [f32],
+    d_y: &'a [f32],
+    positions: &'a [u8],
+    row: usize,
+    column: usize,
+    above: Range<usize>,
+    left: Range<usize>,
+    shape: &'a MaxPoolShape,
+}
+
+impl<V: Vector> Visit<V> for Gather<'_> {
     #[inline(always)]
-    fn gather<V: Vector>(
-        &mut self,
-        at: usize,
-        row: usize,
-        column: usize,
-        above: Range<usize>,
-        left: Range<usize>,
-    ) {
+    unsafe fn visit<const N: usize>(&mut self, c: usize, count: usize) {
         let MaxPoolShape { out_w, channels, size, stride, .. } = *self.shape;
-        let d_x = &mut self.d_x[at..at + channels];
-        for c in (0..channels).step_by(V::LANES) {
-            let count = V::LANES.min(channels - c);
-            let mut sum = V::zero();
-            for p in above.clone() {
-                for q in left.clone() {
-                    let position = V::mark(((row - p * stride) * size + column - q * stride) as u8);
-                    let from = (p * out_w + q) * channels + c;
-                    // SAFETY: window (p, q) is in the image, whose gradients these are, and
-                    // `c + count <= channels`.
+        let mut sums = [V::zero(); N];
+        for p in self.above.clone() {
+            for q in self.left.clone() {
+                let (row, column) = (self.row - p * stride, self.column - q * stride);
+                let position = V::mark((row * size + column) as u8);
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    let at = (p * out_w + q) * channels + c + i * V::LANES;
+                    // SAFETY: the channels of window (p, q) are in `d_y` and `positions`.
                     unsafe {
-                        let d_y = V::load_lanes(self.d_y.as_ptr().add(from), count);
-                        let mark = V::load_marks(self.positions.as_ptr().add(from), count);
-                        sum = sum.add(d_y.where_marked(mark, position));
+                        let d_y = V::load_lanes(self.d_y.as_ptr().add(at), count);
+                        let mark = V::load_marks(self.positions.as_ptr().add(at), count);
+                        *sum = sum.add(d_y.where_marked(mark, position));
                     }
                 }
             }
-            // SAFETY: `c + count <= channels`.
-            unsafe { sum.store_lanes(d_x.as_mut_ptr().add(c), count) };
+        }
+        for (i, sum) in sums.into_iter().enumerate() {
+            // SAFETY: the channels are in `d_x`.
+            unsafe { sum.store_lanes(self.d_x.as_mut_ptr().add(c + i * V::LANES), count) };
         }
     }
 }

@@ -22,10 +22,10 @@ const BLOCK_ROWS: usize = 64;
 /// Columns one thread sums at a time: their totals stay in the inner cache.
 const GROUP_COLUMNS: usize = 512;
 
-/// What each row adds to `TOTALS` totals of each column.
+/// What rows add to `TOTALS` totals of each column.
 pub(crate) trait Terms<const TOTALS: usize>: Copy + Sync {
-    /// Adds the terms of `columns` of row `row` to their totals. Must be `#[inline(always)]`.
-    fn add(self, totals: &mut [&mut [f64]; TOTALS], row: usize, columns: Range<usize>);
+    /// Adds the terms of `columns` of `rows` to their totals. Must be `#[inline(always)]`.
+    fn add(self, totals: &mut [&mut [f64]; TOTALS], rows: Range<usize>, columns: Range<usize>);
 }
 
 #[derive(Clone, Copy)]
@@ -36,10 +36,19 @@ struct Values<'a> {
 
 impl Terms<1> for Values<'_> {
     #[inline(always)]
-    fn add(self, [sums]: &mut [&mut [f64]; 1], row: usize, columns: Range<usize>) {
-        let values = &self.values[row * self.columns..][columns];
-        for (sum, &value) in sums.iter_mut().zip(values) {
-            *sum += f64::from(value);
+    fn add(self, [sums]: &mut [&mut [f64]; 1], rows: Range<usize>, columns: Range<usize>) {
+        let row = |row: usize| &self.values[row * self.columns..][columns.clone()];
+        let fours = rows.len() / 4 * 4;
+        for first in (rows.start..rows.start + fours).step_by(4) {
+            let [a, b, c, d] = [row(first), row(first + 1), row(first + 2), row(first + 3)];
+            for ((((sum, a), b), c), d) in sums.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+                *sum += f64::from((a + b) + (c + d));
+            }
+        }
+        for rest in rows.start + fours..rows.end {
+            for (sum, &value) in sums.iter_mut().zip(row(rest)) {
+                *sum += f64::from(value);
+            }
         }
     }
 }
@@ -102,9 +111,7 @@ impl<const TOTALS: usize, T: Terms<TOTALS>> Kernel for SumBlock<'_, TOTALS, T> {
         for totals in &mut self.totals {
             totals.fill(0.0);
         }
-        for row in self.rows {
-            self.terms.add(&mut self.totals, row, self.columns.clone());
-        }
+        self.terms.add(&mut self.totals, self.rows, self.columns);
     }
 }
 

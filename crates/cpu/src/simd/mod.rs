@@ -107,3 +107,15 @@ pub(crate) trait Vector: Copy {
     /// `count` bytes can be written at `to`.
     unsafe fn store_marks(self, to: *mut u8, count: usize);
 }
+
+/// Calls `visit(first, count)` for each vector of `len` floats; of `LANES`, but for the last.
+#[inline(always)]
+pub(crate) fn for_each_vector<V: Vector>(len: usize, mut visit: impl FnMut(usize, usize)) {
+    let whole = len - len % V::LANES;
+    for first in (0..whole).step_by(V::LANES) {
+        visit(first, V::LANES);
+    }
+    if whole < len {
+        visit(whole, len - whole);
+    }
+}

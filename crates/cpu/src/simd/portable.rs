@@ -83,13 +83,17 @@ impl Vector for Portable {
     }
     #[inline(always)]
     fn or_larger(self, mark: Self, other: Self, other_mark: Self) -> (Self, Self) {
-        let (mut best, mut best_mark) = (self, mark);
-        for lane in 0..Self::LANES {
-            let larger = other.0[lane] > self.0[lane] || other.0[lane].is_nan();
-            best.0[lane] = if larger { other.0[lane] } else { self.0[lane] };
-            best_mark.0[lane] = if larger { other_mark.0[lane] } else { mark.0[lane] };
-        }
-        (best, best_mark)
+        let larger: [u32; 4] = std::array::from_fn(|lane| {
+            let (other, own) = (other.0[lane], self.0[lane]);
+            if (other > own) | other.is_nan() { u32::MAX } else { 0 }
+        });
+        let choose = |yes: Self, no: Self| {
+            Self(std::array::from_fn(|lane| {
+                let (yes, no) = (yes.0[lane].to_bits(), no.0[lane].to_bits());
+                f32::from_bits((yes & larger[lane]) | (no & !larger[lane]))
+            }))
+        };
+        (choose(other, self), choose(other_mark, mark))
     }
     #[inline(always)]
     fn where_marked(self, mark: Self, wanted: Self) -> Self {
