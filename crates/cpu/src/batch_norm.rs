@@ -10,8 +10,8 @@ use alexnet_ops::BatchNormShape;
 use crate::Context;
 use crate::disjoint::Disjoint;
 use crate::isa::Kernel;
-use crate::reduce::{Terms, sum_rows};
-use crate::simd::Vector;
+use crate::reduce::{Terms, part_of_rows, sum_rows};
+use crate::simd::{LANES_MAX, Vector, for_each_vector};
 
 /// Shared scratch the channels' figures are kept in.
 const SCRATCH: usize = 2;
@@ -29,14 +29,23 @@ struct Moments<'a> {
 
 impl Terms<2> for Moments<'_> {
     #[inline(always)]
-    fn add(self, [sums, squares]: &mut [&mut [f64]; 2], rows: Range<usize>, columns: Range<usize>) {
-        for row in rows {
-            let x = &self.x[row * self.channels..][columns.clone()];
-            for ((sum, square), &x) in sums.iter_mut().zip(squares.iter_mut()).zip(x) {
-                let x = f64::from(x);
-                *sum += x;
-                *square += x * x;
+    fn add<V: Vector, const ROWS: usize>(
+        self,
+        [sums, squares]: &mut [&mut [f64]; 2],
+        row: usize,
+        columns: Range<usize>,
+    ) {
+        let len = columns.len();
+        let x: [_; ROWS] = part_of_rows(self.x, self.channels, row, columns);
+        let (sums, squares, x) = (&mut sums[..len], &mut squares[..len], x.map(|x| &x[..len]));
+        for c in 0..len {
+            let (mut sum, mut square) = (sums[c], squares[c]);
+            for x in x {
+                let x = f64::from(x[c]);
+                sum += x;
+                square += x * x;
             }
+            (sums[c], squares[c]) = (sum, square);
         }
     }
 }
@@ -144,22 +153,47 @@ struct Gradients<'a> {
 
 impl Terms<2> for Gradients<'_> {
     #[inline(always)]
-    fn add(
+    fn add<V: Vector, const ROWS: usize>(
         self,
         [scales, shifts]: &mut [&mut [f64]; 2],
-        rows: Range<usize>,
+        row: usize,
         columns: Range<usize>,
     ) {
-        let (count, means) = (columns.len(), &self.means[columns.clone()]);
-        let (scales, shifts) = (&mut scales[..count], &mut shifts[..count]);
-        for row in rows {
-            let first = row * self.means.len() + columns.start;
-            let (d_y, x) = (&self.d_y[first..first + count], &self.x[first..first + count]);
-            for c in 0..count {
-                scales[c] += f64::from(d_y[c] * (x[c] - means[c]));
-                shifts[c] += f64::from(d_y[c]);
-            }
-        }
+        for_each_vector::<V>(
+            columns.len(),
+            #[inline(always)]
+            |at, count| {
+                let channel = columns.start + at;
+                let (mut scale, mut shift) = (V::zero(), V::zero());
+                let mean = load::<V>(self.means, channel, count);
+                for i in 0..ROWS {
+                    let from = (row + i) * self.means.len() + channel;
+                    let d_y = load::<V>(self.d_y, from, count);
+                    scale = load::<V>(self.x, from, count).sub(mean).mul_add(d_y, scale);
+                    shift = shift.add(d_y);
+                }
+                add_widened(&mut scales[at..at + count], scale);
+                add_widened(&mut shifts[at..at + count], shift);
+            },
+        );
+    }
+}
+
+/// `count` floats from `from[at]` on.
+#[inline(always)]
+fn load<V: Vector>(from: &[f32], at: usize, count: usize) -> V {
+    // SAFETY: the slice has `count` floats.
+    unsafe { V::load_lanes(from[at..at + count].as_ptr(), count) }
+}
+
+/// Adds the first lanes to as many totals.
+#[inline(always)]
+fn add_widened<V: Vector>(totals: &mut [f64], addends: V) {
+    let mut lanes = [0.0_f32; LANES_MAX];
+    // SAFETY: the array has room for any vector.
+    unsafe { addends.store(lanes.as_mut_ptr()) };
+    for (total, lane) in totals.iter_mut().zip(lanes) {
+        *total += f64::from(lane);
     }
 }
 

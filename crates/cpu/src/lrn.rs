@@ -6,8 +6,8 @@
 //!
 //! Across maps, a block of rows (a tower's maps at one place) is worked on at a time. Squares, and
 //! parts, are laid out in scratch memory with zeros between rows, so that the sum over a window is
-//! `size` vectors loaded one float apart. Within a map, vectors run over channels and the windows'
-//! places are walked.
+//! `size` vectors loaded one float apart. Within a map, vectors run over channels, and an image's
+//! square windows are summed down the columns first and then along the row.
 
 use std::ops::Range;
 
@@ -16,16 +16,13 @@ use alexnet_ops::{LrnRegion, LrnShape};
 use crate::Context;
 use crate::disjoint::Disjoint;
 use crate::isa::Kernel;
-use crate::simd::{Vector, for_each_vector};
+use crate::simd::{LANES_MAX, Vector, for_each_vector};
 
 /// Floats of a block of rows: what the inner cache holds of three arrays and two of scratch.
 const BLOCK: usize = 2 << 10;
 
 /// Blocks one thread takes at a time.
 const PIECE_BLOCKS: usize = 16;
-
-/// Lanes of the longest vector.
-const LANES_MAX: usize = 16;
 
 pub(crate) fn forward(context: &Context, y: &mut [f32], x: &[f32], shape: &LrnShape) {
     let (y, x) = (&mut y[..shape.len()], &x[..shape.len()]);

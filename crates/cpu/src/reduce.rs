@@ -22,10 +22,29 @@ const BLOCK_ROWS: usize = 64;
 /// Columns one thread sums at a time: their totals stay in the inner cache.
 const GROUP_COLUMNS: usize = 512;
 
+/// Rows added to the totals at once, so that these are read and written once for all.
+const TOGETHER: usize = 4;
+
 /// What rows add to `TOTALS` totals of each column.
 pub(crate) trait Terms<const TOTALS: usize>: Copy + Sync {
-    /// Adds the terms of `columns` of `rows` to their totals. Must be `#[inline(always)]`.
-    fn add(self, totals: &mut [&mut [f64]; TOTALS], rows: Range<usize>, columns: Range<usize>);
+    /// Adds the terms of `columns` of rows `row..row + ROWS`. Must be `#[inline(always)]`.
+    fn add<V: Vector, const ROWS: usize>(
+        self,
+        totals: &mut [&mut [f64]; TOTALS],
+        row: usize,
+        columns: Range<usize>,
+    );
+}
+
+/// `part` of rows `row..row + ROWS` of `values (any, columns)`.
+#[inline(always)]
+pub(crate) fn part_of_rows<const ROWS: usize>(
+    values: &[f32],
+    columns: usize,
+    row: usize,
+    part: Range<usize>,
+) -> [&[f32]; ROWS] {
+    std::array::from_fn(|i| &values[(row + i) * columns..][part.clone()])
 }
 
 #[derive(Clone, Copy)]
@@ -36,19 +55,22 @@ struct Values<'a> {
 
 impl Terms<1> for Values<'_> {
     #[inline(always)]
-    fn add(self, [sums]: &mut [&mut [f64]; 1], rows: Range<usize>, columns: Range<usize>) {
-        let row = |row: usize| &self.values[row * self.columns..][columns.clone()];
-        let fours = rows.len() / 4 * 4;
-        for first in (rows.start..rows.start + fours).step_by(4) {
-            let [a, b, c, d] = [row(first), row(first + 1), row(first + 2), row(first + 3)];
-            for ((((sum, a), b), c), d) in sums.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-                *sum += f64::from((a + b) + (c + d));
+    fn add<V: Vector, const ROWS: usize>(
+        self,
+        [sums]: &mut [&mut [f64]; 1],
+        row: usize,
+        columns: Range<usize>,
+    ) {
+        let len = columns.len();
+        let rows: [_; ROWS] = part_of_rows(self.values, self.columns, row, columns);
+        let (sums, rows) = (&mut sums[..len], rows.map(|row| &row[..len]));
+        for c in 0..len {
+            // So few are added in `f32` that nothing is lost.
+            let mut sum = rows[0][c];
+            for row in &rows[1..] {
+                sum += row[c];
             }
-        }
-        for rest in rows.start + fours..rows.end {
-            for (sum, &value) in sums.iter_mut().zip(row(rest)) {
-                *sum += f64::from(value);
-            }
+            sums[c] += f64::from(sum);
         }
     }
 }
@@ -111,7 +133,14 @@ impl<const TOTALS: usize, T: Terms<TOTALS>> Kernel for SumBlock<'_, TOTALS, T> {
         for totals in &mut self.totals {
             totals.fill(0.0);
         }
-        self.terms.add(&mut self.totals, self.rows, self.columns);
+        let Range { start: mut row, end } = self.rows;
+        while row + TOGETHER <= end {
+            self.terms.add::<V, TOGETHER>(&mut self.totals, row, self.columns.clone());
+            row += TOGETHER;
+        }
+        for row in row..end {
+            self.terms.add::<V, 1>(&mut self.totals, row, self.columns.clone());
+        }
     }
 }
 

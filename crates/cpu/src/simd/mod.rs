@@ -20,6 +20,9 @@ pub(crate) use avx512::Avx512;
 pub(crate) use neon::Neon;
 pub(crate) use portable::Portable;
 
+/// Lanes of the longest vector.
+pub(crate) const LANES_MAX: usize = 16;
+
 /// `LANES` floats computed with at once.
 pub(crate) trait Vector: Copy {
     /// Floats in a vector.
