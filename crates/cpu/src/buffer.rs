@@ -11,7 +11,7 @@ const LINE_BYTES: usize = 64;
 const LARGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Plain numbers: any bits are a value, zero bits are 0.
-pub(crate) trait Plain: Copy + Send + Sync + 'static {}
+pub trait Plain: Copy + Send + Sync + 'static {}
 impl Plain for f32 {}
 impl Plain for u32 {}
 impl Plain for u16 {}

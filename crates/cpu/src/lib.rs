@@ -11,6 +11,7 @@ mod batch_norm;
 mod buffer;
 mod conv;
 mod disjoint;
+mod dropout;
 mod elementwise;
 mod few_images;
 mod half;
@@ -34,9 +35,8 @@ use std::sync::Arc;
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LrnRegion, LrnShape, MaxPoolShape, Precision, SgdStep,
+    LrnShape, MaxPoolShape, Precision, SgdStep,
 };
-use rayon::ThreadPool;
 
 pub use array::Array;
 use buffer::Buffer;
@@ -56,7 +56,6 @@ pub(crate) struct Context {
     pub(crate) precision: Precision,
     pub(crate) threads: Threads,
     pub(crate) scratch: Scratch,
-    pool: ThreadPool,
 }
 
 /// Why there is no such device.
@@ -96,17 +95,8 @@ impl Cpu {
         assert!(Isa::available().contains(&isa), "this processor has no {isa}");
         let started =
             Threads::new(threads).map_err(|source| CpuError::Threads { threads, source })?;
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(started.count())
-            .build()
-            .expect("rayon goes away");
-        let context = Context {
-            isa,
-            precision,
-            scratch: Scratch::new(started.count()),
-            threads: started,
-            pool,
-        };
+        let context =
+            Context { isa, precision, scratch: Scratch::new(started.count()), threads: started };
         Ok(Self { context: Arc::new(context) })
     }
 
@@ -119,11 +109,6 @@ impl Cpu {
     pub fn isa(&self) -> Isa {
         self.context.isa
     }
-
-    /// Runs `work` on this device's threads.
-    fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.context.pool.install(work)
-    }
 }
 
 impl Device for Cpu {
@@ -132,7 +117,11 @@ impl Device for Cpu {
     type Labels = Buffer<u32>;
 
     fn name(&self) -> String {
-        format!("cpu ({} threads, {})", self.threads(), self.isa())
+        let precision = match self.context.precision {
+            Precision::F32 => "",
+            Precision::Bf16 => ", bf16",
+        };
+        format!("cpu ({} threads, {}{precision})", self.threads(), self.isa())
     }
     fn floats(&self, len: usize) -> Array {
         Array::zeroed(len)
@@ -229,10 +218,10 @@ impl Device for Cpu {
     }
 
     fn relu_forward(&self, y: &mut Array, x: &Array, len: usize) {
-        self.run(|| elementwise::relu(&mut y[..len], &x[..len]));
+        elementwise::relu(&self.context, &mut y[..len], &x[..len]);
     }
     fn relu_backward(&self, d: &mut Array, y: &Array, len: usize) {
-        self.run(|| elementwise::relu_backward(&mut d[..len], &y[..len]));
+        elementwise::relu_backward(&self.context, &mut d[..len], &y[..len]);
     }
 
     fn max_pool_forward(
@@ -242,7 +231,7 @@ impl Device for Cpu {
         x: &Array,
         shape: &MaxPoolShape,
     ) {
-        self.run(|| pool::max_forward(y, positions, x, shape));
+        pool::max_forward(&self.context, y, positions, x, shape);
     }
     fn max_pool_backward(
         &self,
@@ -251,28 +240,20 @@ impl Device for Cpu {
         positions: &Buffer<u8>,
         shape: &MaxPoolShape,
     ) {
-        self.run(|| pool::max_backward(d_x, d_y, positions, shape));
+        pool::max_backward(&self.context, d_x, d_y, positions, shape);
     }
     fn average_pool_forward(&self, y: &mut Array, x: &Array, shape: &AveragePoolShape) {
-        self.run(|| pool::average_forward(y, x, shape));
+        pool::average_forward(&self.context, y, x, shape);
     }
     fn average_pool_backward(&self, d_x: &mut Array, d_y: &Array, shape: &AveragePoolShape) {
-        self.run(|| pool::average_backward(d_x, d_y, shape));
+        pool::average_backward(&self.context, d_x, d_y, shape);
     }
 
     fn lrn_forward(&self, y: &mut Array, x: &Array, shape: &LrnShape) {
-        self.run(|| match shape.region {
-            LrnRegion::AcrossMaps { groups } => lrn::across_maps_forward(y, x, groups, shape),
-            LrnRegion::SameMap => lrn::same_map_forward(y, x, shape),
-        });
+        lrn::forward(&self.context, y, x, shape);
     }
     fn lrn_backward(&self, d_x: &mut Array, d_y: &Array, x: &Array, shape: &LrnShape) {
-        self.run(|| match shape.region {
-            LrnRegion::AcrossMaps { groups } => {
-                lrn::across_maps_backward(d_x, d_y, x, groups, shape);
-            }
-            LrnRegion::SameMap => lrn::same_map_backward(d_x, d_y, x, shape),
-        });
+        lrn::backward(&self.context, d_x, d_y, x, shape);
     }
 
     fn batch_norm_train(
@@ -284,7 +265,7 @@ impl Device for Cpu {
         affine: &Array,
         shape: &BatchNormShape,
     ) {
-        self.run(|| batch_norm::train(y, statistics, running, x, affine, shape));
+        batch_norm::train(&self.context, y, statistics, running, x, affine, shape);
     }
     fn batch_norm_evaluate(
         &self,
@@ -294,7 +275,7 @@ impl Device for Cpu {
         running: &Array,
         shape: &BatchNormShape,
     ) {
-        self.run(|| batch_norm::evaluate(y, x, affine, running, shape));
+        batch_norm::evaluate(&self.context, y, x, affine, running, shape);
     }
     fn batch_norm_backward(
         &self,
@@ -306,7 +287,7 @@ impl Device for Cpu {
         statistics: &Array,
         shape: &BatchNormShape,
     ) {
-        self.run(|| batch_norm::backward(d_x, d_affine, d_y, x, affine, statistics, shape));
+        batch_norm::backward(&self.context, d_x, d_affine, d_y, x, affine, statistics, shape);
     }
 
     fn dropout(
@@ -318,10 +299,10 @@ impl Device for Cpu {
         key: DropoutKey,
         len: usize,
     ) {
-        self.run(|| elementwise::dropout(&mut y[..len], &x[..len], rate, kept_scale, key));
+        dropout::dropout(&self.context, &mut y[..len], &x[..len], rate, kept_scale, key);
     }
     fn scale(&self, y: &mut Array, x: &Array, factor: f32, len: usize) {
-        self.run(|| elementwise::scale(&mut y[..len], &x[..len], factor));
+        elementwise::scale(&self.context, &mut y[..len], &x[..len], factor);
     }
 
     fn softmax_cross_entropy(
@@ -332,7 +313,7 @@ impl Device for Cpu {
         labels: &Buffer<u32>,
         shape: &LinearShape,
     ) {
-        self.run(|| loss::softmax_cross_entropy(losses, d_logits, logits, labels, shape));
+        loss::softmax_cross_entropy(&self.context, losses, d_logits, logits, labels, shape);
     }
 
     fn sgd_update(
@@ -343,8 +324,10 @@ impl Device for Cpu {
         step: &SgdStep,
         len: usize,
     ) {
-        self.run(|| {
-            elementwise::sgd(&mut weights[..len], &mut velocity[..len], &gradient[..len], step);
-        });
+        let (weights, velocity) = (&mut weights[..len], &mut velocity[..len]);
+        elementwise::sgd(&self.context, weights, velocity, &gradient[..len], step);
     }
+}
+impl Cpu {
+    #[doc(hidden)] #[allow(missing_docs)] #[rustfmt::skip]    pub fn bench_sums(&self, sums: &mut Array, x: &Array, rows: usize, columns: usize) { reduce::column_sums(&self.context, &mut sums[..columns], &x[..rows * columns]); }
 }
