@@ -22,6 +22,7 @@ mod reduce;
 mod scratch;
 mod simd;
 mod threads;
+mod toom_cook;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -165,6 +166,9 @@ impl Device for Cpu {
         activation: Activation,
         shape: &ConvShape,
     ) {
+        if toom_cook::suits(shape) {
+            return toom_cook::forward(&self.context, y, x, weights, bias, activation, shape);
+        }
         self.run_unfolding(|scratch| {
             conv::forward(y, x, weights, bias, activation, scratch, shape);
         });
@@ -176,6 +180,9 @@ impl Device for Cpu {
         weights: &Array,
         shape: &ConvShape,
     ) {
+        if toom_cook::suits(shape) && shape.stride == 1 {
+            return toom_cook::backward_input(&self.context, d_x, d_y, weights, shape);
+        }
         self.run_unfolding(|scratch| conv::backward_input(d_x, d_y, weights, scratch, shape));
     }
     fn conv_backward_weights(
