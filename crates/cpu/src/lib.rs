@@ -193,6 +193,11 @@ impl Device for Cpu {
         x: &Array,
         shape: &ConvShape,
     ) {
+        if toom_cook::suits(shape) {
+            toom_cook::backward_weights(&self.context, d_weights, d_y, x, shape);
+            let (d_bias, d_y) = (&mut d_bias[..shape.out_c], &d_y[..shape.output_len()]);
+            return self.run(|| reduce::column_sums(d_bias, d_y));
+        }
         self.run_unfolding(|scratch| {
             conv::backward_weights(d_weights, d_bias, d_y, x, scratch, shape);
         });

@@ -16,7 +16,7 @@ use crate::simd::Vector;
 
 /// Input channels that a piece of the work transforms: so many rows of a panel are written in one
 /// run.
-const ROWS: usize = 16;
+pub(super) const PANEL_ROWS: usize = 16;
 
 /// Where transformed kernels lie.
 #[derive(Clone, Copy)]
@@ -60,10 +60,10 @@ pub(super) fn kernels<'a>(
     let form = Form::ToomCook(ConvShape { batch: 0, ..*shape }, direction);
     weights.form(form, tiling.layer.groups * layout.group_len(), |to| {
         let to = Disjoint::new(to);
-        let chunks = layout.in_channels.div_ceil(ROWS);
+        let chunks = layout.in_channels.div_ceil(PANEL_ROWS);
         let pieces = tiling.layer.groups * layout.panels * chunks;
         context.threads.for_each(pieces, |worker, piece| {
-            let mut taps = context.scratch.own(worker, TAPS_MOST * ROWS * PANEL);
+            let mut taps = context.scratch.own(worker, TAPS_MOST * PANEL_ROWS * PANEL);
             context.isa.dispatch(Piece {
                 to: &to,
                 weights,
@@ -73,20 +73,20 @@ pub(super) fn kernels<'a>(
                 problem: (shape, direction),
                 group: piece / chunks / layout.panels,
                 panel: piece / chunks % layout.panels,
-                first: piece % chunks * ROWS,
+                first: piece % chunks * PANEL_ROWS,
             });
         });
     })
 }
 
 /// Taps of the largest kernel.
-const TAPS_MOST: usize = 7 * 7;
+pub(super) const TAPS_MOST: usize = 7 * 7;
 
 /// A few input channels of one panel.
 struct Piece<'a> {
     to: &'a Disjoint<'a, f32>,
     weights: &'a [f32],
-    /// (taps, `ROWS`, `PANEL`)
+    /// (taps, `PANEL_ROWS`, `PANEL`)
     taps: &'a mut [f32],
     layout: KernelLayout,
     layer: &'a Layer,
@@ -100,13 +100,13 @@ impl Kernel for Piece<'_> {
     type Output = ();
     #[inline(always)]
     fn run<V: Vector>(mut self) {
-        let rows = ROWS.min(self.layout.in_channels - self.first);
+        let rows = PANEL_ROWS.min(self.layout.in_channels - self.first);
         self.gather(rows);
         let kernel = self.layer.kernel;
         let from = |row: usize| Lattice {
             start: self.taps.as_ptr().wrapping_add(row * PANEL).cast_mut(),
-            row_stride: kernel * ROWS * PANEL,
-            columns: std::array::from_fn(|tap| tap * ROWS * PANEL),
+            row_stride: kernel * PANEL_ROWS * PANEL,
+            columns: std::array::from_fn(|tap| tap * PANEL_ROWS * PANEL),
         };
         let (stride, points) = (self.layout.stride(), self.layout.points);
         let first = self.layout.panel(self.group, 0, self.panel);
@@ -132,7 +132,7 @@ impl Piece<'_> {
         let columns = PANEL.min(self.layer.out_channels - self.panel * PANEL);
         for tap in 0..kernel * kernel {
             let at = (tap / kernel, tap % kernel);
-            let to = &mut self.taps[tap * ROWS * PANEL..][..ROWS * PANEL];
+            let to = &mut self.taps[tap * PANEL_ROWS * PANEL..][..PANEL_ROWS * PANEL];
             if columns < PANEL {
                 to.fill(0.0);
             }

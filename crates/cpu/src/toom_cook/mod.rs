@@ -11,8 +11,10 @@ mod layer;
 mod points;
 mod tiling;
 mod transform;
+mod weight_gradient;
 
 pub(crate) use forward::{backward_input, forward};
+pub(crate) use weight_gradient::backward_weights;
 
 use alexnet_ops::ConvShape;
 
