@@ -1,16 +1,53 @@
 //! Convolution: which of the ways to compute it is taken.
-//!
-//! On processors with a matrix unit everything it can do goes there; unfolding is the way for all
-//! else.
 
-use alexnet_ops::{Activation, ConvShape};
+use alexnet_ops::{Activation, ConvShape, Precision};
 
 #[cfg(target_arch = "x86_64")]
 use crate::amx;
 use crate::array::Array;
 use crate::isa::Isa;
 use crate::reduce::column_sums;
-use crate::{Context, unfolded};
+use crate::{Context, toom_cook, unfolded};
+
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Fewer multiplications on the vector units.
+    ToomCook,
+    /// All multiplications on the matrix unit.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    Tiles,
+    /// All multiplications on the vector units, of unfolded images: what can always be done.
+    Unfolded,
+}
+
+/// Which of the three results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    Forward,
+    BackwardInput,
+    BackwardWeights,
+}
+
+fn way(context: &Context, shape: &ConvShape, pass: Pass) -> Way {
+    let toom = match pass {
+        Pass::BackwardInput => toom_cook::suits(shape) && shape.stride == 1,
+        _ => toom_cook::suits(shape),
+    };
+    let force = std::env::var("ALEXNET_CONV").unwrap_or_default();
+    let _ = Precision::F32;
+    #[cfg(target_arch = "x86_64")]
+    if context.isa == Isa::Amx && force != "toom" {
+        let tiles = match pass {
+            Pass::BackwardInput => amx::has_backward_input(shape),
+            _ => amx::has_forward(shape),
+        };
+        if tiles {
+            return Way::Tiles;
+        }
+    }
+    if toom { Way::ToomCook } else { Way::Unfolded }
+}
 
 pub(crate) fn forward(
     context: &Context,
@@ -21,11 +58,12 @@ pub(crate) fn forward(
     activation: Activation,
     shape: &ConvShape,
 ) {
-    #[cfg(target_arch = "x86_64")]
-    if context.isa == Isa::Amx && amx::has_forward(shape) {
-        return amx::forward(context, y, x, weights, bias, activation, shape);
+    match way(context, shape, Pass::Forward) {
+        #[cfg(target_arch = "x86_64")]
+        Way::Tiles => amx::forward(context, y, x, weights, bias, activation, shape),
+        Way::ToomCook => toom_cook::forward(context, y, x, weights, bias, activation, shape),
+        _ => unfolded::forward(context, y, x, weights, bias, activation, shape),
     }
-    unfolded::forward(context, y, x, weights, bias, activation, shape);
 }
 
 pub(crate) fn backward_input(
@@ -35,11 +73,12 @@ pub(crate) fn backward_input(
     weights: &Array,
     shape: &ConvShape,
 ) {
-    #[cfg(target_arch = "x86_64")]
-    if context.isa == Isa::Amx && amx::has_backward_input(shape) {
-        return amx::backward_input(context, d_x, d_y, weights, shape);
+    match way(context, shape, Pass::BackwardInput) {
+        #[cfg(target_arch = "x86_64")]
+        Way::Tiles => amx::backward_input(context, d_x, d_y, weights, shape),
+        Way::ToomCook => toom_cook::backward_input(context, d_x, d_y, weights, shape),
+        _ => unfolded::backward_input(context, d_x, d_y, weights, shape),
     }
-    unfolded::backward_input(context, d_x, d_y, weights, shape);
 }
 
 pub(crate) fn backward_weights(
@@ -51,9 +90,10 @@ pub(crate) fn backward_weights(
     shape: &ConvShape,
 ) {
     column_sums(context, &mut d_bias[..shape.out_c], &d_y[..shape.output_len()]);
-    #[cfg(target_arch = "x86_64")]
-    if context.isa == Isa::Amx && amx::has_forward(shape) {
-        return amx::backward_weights(context, d_weights, d_y, x, shape);
+    match way(context, shape, Pass::BackwardWeights) {
+        #[cfg(target_arch = "x86_64")]
+        Way::Tiles => amx::backward_weights(context, d_weights, d_y, x, shape),
+        Way::ToomCook => toom_cook::backward_weights(context, d_weights, d_y, x, shape),
+        _ => unfolded::backward_weights(context, d_weights, d_y, x, shape),
     }
-    unfolded::backward_weights(context, d_weights, d_y, x, shape);
 }

@@ -28,6 +28,7 @@ mod sgd;
 mod simd;
 mod space_to_depth;
 mod threads;
+mod toom_cook;
 mod unfolded;
 mod weight_gradient;
 

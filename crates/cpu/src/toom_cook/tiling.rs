@@ -1,0 +1,184 @@
+//! A layer cut into tiles, tiles gathered in blocks, and where a block's values lie.
+//!
+//! A block is a range of tile rows of a few images. Its values are one matrix for each pair of
+//! points: a row for each tile that holds the pair, a column for each channel. Tile rows come larger
+//! tiles first and tile by tile, so those that hold a point are the first ones, and a tile's row in
+//! the matrix is known without a table.
+
+use super::cover::{Cover, Tile};
+use super::layer::Layer;
+use super::points::MOST;
+use super::transform::{Lattice, Sides};
+
+/// Floats of a cache line.
+pub(super) const LINE: usize = 16;
+
+/// Columns that matrices are padded to: those of the widest micro-kernel.
+pub(super) const PANEL: usize = 32;
+
+/// `len` floats rounded up to an odd number of cache lines: so far apart, things do not compete for
+/// the same few lines of the caches.
+pub(super) const fn odd_lines(len: usize) -> usize {
+    (len.div_ceil(LINE) | 1) * LINE
+}
+
+/// A layer and the covers of its output.
+#[derive(Clone, Copy)]
+pub(super) struct Tiling {
+    pub(super) layer: Layer,
+    pub(super) rows: Cover,
+    pub(super) columns: Cover,
+}
+
+impl Tiling {
+    pub(super) fn new(layer: Layer) -> Self {
+        let cover = |outputs| Cover::new(outputs, layer.kernel);
+        Self { layer, rows: cover(layer.output.0), columns: cover(layer.output.1) }
+    }
+
+    /// Points of rows and of columns.
+    pub(super) fn points(&self) -> Sides {
+        (self.rows.points(), self.columns.points())
+    }
+
+    /// The tiles of row `row` with the outputs that lie inside the image.
+    #[inline(always)]
+    pub(super) fn kept(&self, row: &Tile, column: &Tile) -> Sides {
+        let (height, width) = self.layer.output;
+        (row.outputs.min(height - row.start), column.outputs.min(width - column.start))
+    }
+
+    /// Floats of a block's matrices for all points.
+    pub(super) fn field_len(&self, tile_rows: usize, channels: usize) -> usize {
+        let (p, q) = self.points();
+        p * q * odd_lines(tile_rows * self.columns.len() * odd_lines(channels))
+    }
+}
+
+/// Tile rows `first_row..first_row + rows` of images `first_image..first_image + images`.
+#[derive(Clone, Copy)]
+pub(super) struct Block {
+    pub(super) group: usize,
+    pub(super) first_image: usize,
+    pub(super) images: usize,
+    pub(super) first_row: usize,
+    pub(super) rows: usize,
+}
+
+impl Block {
+    /// Tile rows.
+    pub(super) fn len(&self) -> usize {
+        self.rows * self.images
+    }
+}
+
+/// How a layer is cut into blocks.
+#[derive(Clone, Copy)]
+pub(super) struct Blocking {
+    /// Images a block.
+    pub(super) images: usize,
+    /// Tile rows of each image a block.
+    pub(super) rows: usize,
+}
+
+impl Blocking {
+    /// Blocks of about `tile_rows` tile rows: of several whole images, or of nearly equal parts of
+    /// one.
+    pub(super) fn of(tile_rows: usize, tiling: &Tiling) -> Self {
+        let image = tiling.rows.len();
+        if tile_rows >= image {
+            let groups = tiling.layer.images.div_ceil(tile_rows / image).max(1);
+            return Self { images: tiling.layer.images.div_ceil(groups).max(1), rows: image };
+        }
+        Self { images: 1, rows: image.div_ceil(image.div_ceil(tile_rows.max(1))) }
+    }
+
+    /// Tile rows of the largest block.
+    pub(super) fn tile_rows(&self) -> usize {
+        self.images * self.rows
+    }
+
+    /// Blocks of one group.
+    pub(super) fn count(&self, tiling: &Tiling) -> usize {
+        tiling.layer.images.div_ceil(self.images) * tiling.rows.len().div_ceil(self.rows)
+    }
+
+    /// Block `index` of group `group`, image after image.
+    pub(super) fn block(&self, index: usize, group: usize, tiling: &Tiling) -> Block {
+        let parts = tiling.rows.len().div_ceil(self.rows);
+        let (first_image, first_row) = (index / parts * self.images, index % parts * self.rows);
+        Block {
+            group,
+            first_image,
+            images: self.images.min(tiling.layer.images - first_image),
+            first_row,
+            rows: self.rows.min(tiling.rows.len() - first_row),
+        }
+    }
+}
+
+/// A block's matrices, one for each pair of points.
+#[derive(Clone, Copy)]
+pub(super) struct Field {
+    start: *mut f32,
+    points: Sides,
+    /// Floats from a matrix to the next.
+    stride: usize,
+    /// Floats from a row of a matrix to the next.
+    pub(super) row_stride: usize,
+    /// Tile rows of the block that hold each point, and tiles of a row that do.
+    holding: [(usize, usize); MOST],
+}
+
+/// One matrix.
+pub(super) struct Matrix {
+    pub(super) start: *mut f32,
+    pub(super) rows: usize,
+}
+
+impl Field {
+    /// The matrices of `block` with `channels` columns at `start`, in blocks of at most `tile_rows`.
+    #[inline(always)]
+    pub(super) fn new(
+        start: *mut f32,
+        tiling: &Tiling,
+        (block, tile_rows): (&Block, usize),
+        channels: usize,
+    ) -> Self {
+        let row_stride = odd_lines(channels);
+        let holding = std::array::from_fn(|point| {
+            let until = |row| tiling.rows.holding(point, row);
+            let rows = until(block.first_row + block.rows) - until(block.first_row);
+            (rows * block.images, tiling.columns.holding(point, tiling.columns.len()))
+        });
+        Self {
+            start,
+            points: tiling.points(),
+            stride: odd_lines(tile_rows * tiling.columns.len() * row_stride),
+            row_stride,
+            holding,
+        }
+    }
+
+    /// The matrix of point pair `pair`.
+    #[inline(always)]
+    pub(super) fn matrix(&self, pair: usize) -> Matrix {
+        let (p, q) = (pair / self.points.1, pair % self.points.1);
+        Matrix {
+            start: self.start.wrapping_add(pair * self.stride),
+            rows: self.holding[p].0 * self.holding[q].1,
+        }
+    }
+
+    /// Where the values of the tile at tile row `row` of the block and tile column `column` lie.
+    #[inline(always)]
+    pub(super) fn tile(&self, row: usize, column: usize) -> Lattice {
+        Lattice {
+            start: self.start,
+            row_stride: self.points.1 * self.stride,
+            columns: std::array::from_fn(|q| {
+                q * self.stride + (row * self.holding[q].1 + column) * self.row_stride
+            }),
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! The transforms of one tile: straight-line sums over one dimension, applied to rows and then to
+//! columns, a vector of channels at a time.
+//!
+//! The matrices are constants, so every sum is unrolled, zeros are left out, ones cost an addition,
+//! and for opposite points ±p even and odd powers are summed once and combined twice.
+
+use super::points::{MOST, Table, evaluation, interpolation, is_mirrored};
+use crate::simd::Vector;
+
+/// As many vectors as a dimension can have.
+pub(super) type Vectors<V> = [V; MOST];
+
+/// A linear map of one dimension, known at compile time.
+pub(super) trait Line {
+    const INPUTS: usize;
+    const OUTPUTS: usize;
+    fn apply<V: Vector>(inputs: &Vectors<V>) -> Vectors<V>;
+}
+
+/// Inputs of a tile to their values at its points.
+pub(super) struct Interpolate<const ALPHA: usize>;
+
+/// Coefficients (of a kernel, or of a tile's output gradients) to values at the points.
+pub(super) struct Evaluate<const ALPHA: usize, const COEFFICIENTS: usize>;
+
+/// The transpose of [`Evaluate`]: values at the points to a tile's outputs, or to a kernel's
+/// gradient.
+pub(super) struct Collect<const ALPHA: usize, const COEFFICIENTS: usize>;
+
+impl<const ALPHA: usize> Line for Interpolate<ALPHA> {
+    const INPUTS: usize = ALPHA;
+    const OUTPUTS: usize = ALPHA;
+    #[inline(always)]
+    fn apply<V: Vector>(inputs: &Vectors<V>) -> Vectors<V> {
+        times::<V, Self>(inputs)
+    }
+}
+
+impl<const ALPHA: usize, const COEFFICIENTS: usize> Line for Evaluate<ALPHA, COEFFICIENTS> {
+    const INPUTS: usize = COEFFICIENTS;
+    const OUTPUTS: usize = ALPHA;
+    #[inline(always)]
+    fn apply<V: Vector>(inputs: &Vectors<V>) -> Vectors<V> {
+        times::<V, Self>(inputs)
+    }
+}
+
+impl<const ALPHA: usize, const COEFFICIENTS: usize> Line for Collect<ALPHA, COEFFICIENTS> {
+    const INPUTS: usize = ALPHA;
+    const OUTPUTS: usize = COEFFICIENTS;
+    #[inline(always)]
+    fn apply<V: Vector>(inputs: &Vectors<V>) -> Vectors<V> {
+        transposed_times::<V, Evaluate<ALPHA, COEFFICIENTS>>(inputs)
+    }
+}
+
+trait Matrix {
+    const TABLE: Table;
+    const ROWS: usize;
+    const COLUMNS: usize;
+}
+
+impl<const ALPHA: usize> Matrix for Interpolate<ALPHA> {
+    const TABLE: Table = interpolation(ALPHA);
+    const ROWS: usize = ALPHA;
+    const COLUMNS: usize = ALPHA;
+}
+
+impl<const ALPHA: usize, const COEFFICIENTS: usize> Matrix for Evaluate<ALPHA, COEFFICIENTS> {
+    const TABLE: Table = evaluation(ALPHA, COEFFICIENTS);
+    const ROWS: usize = ALPHA;
+    const COLUMNS: usize = COEFFICIENTS;
+}
+
+/// The body once for each of 0..8 as a constant.
+macro_rules! unrolled {
+    ($index:ident $body:block) => {
+        unrolled!($index $body 0 1 2 3 4 5 6 7)
+    };
+    ($index:ident $body:block $($value:literal)*) => {
+        $({
+            const $index: usize = $value;
+            $body
+        })*
+    };
+}
+
+/// `M · inputs`
+#[inline(always)]
+fn times<V: Vector, M: Matrix>(inputs: &Vectors<V>) -> Vectors<V> {
+    let mut outputs = [V::zero(); MOST];
+    unrolled!(I {
+        if const { I < M::ROWS && is_mirrored(&M::TABLE, I) } {
+            let even = sum(M::TABLE[I], [inputs[0], inputs[2], inputs[4], inputs[6]], 0);
+            let odd = sum(M::TABLE[I], [inputs[1], inputs[3], inputs[5], inputs[7]], 1);
+            outputs[I] = even.add(odd);
+            outputs[(I + 1) % MOST] = even.sub(odd);
+        } else if const { I < M::ROWS && !follows_mirrored(&M::TABLE, I) } {
+            let mut total = None;
+            unrolled!(K { total = plus(total, const { M::TABLE[I][K] }, inputs[K]) });
+            outputs[I] = total.unwrap_or(V::zero());
+        }
+    });
+    outputs
+}
+
+/// `Mᵀ · inputs`
+#[inline(always)]
+fn transposed_times<V: Vector, M: Matrix>(inputs: &Vectors<V>) -> Vectors<V> {
+    // Of an opposite pair the sum, in place of the first, and the difference, of the second.
+    let mut pairs = *inputs;
+    unrolled!(I {
+        if const { is_pair::<M>(I) } {
+            pairs[I] = inputs[I].add(inputs[(I + 1) % MOST]);
+            pairs[(I + 1) % MOST] = inputs[I].sub(inputs[(I + 1) % MOST]);
+        }
+    });
+    let mut outputs = [V::zero(); MOST];
+    unrolled!(K {
+        if const { K < M::COLUMNS } {
+            let mut total = None;
+            unrolled!(I {
+                if const { I < M::ROWS && !(I > 0 && is_pair::<M>(I.saturating_sub(1))) } {
+                    let odd_pair = const { is_pair::<M>(I) && K % 2 == 1 };
+                    let value = pairs[(I + odd_pair as usize) % MOST];
+                    total = plus(total, const { M::TABLE[I][K] }, value);
+                }
+            });
+            outputs[K] = total.unwrap_or(V::zero());
+        }
+    });
+    outputs
+}
+
+const fn is_pair<M: Matrix>(i: usize) -> bool {
+    i + 1 < M::ROWS && is_mirrored(&M::TABLE, i)
+}
+
+const fn follows_mirrored(table: &Table, i: usize) -> bool {
+    i > 0 && is_mirrored(table, i - 1)
+}
+
+/// Every second factor, from `first`, times its value.
+#[inline(always)]
+fn sum<V: Vector>(factors: [f32; MOST], values: [V; MOST / 2], first: usize) -> V {
+    let mut total = None;
+    total = plus(total, factors[first], values[0]);
+    total = plus(total, factors[2 + first], values[1]);
+    total = plus(total, factors[4 + first], values[2]);
+    total = plus(total, factors[6 + first], values[3]);
+    total.unwrap_or(V::zero())
+}
+
+/// `total + factor · value` with as little as the factor needs.
+#[inline(always)]
+fn plus<V: Vector>(total: Option<V>, factor: f32, value: V) -> Option<V> {
+    if factor == 0.0 {
+        return total;
+    }
+    Some(match total {
+        None if factor == 1.0 => value,
+        None => value.mul(V::splat(factor)),
+        Some(total) if factor == 1.0 => total.add(value),
+        Some(total) if factor == -1.0 => total.sub(value),
+        Some(total) => value.mul_add(V::splat(factor), total),
+    })
+}
+
+/// Where the values of a tile lie: an address for each row and column.
+pub(super) trait Grid {
+    fn at(&self, row: usize, column: usize) -> *mut f32;
+}
+
+/// Addresses one by one: an input tile, parts of which may lie outside the image.
+pub(super) type Addresses = [[*mut f32; MOST]; MOST];
+
+impl Grid for Addresses {
+    #[inline(always)]
+    fn at(&self, row: usize, column: usize) -> *mut f32 {
+        self[row][column]
+    }
+}
+
+/// Equally spaced rows.
+pub(super) struct Lattice {
+    pub(super) start: *mut f32,
+    pub(super) row_stride: usize,
+    pub(super) columns: [usize; MOST],
+}
+
+impl Grid for Lattice {
+    #[inline(always)]
+    fn at(&self, row: usize, column: usize) -> *mut f32 {
+        self.start.wrapping_add(row * self.row_stride + self.columns[column])
+    }
+}
+
+/// What is done with results before they are stored.
+pub(super) trait Finish<V> {
+    /// Called before the results of these channels come.
+    fn begin(&mut self, lanes: Lanes);
+    fn finish(&self, value: V) -> V;
+}
+
+/// Nothing is done.
+impl<V> Finish<V> for () {
+    #[inline(always)]
+    fn begin(&mut self, _: Lanes) {}
+    #[inline(always)]
+    fn finish(&self, value: V) -> V {
+        value
+    }
+}
+
+/// The channels of a vector: `count` from `offset`.
+#[derive(Clone, Copy)]
+pub(super) struct Lanes {
+    pub(super) offset: usize,
+    pub(super) count: usize,
+}
+
+/// A tile between its two passes: row by row.
+type Between<V> = [Vectors<V>; MOST];
+
+/// `L` applied to each of the first `rows` rows. With `PART` vectors are read in part.
+///
+/// # Safety
+/// The addresses of these rows and of `L::INPUTS` columns can be read.
+#[inline(always)]
+unsafe fn transform_rows<V: Vector, L: Line, const PART: bool>(
+    between: &mut Between<V>,
+    rows: usize,
+    from: &impl Grid,
+    lanes: Lanes,
+) {
+    for row in 0..rows {
+        let mut inputs = [V::zero(); MOST];
+        for column in 0..L::INPUTS {
+            let at = from.at(row, column).wrapping_add(lanes.offset);
+            // SAFETY: the caller's promise.
+            inputs[column] =
+                unsafe { if PART { V::load_part(at, lanes.count) } else { V::load(at) } };
+        }
+        between[row] = L::apply(&inputs);
+    }
+}
+
+/// `L` applied to each of the first `columns` columns; the first `rows` of its results are finished
+/// and stored, with `PART` in part.
+///
+/// # Safety
+/// The addresses of these rows and columns can be written.
+#[inline(always)]
+unsafe fn transform_columns<V: Vector, L: Line, const PART: bool>(
+    to: &impl Grid,
+    (rows, columns): Sides,
+    between: &Between<V>,
+    lanes: Lanes,
+    finish: &impl Finish<V>,
+) {
+    for column in 0..columns {
+        let mut inputs = [V::zero(); MOST];
+        for row in 0..L::INPUTS {
+            inputs[row] = between[row][column];
+        }
+        let outputs = L::apply(&inputs);
+        for row in 0..L::OUTPUTS {
+            if row < rows {
+                let at = to.at(row, column).wrapping_add(lanes.offset);
+                let output = finish.finish(outputs[row]);
+                // SAFETY: the caller's promise.
+                unsafe { if PART { output.store_part(at, lanes.count) } else { output.store(at) } }
+            }
+        }
+    }
+}
+
+/// `$passes` for every vector of `$channels`, with `$part` saying that the last is not whole.
+macro_rules! for_each_vector {
+    ($channels:expr, $lanes:ident, $part:ident => $passes:expr) => {
+        for offset in (0..$channels).step_by(V::LANES) {
+            let $lanes = Lanes { offset, count: V::LANES.min($channels - offset) };
+            if $lanes.count == V::LANES {
+                const $part: bool = false;
+                $passes
+            } else {
+                const $part: bool = true;
+                $passes
+            }
+        }
+    };
+}
+
+/// `$run` with `$line` as the type for so many points.
+macro_rules! with_interpolation {
+    ($alpha:expr, $line:ident => $run:expr) => {
+        with_interpolation!($alpha, $line => $run, 4 5 6 7 8)
+    };
+    ($alpha:expr, $line:ident => $run:expr, $($a:literal)*) => {
+        match $alpha {
+            $($a => {
+                type $line = Interpolate<$a>;
+                $run
+            })*
+            _ => unreachable!("tiles have 4 to 8 points"),
+        }
+    };
+}
+
+/// `$run` with `$line` as the type `$map` for so many points and coefficients.
+macro_rules! with_evaluation {
+    ($map:ident, $alpha:expr, $coefficients:expr, $line:ident => $run:expr) => {
+        with_evaluation!(
+            $map, $alpha, $coefficients, $line => $run,
+            (4 1) (4 2) (4 3) (4 4) (5 1) (5 2) (5 3) (5 4) (5 5) (6 1) (6 2) (6 3) (6 4) (6 5)
+            (6 6) (7 1) (7 2) (7 3) (7 4) (7 5) (7 6) (7 7) (8 1) (8 2) (8 3) (8 4) (8 5) (8 6)
+            (8 7)
+        )
+    };
+    ($map:ident, $alpha:expr, $coefficients:expr, $line:ident => $run:expr, $(($a:literal $n:literal))*) => {
+        match ($alpha, $coefficients) {
+            $(($a, $n) => {
+                type $line = $map<$a, $n>;
+                $run
+            })*
+            _ => unreachable!("kernels have 2 to 7 taps and fit their tiles"),
+        }
+    };
+}
+
+/// A number for rows and one for columns.
+pub(super) type Sides = (usize, usize);
+
+/// An input tile's values at all pairs of points, written as whole vectors.
+///
+/// # Safety
+/// `channels` floats can be read at the addresses of `from`, and so many rounded up to vectors be
+/// written at those of `to`.
+#[inline(always)]
+pub(super) unsafe fn interpolate<V: Vector>(
+    to: &impl Grid,
+    from: &impl Grid,
+    alphas: Sides,
+    channels: usize,
+) {
+    let mut between = [[V::zero(); MOST]; MOST];
+    for_each_vector!(channels, lanes, PART => {
+        // SAFETY: the caller's promise.
+        unsafe {
+            with_interpolation!(alphas.1, L => {
+                transform_rows::<V, L, PART>(&mut between, alphas.0, from, lanes);
+            });
+            with_interpolation!(alphas.0, L => {
+                transform_columns::<V, L, false>(to, alphas, &between, lanes, &());
+            });
+        }
+    });
+}
+
+/// `coefficients` by `coefficients` values at all pairs of points, written as whole vectors: those
+/// of a kernel, or those of an output tile's gradient.
+///
+/// # Safety
+/// As [`interpolate`].
+#[inline(always)]
+pub(super) unsafe fn evaluate<V: Vector>(
+    to: &impl Grid,
+    from: &impl Grid,
+    alphas: Sides,
+    coefficients: Sides,
+    channels: usize,
+) {
+    let mut between = [[V::zero(); MOST]; MOST];
+    for_each_vector!(channels, lanes, PART => {
+        // SAFETY: the caller's promise.
+        unsafe {
+            with_evaluation!(Evaluate, alphas.1, coefficients.1, L => {
+                transform_rows::<V, L, PART>(&mut between, coefficients.0, from, lanes);
+            });
+            with_evaluation!(Evaluate, alphas.0, coefficients.0, L => {
+                transform_columns::<V, L, false>(to, alphas, &between, lanes, &());
+            });
+        }
+    });
+}
+
+/// The transpose of [`evaluate`]: of `coefficients` results those in the first `kept` rows and
+/// columns are finished and stored.
+///
+/// # Safety
+/// `channels` rounded up to vectors can be read at the addresses of `from`, and `channels` be
+/// written at those of `to`.
+#[inline(always)]
+pub(super) unsafe fn collect<V: Vector>(
+    (to, kept): (&impl Grid, Sides),
+    from: &impl Grid,
+    alphas: Sides,
+    coefficients: Sides,
+    channels: usize,
+    finish: &mut impl Finish<V>,
+) {
+    let mut between = [[V::zero(); MOST]; MOST];
+    for_each_vector!(channels, lanes, PART => {
+        finish.begin(lanes);
+        // SAFETY: the caller's promise.
+        unsafe {
+            with_evaluation!(Collect, alphas.1, coefficients.1, L => {
+                transform_rows::<V, L, false>(&mut between, alphas.0, from, lanes);
+            });
+            with_evaluation!(Collect, alphas.0, coefficients.0, L => {
+                transform_columns::<V, L, PART>(to, kept, &between, lanes, finish);
+            });
+        }
+    });
+}
