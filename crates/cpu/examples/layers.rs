@@ -25,7 +25,7 @@ fn main() {
         x
     };
     let mut total = [0.0; 3];
-    let only = std::env::var("ONLY").unwrap_or_default();
+
     for (name, h, c, p, k, kernel, stride, pad) in [
         ("conv1", 224, 3, 55, 96, 11, 4, 2),
         ("conv2", 27, 96, 27, 256, 5, 1, 2),
