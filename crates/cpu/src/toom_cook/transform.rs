@@ -4,7 +4,7 @@
 //! The matrices are constants, so every sum is unrolled, zeros are left out, ones cost an addition,
 //! and for opposite points ±p even and odd powers are summed once and combined twice.
 
-use super::points::{MOST, Table, evaluation, interpolation, is_mirrored};
+use super::points::{FEWEST, MOST, Table, evaluation, interpolation, is_mirrored};
 use crate::simd::Vector;
 
 /// As many vectors as a dimension can have.
@@ -219,8 +219,14 @@ pub(super) struct Lanes {
     pub(super) count: usize,
 }
 
-/// A tile between its two passes: row by row.
-type Between<V> = [Vectors<V>; MOST];
+/// Room for a tile between its two passes, row by row; it holds nothing between calls.
+pub(super) type Between<V> = [Vectors<V>; MOST];
+
+/// Such room.
+#[inline(always)]
+pub(super) fn between<V: Vector>() -> Between<V> {
+    [[V::zero(); MOST]; MOST]
+}
 
 /// `L` applied to each of the first `rows` rows. With `PART` vectors are read in part.
 ///
@@ -272,6 +278,52 @@ unsafe fn transform_columns<V: Vector, L: Line, const PART: bool>(
                 unsafe { if PART { output.store_part(at, lanes.count) } else { output.store(at) } }
             }
         }
+    }
+}
+
+/// Those of a tile's points of columns that are computed: `count` from `first`. The weight gradient
+/// takes a few at a time.
+#[derive(Clone, Copy)]
+pub(super) struct Part {
+    pub(super) first: usize,
+    pub(super) count: usize,
+}
+
+impl Part {
+    /// Every point.
+    pub(super) const ALL: Self = Self { first: 0, count: MOST };
+
+    /// How many of them a tile of `alpha` points has.
+    #[inline(always)]
+    pub(super) fn of(self, alpha: usize) -> usize {
+        self.count.min(alpha.saturating_sub(self.first))
+    }
+}
+
+/// Two rows of `table` from `part.first` applied to each of the first `rows` rows: the sums of
+/// [`Interpolate`] and [`Evaluate`] for two points only, with factors that are read.
+///
+/// # Safety
+/// As [`transform_rows`], for `inputs` columns.
+#[inline(always)]
+unsafe fn transform_rows_to_pair<V: Vector, const PART: bool>(
+    between: &mut Between<V>,
+    (rows, inputs): Sides,
+    from: &impl Grid,
+    table: &[[f32; MOST]],
+    lanes: Lanes,
+) {
+    for row in 0..rows {
+        let (mut first, mut second) = (V::zero(), V::zero());
+        for column in 0..inputs {
+            let at = from.at(row, column).wrapping_add(lanes.offset);
+            // SAFETY: the caller's promise.
+            let input = unsafe { if PART { V::load_part(at, lanes.count) } else { V::load(at) } };
+            first = input.mul_add(V::splat(table[0][column]), first);
+            second = input.mul_add(V::splat(table[1][column]), second);
+        }
+        between[row][0] = first;
+        between[row][1] = second;
     }
 }
 
@@ -331,54 +383,83 @@ macro_rules! with_evaluation {
 /// A number for rows and one for columns.
 pub(super) type Sides = (usize, usize);
 
-/// An input tile's values at all pairs of points, written as whole vectors.
+/// An input tile's values at all points of rows and those of `part` of columns, written as whole
+/// vectors.
 ///
 /// # Safety
 /// `channels` floats can be read at the addresses of `from`, and so many rounded up to vectors be
 /// written at those of `to`.
 #[inline(always)]
 pub(super) unsafe fn interpolate<V: Vector>(
+    between: &mut Between<V>,
     to: &impl Grid,
     from: &impl Grid,
     alphas: Sides,
+    part: Part,
     channels: usize,
 ) {
-    let mut between = [[V::zero(); MOST]; MOST];
+    let columns = part.of(alphas.1);
+    let table = &INTERPOLATIONS[alphas.1 - FEWEST][part.first..];
     for_each_vector!(channels, lanes, PART => {
         // SAFETY: the caller's promise.
         unsafe {
-            with_interpolation!(alphas.1, L => {
-                transform_rows::<V, L, PART>(&mut between, alphas.0, from, lanes);
-            });
+            if part.count == 2 {
+                transform_rows_to_pair::<V, PART>(between, alphas, from, table, lanes);
+            } else {
+                with_interpolation!(alphas.1, L => {
+                    transform_rows::<V, L, PART>(between, alphas.0, from, lanes);
+                });
+            }
             with_interpolation!(alphas.0, L => {
-                transform_columns::<V, L, false>(to, alphas, &between, lanes, &());
+                transform_columns::<V, L, false>(to, (alphas.0, columns), between, lanes, &());
             });
         }
     });
 }
 
-/// `coefficients` by `coefficients` values at all pairs of points, written as whole vectors: those
-/// of a kernel, or those of an output tile's gradient.
+/// For every size of tile.
+static INTERPOLATIONS: [Table; MOST + 1 - FEWEST] =
+    [interpolation(4), interpolation(5), interpolation(6), interpolation(7), interpolation(8)];
+
+/// For every number of coefficients from 1; infinity's is the last.
+static EVALUATIONS: [Table; MOST - 1] = [
+    evaluation(8, 1),
+    evaluation(8, 2),
+    evaluation(8, 3),
+    evaluation(8, 4),
+    evaluation(8, 5),
+    evaluation(8, 6),
+    evaluation(8, 7),
+];
+
+/// The values of `coefficients` by `coefficients` at all points of rows and those of `part` of
+/// columns, written as whole vectors: those of a kernel, or those of an output tile's gradient.
 ///
 /// # Safety
 /// As [`interpolate`].
 #[inline(always)]
 pub(super) unsafe fn evaluate<V: Vector>(
+    between: &mut Between<V>,
     to: &impl Grid,
     from: &impl Grid,
-    alphas: Sides,
+    (alphas, part): (Sides, Part),
     coefficients: Sides,
     channels: usize,
 ) {
-    let mut between = [[V::zero(); MOST]; MOST];
+    let columns = part.of(alphas.1);
+    let table = &EVALUATIONS[coefficients.1 - 1][part.first..];
     for_each_vector!(channels, lanes, PART => {
         // SAFETY: the caller's promise.
         unsafe {
-            with_evaluation!(Evaluate, alphas.1, coefficients.1, L => {
-                transform_rows::<V, L, PART>(&mut between, coefficients.0, from, lanes);
-            });
+            if part.count == 2 {
+                transform_rows_to_pair::<V, PART>(between, coefficients, from, table, lanes);
+            } else {
+                with_evaluation!(Evaluate, alphas.1, coefficients.1, L => {
+                    transform_rows::<V, L, PART>(between, coefficients.0, from, lanes);
+                });
+            }
             with_evaluation!(Evaluate, alphas.0, coefficients.0, L => {
-                transform_columns::<V, L, false>(to, alphas, &between, lanes, &());
+                transform_columns::<V, L, false>(to, (alphas.0, columns), between, lanes, &());
             });
         }
     });
@@ -392,6 +473,7 @@ pub(super) unsafe fn evaluate<V: Vector>(
 /// written at those of `to`.
 #[inline(always)]
 pub(super) unsafe fn collect<V: Vector>(
+    between: &mut Between<V>,
     (to, kept): (&impl Grid, Sides),
     from: &impl Grid,
     alphas: Sides,
@@ -399,16 +481,15 @@ pub(super) unsafe fn collect<V: Vector>(
     channels: usize,
     finish: &mut impl Finish<V>,
 ) {
-    let mut between = [[V::zero(); MOST]; MOST];
     for_each_vector!(channels, lanes, PART => {
         finish.begin(lanes);
         // SAFETY: the caller's promise.
         unsafe {
             with_evaluation!(Collect, alphas.1, coefficients.1, L => {
-                transform_rows::<V, L, false>(&mut between, alphas.0, from, lanes);
+                transform_rows::<V, L, false>(between, alphas.0, from, lanes);
             });
             with_evaluation!(Collect, alphas.0, coefficients.0, L => {
-                transform_columns::<V, L, PART>(to, kept, &between, lanes, finish);
+                transform_columns::<V, L, PART>(to, kept, between, lanes, finish);
             });
         }
     });
