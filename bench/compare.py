@@ -2,7 +2,7 @@
 """Times `alexnet bench` and its peers side by side, and writes a record: raw figures, tables, charts.
 
     cargo build --release
-    python bench/compare.py records/DATE-cpu [part ...]        # all parts: about half an hour
+    python bench/compare.py records/DATE-cpu [part ...]        # all parts, if none is named
 
 Nothing else may run meanwhile. Every figure comes from a process of its own; a case's contenders take turns, forwards
 in one round and backwards in the next. A part measured again replaces its old figures. `compare_cases.py` lists the cases.

@@ -24,6 +24,12 @@ def draw(folder, part, rows):
     return list(charts)
 
 
+def from_zero(axis):
+    axis.set_ylim(0, 1.05 * axis.dataLim.y1)
+    axis.grid(alpha=0.3)
+    axis.legend(loc="lower right")
+
+
 def panels(count, height=3.2):
     return pyplot.subplots(1, count, figsize=(4.6 * count, height), layout="constrained", squeeze=False)
 
@@ -54,12 +60,11 @@ def batches(rows):
             runs = [row for row in rows if row["task"] == task and row["contender"] == name]
             points = {row["batch"]: row["images_per_s"] for row in runs if row["threads"] == threads}
             axis.plot(*zip(*sorted(points.items())), "o-", color=colour, markersize=3, label=name)
-        axis.set(title=task, xlabel="batch", ylabel="images/s", xscale="log", ylim=(0, None))
+        axis.set(title=task, xlabel="batch", ylabel="images/s", xscale="log")
         ticks = [1, 2, 4, 8, 16, 32, 64, 128, 256]
         axis.set_xticks(ticks, ticks)
         axis.minorticks_off()
-        axis.grid(alpha=0.3)
-        axis.legend(loc="lower right")
+        from_zero(axis)
     return figure
 
 
@@ -74,9 +79,8 @@ def widths(rows):
         axes[0][0].plot(*zip(*sorted(rates.items())), mark, color=OURS, markersize=4, label=task)
         images = {row["threads"]: row["images_per_s"] for row in runs if row["width"] == 1}
         axes[0][1].plot(*zip(*sorted(images.items())), mark, color=OURS, markersize=4, label=task)
-    axes[0][0].set(xlabel="width", ylabel="effective GFLOP/s", ylim=(0, None))
-    axes[0][1].set(xlabel="threads", ylabel="images/s", ylim=(0, None), xticks=range(1, threads + 1))
+    axes[0][0].set(xlabel="width", ylabel="effective GFLOP/s")
+    axes[0][1].set(xlabel="threads", ylabel="images/s", xticks=range(1, threads + 1))
     for axis in axes[0]:
-        axis.grid(alpha=0.3)
-        axis.legend(loc="lower right")
+        from_zero(axis)
     return figure

@@ -101,7 +101,7 @@ def scaling(rows):
     lines = []
     for (_, task, batch, _, width, threads), contenders in cases(rows).items():
         for name, runs in contenders.items():
-            figures = [spread(runs[-1:], key).split()[0] for key in ("median_ms", "images_per_s")]
+            figures = [spread(runs, key).split()[0] for key in ("median_ms", "images_per_s")]
             lines.append([task, batch, width, threads, name, *figures])
     header = ["task", "batch", "width", "threads", "program", "ms", "images/s"]
     return table(header, lines)
