@@ -27,42 +27,40 @@ pub(crate) fn unit_stride(shape: &ConvShape) -> Option<ConvShape> {
     })
 }
 
-/// One image `(H, W, C)` rearranged to `(Y, X, dy, dx, C)`; `deep` is [`unit_stride`] of `shape`.
-pub(crate) fn rearrange(z: &mut [f32], x: &[f32], shape: &ConvShape, deep: &ConvShape) {
+/// Rows `rows` of one image `(H, W, C)` rearranged to `(Y, X, dy, dx, C)`; `deep` is [`unit_stride`] of
+/// `shape`.
+pub(crate) fn rearrange(
+    z: &mut [f32],
+    x: &[f32],
+    rows: Range<usize>,
+    shape: &ConvShape,
+    deep: &ConvShape,
+) {
     let run = shape.stride * shape.in_c;
-    for (row, z) in z.chunks_exact_mut(deep.in_w * deep.in_c).take(deep.in_h).enumerate() {
+    for (row, z) in rows.zip(z.chunks_exact_mut(deep.in_w * deep.in_c)) {
         for dy in 0..shape.stride {
             let h = (row * shape.stride + dy).checked_sub(shape.pad).filter(|&h| h < shape.in_h);
+            let x =
+                h.map_or(&[][..], |h| &x[h * shape.in_w * shape.in_c..][..shape.in_w * shape.in_c]);
             for (column, z) in z.chunks_exact_mut(deep.in_c).enumerate() {
                 let z = &mut z[dy * run..(dy + 1) * run];
-                let Some(h) = h else {
-                    z.fill(0.0);
-                    continue;
+                // Where this run of pixels begins in the row of the image, which it may overhang.
+                let first = column * run;
+                let (left, begin) = match first.checked_sub(shape.pad * shape.in_c) {
+                    Some(begin) => (0, begin),
+                    None => ((shape.pad * shape.in_c - first).min(run), 0),
                 };
-                let (inside, w) = columns(shape, column);
-                if inside.len() == run {
-                    let at = (h * shape.in_w + w) * shape.in_c;
-                    z.copy_from_slice(&x[at..at + run]);
+                let len = (run - left).min(x.len().saturating_sub(begin));
+                if len == run {
+                    // A run is a dozen values: too short for a call that copies.
+                    z.iter_mut().zip(&x[begin..]).for_each(|(z, x)| *z = *x);
                 } else {
                     z.fill(0.0);
-                    let at = (h * shape.in_w + w) * shape.in_c;
-                    let len = inside.len();
-                    z[inside].copy_from_slice(&x[at..at + len]);
+                    z[left..left + len].copy_from_slice(&x[begin.min(x.len())..][..len]);
                 }
             }
         }
     }
-}
-
-/// Of the `stride · C` values of block column `column`: which lie inside the image, and the first
-/// pixel that does.
-fn columns(shape: &ConvShape, column: usize) -> (Range<usize>, usize) {
-    let first = column * shape.stride;
-    let inside = |w: usize| (first + w).checked_sub(shape.pad).is_some_and(|w| w < shape.in_w);
-    let begin = (0..shape.stride).find(|&w| inside(w)).unwrap_or(0);
-    let count = (begin..shape.stride).take_while(|&w| inside(w)).count();
-    let w = (first + begin).saturating_sub(shape.pad);
-    (begin * shape.in_c..(begin + count) * shape.in_c, w)
 }
 
 /// `visit(place in the deep weights, place in the original's, run length)` for every run of weights
@@ -114,7 +112,7 @@ mod tests {
             let deep = unit_stride(&shape).expect("one group");
             let x: Vec<f32> = (1..=shape.input_len()).map(|i| i as f32).collect();
             let mut z = vec![f32::NAN; deep.input_len()];
-            rearrange(&mut z, &x, &shape, &deep);
+            rearrange(&mut z, &x, 0..deep.in_h, &shape, &deep);
             let mut runs = 0;
             for_each_weight_run(&shape, &deep, |to, from, len| {
                 runs += len;

@@ -316,9 +316,10 @@ impl<D: Device> Network<D> {
         let device = &self.device;
         let (x, y) = (&self.activations[index], &self.activations[index + 1]);
         let [d_y, d_x] = &mut self.gradients;
+        let pooled = matches!(self.plan.steps.get(index + 1), Some(Step::MaxPool { .. }));
         match self.plan.steps[index].at(count, self.plan.batch) {
             Step::Conv { shape, activation, weights, bias } => {
-                if activation == Activation::Relu {
+                if activation == Activation::Relu && !pooled {
                     device.relu_backward(d_y, y, shape.output_len());
                 }
                 let (weights, d_bias) = weights_and_d_bias(&mut self.parameters, weights, bias);
@@ -345,11 +346,18 @@ impl<D: Device> Network<D> {
                 }
             }
             Step::Relu { len } => {
-                device.relu_backward(d_y, y, len);
+                if !pooled {
+                    device.relu_backward(d_y, y, len);
+                }
                 return; // in place: the gradient stays where it is
             }
             Step::Lrn { shape } => device.lrn_backward(d_x, d_y, x, &shape),
             Step::MaxPool { shape, positions } => {
+                // A maximum of rectified values is one of them, so ReLU's gradient can be taken
+                // here, where there are a quarter as many.
+                if index > 0 && self.plan.steps[index - 1].rectifies() {
+                    device.relu_backward(d_y, y, shape.output_len());
+                }
                 device.max_pool_backward(d_x, d_y, &self.positions[positions], &shape);
             }
             Step::AveragePool { shape } => device.average_pool_backward(d_x, d_y, &shape),

@@ -262,6 +262,16 @@ impl Step {
     }
 
     /// Floats written.
+    /// Whether its outputs have passed a ReLU.
+    pub(crate) fn rectifies(&self) -> bool {
+        matches!(
+            self,
+            Self::Relu { .. }
+                | Self::Conv { activation: Activation::Relu, .. }
+                | Self::Linear { activation: Activation::Relu, .. }
+        )
+    }
+
     pub(crate) fn output_len(&self) -> usize {
         match self {
             Self::Conv { shape, .. } => shape.output_len(),

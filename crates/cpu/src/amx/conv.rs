@@ -301,7 +301,7 @@ impl Part<'_> {
             let x = &self.run.x[(self.first + image) * image_len..][..image_len];
             let x = match deep {
                 Some(deep) => {
-                    space_to_depth::rearrange(deep_image, x, source, deep);
+                    space_to_depth::rearrange(deep_image, x, 0..deep.in_h, source, deep);
                     &*deep_image
                 }
                 None => x,

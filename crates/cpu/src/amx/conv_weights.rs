@@ -25,6 +25,9 @@ use std::arch::x86_64::*;
 /// a small part, few enough that 32 channels of both factors stay in the second cache.
 const PLACES: usize = 3400;
 
+/// Bands of rows an image is cut into where it is not cut by channels.
+const ROW_BANDS: usize = 8;
+
 /// `d_weights` from `d_y` and `x`.
 pub(crate) fn backward_weights(
     context: &Context,
@@ -235,39 +238,43 @@ impl Part<'_> {
         let columns = shape.groups * in_blocks * 2;
         let pairs = Disjoint::new(pairs);
         let image_len = self.source.input_len() / self.source.batch;
-        let deep_len = deep.map_or(0, |deep| deep.input_len() / deep.batch);
-        // A rearranged image is made once for all its channels.
-        let shares = if deep.is_some() { 1 } else { columns };
-        context.threads.for_each(self.images * shares, |worker, piece| {
-            let (image, share) = (piece / shares, piece % shares);
+        // An image is cut by channels, a rearranged one by rows, so that each is made once.
+        let (shares, bands) = if deep.is_some() { (1, ROW_BANDS) } else { (columns, 1) };
+        context.threads.for_each(self.images * shares * bands, |worker, piece| {
+            let (image, piece) = (piece / (shares * bands), piece % (shares * bands));
+            let (share, band) = (piece / bands, piece % bands);
+            let rows = band * shape.in_h / bands..(band + 1) * shape.in_h / bands;
             let x = &x[(self.first + image) * image_len..][..image_len];
-            let mut own = context.scratch.own(worker, deep_len);
+            let row_len = shape.in_w * shape.in_c;
+            let mut own = context.scratch.own(worker, rows.len() * row_len);
             let x = match deep {
                 Some(deep) => {
-                    space_to_depth::rearrange(&mut own, x, self.source, deep);
-                    &own[..deep_len]
+                    space_to_depth::rearrange(&mut own, x, rows.clone(), self.source, deep);
+                    &own[..rows.len() * row_len]
                 }
-                None => x,
+                None => &x[rows.start * row_len..rows.end * row_len],
             };
             for column in share * columns / shares..(share + 1) * columns / shares {
                 let to = pairs.at(column * self.layout.columns_bytes::<PARTS>() / 4).cast::<u8>();
-                // SAFETY: this image of these channels is this piece's own. The device computes
+                // SAFETY: these rows of these channels are this piece's own. The device computes
                 // with AMX.
-                unsafe { self.pair_image::<PARTS>(to, x, image, column) };
+                unsafe { self.pair_rows::<PARTS>(to, x, image, rows.start, column) };
             }
         });
     }
 
-    /// All pairs of neighbouring pixels that begin in one image or right before it.
+    /// All pairs of neighbouring pixels that begin in rows of an image, from `first_row` on, or
+    /// right before them.
     ///
     /// # Safety
-    /// `to` is where the pairs of these 16 channels begin; nobody else is at this image of them.
+    /// `to` is where the pairs of these 16 channels begin; nobody else is at these rows of them.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-    unsafe fn pair_image<const PARTS: usize>(
+    unsafe fn pair_rows<const PARTS: usize>(
         &self,
         to: *mut u8,
         x: &[f32],
         image: usize,
+        first_row: usize,
         column: usize,
     ) {
         let Layout { shape, raster, column_bytes, .. } = *self.layout;
@@ -276,15 +283,15 @@ impl Part<'_> {
             return;
         }
         let nothing = (_mm256_setzero_si256(), _mm256_setzero_si256());
-        for h in 0..shape.in_h {
-            let place = raster.input(image, h, 0);
+        for (h, x) in x.chunks_exact(shape.in_w * shape.in_c).enumerate() {
+            let place = raster.input(image, first_row + h, 0);
             let begin = usize::from(place == 0);
             // There is a gap between rows: the first pair begins in it, and the last ends in it.
             let mut last = nothing;
             for w in 0..=shape.in_w {
                 let mut next = nothing;
                 if w < shape.in_w {
-                    let at = (h * shape.in_w + w) * shape.in_c + first;
+                    let at = w * shape.in_c + first;
                     // SAFETY: `count` channels are there.
                     next = split(unsafe { load(x[at..at + count].as_ptr(), count) });
                 }

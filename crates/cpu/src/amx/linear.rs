@@ -92,6 +92,20 @@ struct Matrix<'a> {
 }
 
 impl Matrix<'_> {
+    /// `len` elements of a row, if all of them are there.
+    fn row(&self, row: usize, column: usize, len: usize) -> Option<&[f32]> {
+        let inside = row < self.rows && column + len <= self.columns;
+        inside.then(|| &self.values[row * self.stride + column..][..len])
+    }
+
+    /// Asks for the element below: rows are far apart, so the processor does not foresee them.
+    #[inline]
+    fn ask(&self, element: &f32) {
+        let below = (&raw const *element).wrapping_add(self.stride);
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(below.cast()) };
+    }
+
     /// Elements (row, column..column + 16), 0 outside.
     #[target_feature(enable = "avx512f")]
     #[inline]
@@ -126,14 +140,25 @@ impl Lines {
     /// Row `row` from rows of a matrix: terms `depth` on lie along the row.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
     fn fill_row<const PARTS: usize>(&self, to: &mut [f32], from: Matrix, row: usize, depth: usize) {
-        let line_floats = self.line_bytes / 4;
-        let vectors = to[..line_floats].len() / 8;
+        let (high, low) = to.split_at_mut(self.line_bytes / 4);
+        let vectors = self.line_bytes / ROW_BYTES * 2;
+        let inside = from.row(row, depth, self.line_bytes / ROW_BYTES * DEPTH);
         for i in 0..vectors {
-            let (high, low) = split(from.load(row, depth + i * TILE));
-            for (part, values) in [high, low].into_iter().enumerate().take(PARTS) {
-                let to = &mut to[part * line_floats + i * 8..][..8];
-                // SAFETY: 32 bytes.
-                unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), values) };
+            let values = match inside {
+                Some(inside) => {
+                    from.ask(&inside[i * TILE]);
+                    // SAFETY: 16 floats.
+                    unsafe { _mm512_loadu_ps(inside[i * TILE..][..TILE].as_ptr()) }
+                }
+                None => from.load(row, depth + i * TILE),
+            };
+            let parts = split(values);
+            // SAFETY: 32 bytes each.
+            unsafe {
+                _mm256_storeu_si256(high[i * 8..][..8].as_mut_ptr().cast(), parts.0);
+                if PARTS == 2 {
+                    _mm256_storeu_si256(low[i * 8..][..8].as_mut_ptr().cast(), parts.1);
+                }
             }
         }
     }
@@ -178,9 +203,24 @@ impl Pairs {
     fn fill<const PARTS: usize>(&self, to: &mut [f32], from: Matrix, column: usize, depth: usize) {
         for pair in 0..self.part_bytes / ROW_BYTES {
             let row = depth + 2 * pair;
+            let width = to.len() / (self.column_bytes / 4) * TILE;
+            let inside = from.row(row, column, width).zip(from.row(row + 1, column, width));
             for (tile, to) in to.chunks_exact_mut(self.column_bytes / 4).enumerate() {
-                let column = column + tile * TILE;
-                let (high, low) = split_pairs(from.load(row, column), from.load(row + 1, column));
+                let (a, b) = match inside {
+                    Some((a, b)) => {
+                        from.ask(&b[tile * TILE]);
+                        // SAFETY: 16 floats each.
+                        unsafe {
+                            let a = _mm512_loadu_ps(a[tile * TILE..][..TILE].as_ptr());
+                            (a, _mm512_loadu_ps(b[tile * TILE..][..TILE].as_ptr()))
+                        }
+                    }
+                    None => {
+                        let column = column + tile * TILE;
+                        (from.load(row, column), from.load(row + 1, column))
+                    }
+                };
+                let (high, low) = split_pairs(a, b);
                 self.store::<PARTS>(to, pair, [high, low]);
             }
         }

@@ -49,7 +49,7 @@ impl Cover {
     /// The price of a tile: a multiplication each point, and its transforms, which take sums as
     /// long as the tile.
     fn tile_cost(alpha: usize) -> usize {
-        16 * alpha + alpha * alpha
+        10 * alpha + alpha * alpha
     }
 
     /// How many tiles.

@@ -13,8 +13,8 @@ use alexnet_ops::{Activation, ConvShape};
 
 use super::kernels::{KernelLayout, kernels};
 use super::layer::Layer;
-use super::tiling::{Block, Blocking, Field, LINE, PANEL, Tiling, odd_lines};
-use super::transform::{Finish, Lanes, collect, interpolate};
+use super::tiling::{Block, Blocking, Field, LINE, PANEL, Tiling};
+use super::transform::{Finish, Lanes, Part, between, collect, interpolate};
 use crate::Context;
 use crate::array::{Array, Direction};
 use crate::disjoint::Disjoint;
@@ -59,42 +59,50 @@ struct Cut {
     blocking: Blocking,
     /// Panels of output channels made at a time.
     panels: usize,
-    /// Whether a block is all threads' together.
+    /// Whether all threads work on a block together.
     shared: bool,
 }
 
-/// Floats that stay in a thread's own cache of 2 MiB, with room for what streams through it.
-const CACHED: usize = 3 << 17;
+/// Floats that stay in a thread's own cache of 2 MiB, with room for kernels to stream through it.
+const CACHED: usize = 5 << 16;
 
-/// Panels multiplied before they are transformed to outputs: wider ones read the inputs' values
-/// less often, narrower ones keep the products in the cache.
-const PANELS: usize = 2;
+/// Panels multiplied before they are transformed to outputs: more read the inputs' values less
+/// often, fewer keep the products in the cache.
+const PANELS: usize = 4;
+
+/// Tiles to a block at least: so often is a panel of kernels used once it was fetched.
+const TILES: usize = 20;
+
+/// Pieces for each thread at least, so that none waits long for the last.
+const PIECES: usize = 4;
 
 impl Cut {
-    fn new(tiling: &Tiling, threads: usize) -> Self {
+    fn new(tiling: &Tiling, layout: &KernelLayout, threads: usize) -> Self {
         let layer = &tiling.layer;
-        let panels = layer.out_channels.div_ceil(PANEL).min(PANELS);
-        let values = tiling.field_len(1, layer.in_channels);
-        let products = tiling.field_len(1, panels * PANEL);
-        let in_cache = (CACHED / (values + products)).max(1);
-        let mut tile_rows = in_cache;
-        if let Some(rows) = debug_rows() {
-            tile_rows = rows;
+        let all_panels = layer.out_channels.div_ceil(PANEL);
+        let panels = debug("TOOM_PANELS").unwrap_or(PANELS).min(all_panels);
+        let row = tiling.field_len(1, Part::ALL, layer.in_channels)
+            + tiling.field_len(1, Part::ALL, panels * PANEL);
+        // Large kernels cost more to fetch for every block than values that leave the cache.
+        let for_kernels = layout.group_len() / (8 * row);
+        let fewest = TILES.div_ceil(tiling.columns.len());
+        let best = (CACHED / row).max(for_kernels).max(fewest);
+        let best = debug("TOOM_ROWS").unwrap_or(best);
+        // Smaller blocks where there would be too few.
+        let wanted = if threads > 1 { PIECES * threads } else { 1 };
+        let all_rows = layer.groups * layer.images * tiling.rows.len();
+        let blocking = Blocking::of(best.min((all_rows / wanted).max(fewest)), tiling);
+        if layer.groups * blocking.count(tiling) >= wanted {
+            return Self { blocking, panels, shared: false };
         }
-        let blocking = Blocking::of(tile_rows, tiling);
-        let _ = threads;
-        Self {
-            blocking,
-            panels: debug_panels().unwrap_or(panels).min(layer.out_channels.div_ceil(PANEL)),
-            shared: false,
-        }
+        let blocking = Blocking::of(best, tiling);
+        let blocks = layer.groups * blocking.count(tiling);
+        let panels = panels.min((blocks * all_panels / wanted).max(1));
+        Self { blocking, panels, shared: true }
     }
 }
-fn debug_rows() -> Option<usize> {
-    std::env::var("TOOM_ROWS").ok()?.parse().ok()
-}
-fn debug_panels() -> Option<usize> {
-    std::env::var("TOOM_PANELS").ok()?.parse().ok()
+fn debug(name: &str) -> Option<usize> {
+    std::env::var(name).ok()?.parse().ok()
 }
 
 /// One convolution of stride 1.
@@ -117,28 +125,61 @@ impl<'a> Pass<'a> {
         finish: Option<(&'a [f32], Activation)>,
         tiling: Tiling,
     ) -> Self {
-        let cut = Cut::new(&tiling, context.threads.count());
-        Self { y, x, kernels, finish, tiling, layout: KernelLayout::new(&tiling), cut }
+        let layout = KernelLayout::new(&tiling);
+        let cut = Cut::new(&tiling, &layout, context.threads.count());
+        Self { y, x, kernels, finish, tiling, layout, cut }
     }
 
     fn run(&self, context: &Context) {
-        let blocks = self.cut.blocking.count(&self.tiling);
+        let blocks = self.tiling.layer.groups * self.cut.blocking.count(&self.tiling);
+        if self.cut.shared {
+            self.run_shared(context, blocks);
+        } else {
+            self.run_apart(context, blocks);
+        }
+    }
+
+    /// Each block by one thread.
+    fn run_apart(&self, context: &Context, blocks: usize) {
         let sizes = self.sizes();
-        context.threads.for_each(self.tiling.layer.groups * blocks, |worker, piece| {
-            let block = self.cut.blocking.block(piece % blocks, piece / blocks, &self.tiling);
+        context.threads.for_each(blocks, |worker, block| {
             let mut scratch = context.scratch.own(worker, sizes.iter().sum());
-            let (zeros, rest) = scratch.split_at_mut(sizes[0]);
-            let (squares, rest) = rest.split_at_mut(sizes[1]);
+            let (own, rest) = scratch.split_at_mut(sizes[0] + sizes[1]);
             let (values, products) = rest.split_at_mut(sizes[2]);
-            context.isa.dispatch(WholeBlock {
-                pass: self,
-                block,
-                zeros,
-                squares,
-                values,
-                products,
-            });
+            let block = self.block(block);
+            context.isa.dispatch(WholeBlock { pass: self, block, own, values, products });
         });
+    }
+
+    /// Each block by all threads: first its tile rows, then its ranges of output channels.
+    fn run_shared(&self, context: &Context, blocks: usize) {
+        let sizes = self.sizes();
+        let mut values = context.scratch.shared(0, blocks * sizes[2]);
+        let values = Disjoint::new(&mut values);
+        let rows = self.cut.blocking.tile_rows();
+        context.threads.for_each(blocks * rows, |worker, piece| {
+            let block = self.block(piece / rows);
+            if piece % rows < block.len() {
+                let mut own = context.scratch.own(worker, sizes[0] + sizes[1]);
+                let values = values.at(piece / rows * sizes[2]);
+                let row = piece % rows;
+                context.isa.dispatch(TileRow { pass: self, block, row, own: &mut own, values });
+            }
+        });
+        let ranges = self.tiling.layer.out_channels.div_ceil(self.cut.panels * PANEL);
+        context.threads.for_each(blocks * ranges, |worker, piece| {
+            let mut products = context.scratch.own(worker, sizes[3]);
+            let block = self.block(piece / ranges);
+            let values = values.at(piece / ranges * sizes[2]);
+            let (range, products) = (piece % ranges, products.as_mut_ptr());
+            context.isa.dispatch(Range { pass: self, block, range, values, products });
+        });
+    }
+
+    /// Block `index`, group after group.
+    fn block(&self, index: usize) -> Block {
+        let blocks = self.cut.blocking.count(&self.tiling);
+        self.cut.blocking.block(index % blocks, index / blocks, &self.tiling)
     }
 
     /// Floats of zeros, of rearranged rows, of the inputs' values and of products that a block
@@ -149,14 +190,17 @@ impl<'a> Pass<'a> {
         [
             layer.in_channels.next_multiple_of(LINE),
             layer.squares_len(image_rows).next_multiple_of(LINE),
-            self.tiling.field_len(rows, layer.in_channels),
-            self.tiling.field_len(rows, self.cut.panels * PANEL),
+            self.tiling.field_len(rows, Part::ALL, layer.in_channels),
+            self.tiling.field_len(rows, Part::ALL, self.cut.panels * PANEL),
         ]
     }
 
-    fn field(&self, start: *mut f32, block: &Block, channels: usize) -> Field {
-        let tile_rows = self.cut.blocking.tile_rows();
-        Field::new(start, &self.tiling, (block, tile_rows), channels)
+    /// The block's values and products.
+    #[inline(always)]
+    fn fields(&self, values: *mut f32, products: *mut f32, block: &Block) -> (Field, Field) {
+        let size = (block, self.cut.blocking.tile_rows());
+        let field = |start, channels| Field::new(start, &self.tiling, size, Part::ALL, channels);
+        (field(values, self.tiling.layer.in_channels), field(products, self.cut.panels * PANEL))
     }
 }
 
@@ -164,8 +208,8 @@ impl<'a> Pass<'a> {
 struct WholeBlock<'a> {
     pass: &'a Pass<'a>,
     block: Block,
-    zeros: &'a mut [f32],
-    squares: &'a mut [f32],
+    /// Zeros and rearranged rows.
+    own: &'a mut [f32],
     values: &'a mut [f32],
     products: &'a mut [f32],
 }
@@ -174,57 +218,119 @@ impl Kernel for WholeBlock<'_> {
     type Output = ();
     #[inline(always)]
     fn run<V: Vector>(self) {
-        let Self { pass, block, zeros, squares, values, products } = self;
-        zeros.fill(0.0);
-        let values = pass.field(values.as_mut_ptr(), &block, pass.tiling.layer.in_channels);
+        let Self { pass, block, own, values, products } = self;
+        let fields = pass.fields(values.as_mut_ptr(), products.as_mut_ptr(), &block);
+        let ranges = pass.tiling.layer.out_channels.div_ceil(pass.cut.panels * PANEL);
         for image in 0..block.images {
             // SAFETY: the scratch is this piece's, as large as `sizes` says.
-            unsafe { pass.interpolate::<V>(&values, &block, image, zeros, squares) };
+            unsafe { pass.interpolate::<V>(&fields.0, &block, (image, 0..block.rows), own) };
         }
-        let all = pass.tiling.layer.out_channels.div_ceil(PANEL);
-        for first in (0..all).step_by(pass.cut.panels) {
-            let panels = first..(first + pass.cut.panels).min(all);
-            let columns = pass.cut.panels * PANEL;
-            let products = pass.field(products.as_mut_ptr(), &block, columns);
+        for range in 0..ranges {
             // SAFETY: as above; the block's outputs are written by no other piece.
-            unsafe {
-                pass.multiply::<V>(&products, &values, &block, panels.clone());
-                pass.collect::<V>(&products, &block, panels);
-            }
+            unsafe { pass.make_range::<V>(&fields, &block, range) };
         }
     }
 }
 
+/// The values of one tile row of a block.
+struct TileRow<'a> {
+    pass: &'a Pass<'a>,
+    block: Block,
+    row: usize,
+    own: &'a mut [f32],
+    values: *mut f32,
+}
+
+impl Kernel for TileRow<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let Self { pass, block, row, own, values } = self;
+        let (values, _) = pass.fields(values, values, &block);
+        let (image, row) = (row % block.images, row / block.images);
+        // SAFETY: the scratch is this piece's, and so is the tile row.
+        unsafe { pass.interpolate::<V>(&values, &block, (image, row..row + 1), own) };
+    }
+}
+
+/// A range of output channels of a block whose values are there.
+struct Range<'a> {
+    pass: &'a Pass<'a>,
+    block: Block,
+    range: usize,
+    values: *mut f32,
+    products: *mut f32,
+}
+
+impl Kernel for Range<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let Self { pass, block, range, values, products } = self;
+        let fields = pass.fields(values, products, &block);
+        // SAFETY: the products are this piece's, and so are these outputs.
+        unsafe { pass.make_range::<V>(&fields, &block, range) };
+    }
+}
+
 impl Pass<'_> {
-    /// The values of image `image` of the block.
+    /// Outputs of range `range` of output channels from the values of a block.
     ///
     /// # Safety
-    /// `values`, `squares` and `zeros` are as large as [`Self::sizes`] says and nobody else's.
+    /// The products and these outputs are nobody else's.
+    #[inline(always)]
+    unsafe fn make_range<V: Vector>(
+        &self,
+        (values, products): &(Field, Field),
+        block: &Block,
+        range: usize,
+    ) {
+        let all = self.tiling.layer.out_channels.div_ceil(PANEL);
+        let first = range * self.cut.panels;
+        let panels = first..all.min(first + self.cut.panels);
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.multiply::<V>(products, values, block, panels.clone());
+            self.collect::<V>(products, block, panels);
+        }
+    }
+
+    /// The values of tile rows `tile_rows` of image `image` of the block.
+    ///
+    /// # Safety
+    /// These tile rows and `own`, zeros and rearranged rows, are as large as [`Self::sizes`] says
+    /// and nobody else's.
     #[inline(always)]
     unsafe fn interpolate<V: Vector>(
         &self,
         values: &Field,
         block: &Block,
-        image: usize,
-        zeros: &[f32],
-        squares: &mut [f32],
+        (image, tile_rows): (usize, std::ops::Range<usize>),
+        own: &mut [f32],
     ) {
         let (tiling, layer) = (&self.tiling, &self.tiling.layer);
-        let last = tiling.rows.tile(block.first_row + block.rows - 1);
-        let rows = tiling.rows.tile(block.first_row).start..last.start + last.alpha;
+        let (zeros, squares) = own.split_at_mut(self.sizes()[0]);
+        zeros.fill(0.0);
+        let last = tiling.rows.tile(block.first_row + tile_rows.end - 1);
+        let rows =
+            tiling.rows.tile(block.first_row + tile_rows.start).start..last.start + last.alpha;
         let source = (block.first_image + image, block.group);
         // SAFETY: the caller's promise.
-        let source = unsafe { layer.input_image(self.x, source, rows, squares.as_mut_ptr()) };
-        for tile_row in 0..block.rows {
+        let source = unsafe { layer.input_image::<V>(self.x, source, rows, squares.as_mut_ptr()) };
+        let mut between = between::<V>();
+        for tile_row in tile_rows {
             let row = tiling.rows.tile(block.first_row + tile_row);
             for tile_column in 0..tiling.columns.len() {
                 let column = tiling.columns.tile(tile_column);
                 let alphas = (row.alpha, column.alpha);
                 let from = source.window((row.start, column.start), alphas, zeros.as_ptr());
                 let to = values.tile(tile_row * block.images + image, tile_column);
+                let channels = layer.in_channels;
                 // SAFETY: the window's addresses are pixels of the image, or zeros for all
                 // channels; the tile's are rows of its matrices.
-                unsafe { interpolate::<V>(&to, &from, alphas, layer.in_channels) };
+                unsafe {
+                    interpolate::<V>(&mut between, &to, &from, alphas, Part::ALL, channels);
+                }
             }
         }
     }
@@ -284,6 +390,7 @@ impl Pass<'_> {
         });
         let rectify = matches!(self.finish, Some((_, Activation::Relu)));
         let mut finish = Finishing { bias, rectify, vector: V::zero() };
+        let mut between = between::<V>();
         for tile_row in 0..block.len() {
             let image = (block.first_image + tile_row % block.images, block.group);
             let image = layer.output_image(self.y.at(first), image);
@@ -296,7 +403,15 @@ impl Pass<'_> {
                 let (alphas, outputs) = ((row.alpha, column.alpha), (row.outputs, column.outputs));
                 // SAFETY: the tile's products were written; what is kept lies in the image.
                 unsafe {
-                    collect::<V>((&to, kept), &from, alphas, outputs, channels, &mut finish);
+                    collect::<V>(
+                        &mut between,
+                        (&to, kept),
+                        &from,
+                        alphas,
+                        outputs,
+                        channels,
+                        &mut finish,
+                    );
                 }
             }
         }

@@ -7,7 +7,7 @@ use alexnet_ops::ConvShape;
 
 use super::layer::Layer;
 use super::tiling::{PANEL, Tiling, odd_lines};
-use super::transform::{Lattice, Sides, evaluate};
+use super::transform::{Lattice, Part, Sides, between, evaluate};
 use crate::Context;
 use crate::array::{Array, Direction, Form, FormGuard};
 use crate::disjoint::Disjoint;
@@ -110,6 +110,7 @@ impl Kernel for Piece<'_> {
         };
         let (stride, points) = (self.layout.stride(), self.layout.points);
         let first = self.layout.panel(self.group, 0, self.panel);
+        let mut between = between::<V>();
         for row in 0..rows {
             let to = Lattice {
                 start: self.to.at(first + (self.first + row) * PANEL),
@@ -118,7 +119,16 @@ impl Kernel for Piece<'_> {
             };
             // SAFETY: the taps are this piece's, and these rows of the panel are written by no
             // other.
-            unsafe { evaluate::<V>(&to, &from(row), points, (kernel, kernel), PANEL) };
+            unsafe {
+                evaluate::<V>(
+                    &mut between,
+                    &to,
+                    &from(row),
+                    (points, Part::ALL),
+                    (kernel, kernel),
+                    PANEL,
+                )
+            };
         }
     }
 }

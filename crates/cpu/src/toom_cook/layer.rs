@@ -11,6 +11,7 @@ use alexnet_ops::ConvShape;
 use super::points::MOST;
 use super::transform::{Addresses, Sides};
 use crate::array::Direction;
+use crate::simd::Vector;
 
 /// A convolution of stride 1; channels are those of one group.
 #[derive(Clone, Copy)]
@@ -76,7 +77,7 @@ impl Layer {
     /// # Safety
     /// `squares` is [`Self::squares_len`] long and nobody else's.
     #[inline(always)]
-    pub(super) unsafe fn input_image(
+    pub(super) unsafe fn input_image<V: Vector>(
         &self,
         x: &[f32],
         (image, group): (usize, usize),
@@ -97,7 +98,7 @@ impl Layer {
             let to = unsafe {
                 std::slice::from_raw_parts_mut(squares.add((row - first) * row_len), row_len)
             };
-            rearrange_row(to, &x[image * len..][..len], row, shape);
+            rearrange_row::<V>(to, &x[image * len..][..len], row, shape);
         }
         Image {
             start: squares.wrapping_sub(first * row_len),
@@ -147,7 +148,7 @@ impl Layer {
 
 /// Row `row` of squares of `x (H, W, C)`: for each the pixels in reading order.
 #[inline(always)]
-fn rearrange_row(to: &mut [f32], x: &[f32], row: usize, shape: &ConvShape) {
+fn rearrange_row<V: Vector>(to: &mut [f32], x: &[f32], row: usize, shape: &ConvShape) {
     let (side, run) = (shape.stride, shape.stride * shape.in_c);
     let squares = to.len() / (side * run);
     // The row of pixels that begins `pad` before the image; columns of it that exist.
@@ -162,7 +163,7 @@ fn rearrange_row(to: &mut [f32], x: &[f32], row: usize, shape: &ConvShape) {
             let to = &mut to[(square * side + inner) * run..][..run];
             let (first, end) = (square * run, (square + 1) * run);
             if first >= before && end <= before + row_len {
-                copy(to, &pixels[first - before..end - before]);
+                copy::<V>(to, &pixels[first - before..end - before]);
             } else {
                 for (i, to) in to.iter_mut().enumerate() {
                     let at = (first + i).checked_sub(before);
@@ -173,13 +174,18 @@ fn rearrange_row(to: &mut [f32], x: &[f32], row: usize, shape: &ConvShape) {
     }
 }
 
-/// A copy of a dozen floats, for which a call would take longer.
+/// A copy of a few floats, for which a call would take longer.
 #[inline(always)]
-fn copy(to: &mut [f32], from: &[f32]) {
-    let (mut to, mut from) = (to.chunks_exact_mut(4), from.chunks_exact(4));
-    (&mut to).zip(&mut from).for_each(|(to, from)| to.copy_from_slice(from));
-    let rest = to.into_remainder().iter_mut().zip(from.remainder());
-    rest.for_each(|(to, from)| *to = *from);
+fn copy<V: Vector>(to: &mut [f32], from: &[f32]) {
+    let len = to.len().min(from.len());
+    for first in (0..len).step_by(V::LANES) {
+        let count = V::LANES.min(len - first);
+        // SAFETY: so many floats are in both.
+        unsafe {
+            let values = V::load_part(from.as_ptr().add(first), count);
+            values.store_part(to.as_mut_ptr().add(first), count);
+        }
+    }
 }
 
 /// An image of a group's channels.

@@ -9,6 +9,8 @@ mod forward;
 mod kernels;
 mod layer;
 mod points;
+#[cfg(test)]
+mod tests;
 mod tiling;
 mod transform;
 mod weight_gradient;
@@ -18,9 +20,35 @@ pub(crate) use weight_gradient::backward_weights;
 
 use alexnet_ops::ConvShape;
 
-/// Whether this layer is better computed so.
+use crate::array::Direction;
+use layer::Layer;
+use tiling::Tiling;
+
+/// Channels of a group, in and out, that a micro-kernel needs to be worth its transforms.
+const CHANNELS: usize = 8;
+
+/// Taps of a side of the largest kernel: with eight points it yields two outputs a tile.
+const KERNEL_MOST: usize = 7;
+
+/// Whether this layer is better computed so: forward and its weight gradient, and for a stride of 1
+/// its input gradient.
 pub(crate) fn suits(shape: &ConvShape) -> bool {
+    is_possible(shape)
+        && {
+            let Layer { in_channels, out_channels, .. } = Layer::new(shape, Direction::Forward);
+            in_channels >= CHANNELS && out_channels >= CHANNELS
+        }
+        && {
+            let tiling = Tiling::new(Layer::new(shape, Direction::Forward));
+            let channels = tiling.layer.in_channels * shape.groups;
+            let products = tiling.rows.multiplications() * tiling.columns.multiplications();
+            let taps = shape.out_h * shape.out_w * shape.kernel * shape.kernel;
+            3 * products * channels <= 2 * taps * shape.in_c
+        }
+}
+
+/// Whether this layer can be computed so.
+fn is_possible(shape: &ConvShape) -> bool {
     let kernel = shape.kernel.div_ceil(shape.stride);
-    (2..=7).contains(&kernel)
-        && (shape.stride == 1 || shape.groups == 1 && shape.kernel >= shape.stride)
+    (2..=KERNEL_MOST).contains(&kernel) && (shape.stride == 1 || shape.groups == 1)
 }

@@ -8,7 +8,7 @@
 use super::cover::{Cover, Tile};
 use super::layer::Layer;
 use super::points::MOST;
-use super::transform::{Lattice, Sides};
+use super::transform::{Lattice, Part, Sides};
 
 /// Floats of a cache line.
 pub(super) const LINE: usize = 16;
@@ -48,10 +48,10 @@ impl Tiling {
         (row.outputs.min(height - row.start), column.outputs.min(width - column.start))
     }
 
-    /// Floats of a block's matrices for all points.
-    pub(super) fn field_len(&self, tile_rows: usize, channels: usize) -> usize {
+    /// Floats of a block's matrices for all points of rows and those in `part` of columns.
+    pub(super) fn field_len(&self, tile_rows: usize, part: Part, channels: usize) -> usize {
         let (p, q) = self.points();
-        p * q * odd_lines(tile_rows * self.columns.len() * odd_lines(channels))
+        p * part.of(q) * odd_lines(tile_rows * self.columns.len() * odd_lines(channels))
     }
 }
 
@@ -126,8 +126,10 @@ pub(super) struct Field {
     stride: usize,
     /// Floats from a row of a matrix to the next.
     pub(super) row_stride: usize,
-    /// Tile rows of the block that hold each point, and tiles of a row that do.
-    holding: [(usize, usize); MOST],
+    /// Tile rows of the block that hold each point of rows.
+    rows_holding: [usize; MOST],
+    /// Tiles of a row that hold each point of columns.
+    columns_holding: [usize; MOST],
 }
 
 /// One matrix.
@@ -137,26 +139,31 @@ pub(super) struct Matrix {
 }
 
 impl Field {
-    /// The matrices of `block` with `channels` columns at `start`, in blocks of at most `tile_rows`.
+    /// The matrices of `block`, of at most `tile_rows`, with `channels` columns at `start`, for the
+    /// points of columns in `part`.
     #[inline(always)]
     pub(super) fn new(
         start: *mut f32,
         tiling: &Tiling,
         (block, tile_rows): (&Block, usize),
+        part: Part,
         channels: usize,
     ) -> Self {
         let row_stride = odd_lines(channels);
-        let holding = std::array::from_fn(|point| {
+        let rows_holding = |point| {
             let until = |row| tiling.rows.holding(point, row);
-            let rows = until(block.first_row + block.rows) - until(block.first_row);
-            (rows * block.images, tiling.columns.holding(point, tiling.columns.len()))
-        });
+            (until(block.first_row + block.rows) - until(block.first_row)) * block.images
+        };
+        let columns_holding =
+            |point| tiling.columns.holding(part.first + point, tiling.columns.len());
+        let (rows, columns) = tiling.points();
         Self {
             start,
-            points: tiling.points(),
+            points: (rows, part.of(columns)),
             stride: odd_lines(tile_rows * tiling.columns.len() * row_stride),
             row_stride,
-            holding,
+            rows_holding: std::array::from_fn(rows_holding),
+            columns_holding: std::array::from_fn(columns_holding),
         }
     }
 
@@ -166,7 +173,7 @@ impl Field {
         let (p, q) = (pair / self.points.1, pair % self.points.1);
         Matrix {
             start: self.start.wrapping_add(pair * self.stride),
-            rows: self.holding[p].0 * self.holding[q].1,
+            rows: self.rows_holding[p] * self.columns_holding[q],
         }
     }
 
@@ -177,7 +184,7 @@ impl Field {
             start: self.start,
             row_stride: self.points.1 * self.stride,
             columns: std::array::from_fn(|q| {
-                q * self.stride + (row * self.holding[q].1 + column) * self.row_stride
+                q * self.stride + (row * self.columns_holding[q] + column) * self.row_stride
             }),
         }
     }

@@ -4,8 +4,10 @@
 //! The matrices are constants, so every sum is unrolled, zeros are left out, ones cost an addition,
 //! and for opposite points ±p even and odd powers are summed once and combined twice.
 
-use super::points::{MOST, Table, evaluation, interpolation, is_mirrored};
-use crate::simd::Vector;
+use super::points::{FEWEST, MOST, Table, evaluation, interpolation, is_mirrored};
+use std::marker::PhantomData;
+
+use crate::simd::{Outlined, Vector};
 
 /// As many vectors as a dimension can have.
 pub(super) type Vectors<V> = [V; MOST];
@@ -219,76 +221,172 @@ pub(super) struct Lanes {
     pub(super) count: usize,
 }
 
-/// A tile between its two passes: row by row.
-type Between<V> = [Vectors<V>; MOST];
+/// Room for a tile between its two passes, row by row; it holds nothing between calls.
+pub(super) type Between<V> = [Vectors<V>; MOST];
 
-/// `L` applied to each of the first `rows` rows. With `PART` vectors are read in part.
+/// Such room.
+#[inline(always)]
+pub(super) fn between<V: Vector>() -> Between<V> {
+    [[V::zero(); MOST]; MOST]
+}
+
+/// `L` applied to each of the first `rows` rows.
 ///
 /// # Safety
 /// The addresses of these rows and of `L::INPUTS` columns can be read.
 #[inline(always)]
-unsafe fn transform_rows<V: Vector, L: Line, const PART: bool>(
+unsafe fn transform_rows<V: Vector, L: Line>(
     between: &mut Between<V>,
     rows: usize,
     from: &impl Grid,
     lanes: Lanes,
 ) {
-    for row in 0..rows {
-        let mut inputs = [V::zero(); MOST];
-        for column in 0..L::INPUTS {
-            let at = from.at(row, column).wrapping_add(lanes.offset);
-            // SAFETY: the caller's promise.
-            inputs[column] =
-                unsafe { if PART { V::load_part(at, lanes.count) } else { V::load(at) } };
+    V::outline(Rows { between, rows, from, lanes, line: PhantomData::<L> });
+}
+
+struct Rows<'a, V, G, L> {
+    between: &'a mut Between<V>,
+    rows: usize,
+    from: &'a G,
+    lanes: Lanes,
+    line: PhantomData<L>,
+}
+
+impl<V: Vector, G: Grid, L: Line> Outlined<V> for Rows<'_, V, G, L> {
+    #[inline(always)]
+    fn run(self) {
+        for row in 0..self.rows {
+            let mut inputs = [V::zero(); MOST];
+            for column in 0..L::INPUTS {
+                let at = self.from.at(row, column).wrapping_add(self.lanes.offset);
+                // SAFETY: the promise to `transform_rows`.
+                inputs[column] = unsafe { load::<V>(at, self.lanes) };
+            }
+            self.between[row] = L::apply(&inputs);
         }
-        between[row] = L::apply(&inputs);
     }
 }
 
 /// `L` applied to each of the first `columns` columns; the first `rows` of its results are finished
-/// and stored, with `PART` in part.
+/// and stored, as many lanes as `lanes` has.
 ///
 /// # Safety
 /// The addresses of these rows and columns can be written.
 #[inline(always)]
-unsafe fn transform_columns<V: Vector, L: Line, const PART: bool>(
+unsafe fn transform_columns<V: Vector, L: Line>(
     to: &impl Grid,
-    (rows, columns): Sides,
+    sides: Sides,
     between: &Between<V>,
     lanes: Lanes,
     finish: &impl Finish<V>,
 ) {
-    for column in 0..columns {
-        let mut inputs = [V::zero(); MOST];
-        for row in 0..L::INPUTS {
-            inputs[row] = between[row][column];
-        }
-        let outputs = L::apply(&inputs);
-        for row in 0..L::OUTPUTS {
-            if row < rows {
-                let at = to.at(row, column).wrapping_add(lanes.offset);
-                let output = finish.finish(outputs[row]);
-                // SAFETY: the caller's promise.
-                unsafe { if PART { output.store_part(at, lanes.count) } else { output.store(at) } }
+    V::outline(Columns { to, sides, between, lanes, finish, line: PhantomData::<L> });
+}
+
+struct Columns<'a, V, G, F, L> {
+    to: &'a G,
+    sides: Sides,
+    between: &'a Between<V>,
+    lanes: Lanes,
+    finish: &'a F,
+    line: PhantomData<L>,
+}
+
+impl<V: Vector, G: Grid, F: Finish<V>, L: Line> Outlined<V> for Columns<'_, V, G, F, L> {
+    #[inline(always)]
+    fn run(self) {
+        let (rows, columns) = self.sides;
+        for column in 0..columns {
+            let mut inputs = [V::zero(); MOST];
+            for row in 0..L::INPUTS {
+                inputs[row] = self.between[row][column];
+            }
+            let outputs = L::apply(&inputs);
+            for row in 0..L::OUTPUTS {
+                if row < rows {
+                    let at = self.to.at(row, column).wrapping_add(self.lanes.offset);
+                    let output = self.finish.finish(outputs[row]);
+                    // SAFETY: the promise to `transform_columns`.
+                    unsafe {
+                        if self.lanes.count == V::LANES {
+                            output.store(at);
+                        } else {
+                            output.store_part(at, self.lanes.count);
+                        }
+                    }
+                }
             }
         }
     }
 }
 
-/// `$passes` for every vector of `$channels`, with `$part` saying that the last is not whole.
-macro_rules! for_each_vector {
-    ($channels:expr, $lanes:ident, $part:ident => $passes:expr) => {
-        for offset in (0..$channels).step_by(V::LANES) {
-            let $lanes = Lanes { offset, count: V::LANES.min($channels - offset) };
-            if $lanes.count == V::LANES {
-                const $part: bool = false;
-                $passes
-            } else {
-                const $part: bool = true;
-                $passes
-            }
+/// # Safety
+/// `lanes.count` floats can be read.
+#[inline(always)]
+unsafe fn load<V: Vector>(at: *const f32, lanes: Lanes) -> V {
+    // SAFETY: the caller's promise.
+    unsafe { if lanes.count == V::LANES { V::load(at) } else { V::load_part(at, lanes.count) } }
+}
+
+/// Those of a tile's points of columns that are computed: `count` from `first`. The weight gradient
+/// takes a few at a time.
+#[derive(Clone, Copy)]
+pub(super) struct Part {
+    pub(super) first: usize,
+    pub(super) count: usize,
+}
+
+impl Part {
+    /// Every point.
+    pub(super) const ALL: Self = Self { first: 0, count: MOST };
+
+    /// How many of them a tile of `alpha` points has.
+    #[inline(always)]
+    pub(super) fn of(self, alpha: usize) -> usize {
+        self.count.min(alpha.saturating_sub(self.first))
+    }
+}
+
+/// Two rows of `table` from `part.first` applied to each of the first `rows` rows: the sums of
+/// [`Interpolate`] and [`Evaluate`] for two points only, with factors that are read.
+///
+/// # Safety
+/// As [`transform_rows`], for `inputs` columns.
+#[inline(always)]
+unsafe fn transform_rows_to_pair<V: Vector>(
+    between: &mut Between<V>,
+    (rows, inputs): Sides,
+    from: &impl Grid,
+    table: &[[f32; MOST]],
+    lanes: Lanes,
+) {
+    for row in 0..rows {
+        let (mut first, mut second) = (V::zero(), V::zero());
+        for column in 0..inputs {
+            let at = from.at(row, column).wrapping_add(lanes.offset);
+            // SAFETY: the caller's promise.
+            let input = unsafe { load::<V>(at, lanes) };
+            first = input.mul_add(V::splat(table[0][column]), first);
+            second = input.mul_add(V::splat(table[1][column]), second);
         }
-    };
+        between[row][0] = first;
+        between[row][1] = second;
+    }
+}
+
+impl Lanes {
+    /// All lanes of the vector.
+    fn whole<V: Vector>(self) -> Self {
+        Self { count: V::LANES, ..self }
+    }
+}
+
+/// The vectors of so many channels; the last may not be whole.
+#[inline(always)]
+fn vectors<V: Vector>(channels: usize) -> impl Iterator<Item = Lanes> {
+    (0..channels)
+        .step_by(V::LANES)
+        .map(move |offset| Lanes { offset, count: V::LANES.min(channels - offset) })
 }
 
 /// `$run` with `$line` as the type for so many points.
@@ -331,57 +429,86 @@ macro_rules! with_evaluation {
 /// A number for rows and one for columns.
 pub(super) type Sides = (usize, usize);
 
-/// An input tile's values at all pairs of points, written as whole vectors.
+/// An input tile's values at all points of rows and those of `part` of columns, written as whole
+/// vectors.
 ///
 /// # Safety
 /// `channels` floats can be read at the addresses of `from`, and so many rounded up to vectors be
 /// written at those of `to`.
 #[inline(always)]
 pub(super) unsafe fn interpolate<V: Vector>(
+    between: &mut Between<V>,
     to: &impl Grid,
     from: &impl Grid,
     alphas: Sides,
+    part: Part,
     channels: usize,
 ) {
-    let mut between = [[V::zero(); MOST]; MOST];
-    for_each_vector!(channels, lanes, PART => {
+    let columns = part.of(alphas.1);
+    let table = &INTERPOLATIONS[alphas.1 - FEWEST][part.first..];
+    for lanes in vectors::<V>(channels) {
         // SAFETY: the caller's promise.
         unsafe {
-            with_interpolation!(alphas.1, L => {
-                transform_rows::<V, L, PART>(&mut between, alphas.0, from, lanes);
-            });
+            if part.count == 2 {
+                transform_rows_to_pair::<V>(between, alphas, from, table, lanes);
+            } else {
+                with_interpolation!(alphas.1, L => {
+                    transform_rows::<V, L>(between, alphas.0, from, lanes);
+                });
+            }
             with_interpolation!(alphas.0, L => {
-                transform_columns::<V, L, false>(to, alphas, &between, lanes, &());
+                transform_columns::<V, L>(to, (alphas.0, columns), between, lanes.whole::<V>(), &());
             });
         }
-    });
+    }
 }
 
-/// `coefficients` by `coefficients` values at all pairs of points, written as whole vectors: those
-/// of a kernel, or those of an output tile's gradient.
+/// For every size of tile.
+static INTERPOLATIONS: [Table; MOST + 1 - FEWEST] =
+    [interpolation(4), interpolation(5), interpolation(6), interpolation(7), interpolation(8)];
+
+/// For every number of coefficients from 1; infinity's is the last.
+static EVALUATIONS: [Table; MOST - 1] = [
+    evaluation(8, 1),
+    evaluation(8, 2),
+    evaluation(8, 3),
+    evaluation(8, 4),
+    evaluation(8, 5),
+    evaluation(8, 6),
+    evaluation(8, 7),
+];
+
+/// The values of `coefficients` by `coefficients` at all points of rows and those of `part` of
+/// columns, written as whole vectors: those of a kernel, or those of an output tile's gradient.
 ///
 /// # Safety
 /// As [`interpolate`].
 #[inline(always)]
 pub(super) unsafe fn evaluate<V: Vector>(
+    between: &mut Between<V>,
     to: &impl Grid,
     from: &impl Grid,
-    alphas: Sides,
+    (alphas, part): (Sides, Part),
     coefficients: Sides,
     channels: usize,
 ) {
-    let mut between = [[V::zero(); MOST]; MOST];
-    for_each_vector!(channels, lanes, PART => {
+    let columns = part.of(alphas.1);
+    let table = &EVALUATIONS[coefficients.1 - 1][part.first..];
+    for lanes in vectors::<V>(channels) {
         // SAFETY: the caller's promise.
         unsafe {
-            with_evaluation!(Evaluate, alphas.1, coefficients.1, L => {
-                transform_rows::<V, L, PART>(&mut between, coefficients.0, from, lanes);
-            });
+            if part.count == 2 {
+                transform_rows_to_pair::<V>(between, coefficients, from, table, lanes);
+            } else {
+                with_evaluation!(Evaluate, alphas.1, coefficients.1, L => {
+                    transform_rows::<V, L>(between, coefficients.0, from, lanes);
+                });
+            }
             with_evaluation!(Evaluate, alphas.0, coefficients.0, L => {
-                transform_columns::<V, L, false>(to, alphas, &between, lanes, &());
+                transform_columns::<V, L>(to, (alphas.0, columns), between, lanes.whole::<V>(), &());
             });
         }
-    });
+    }
 }
 
 /// The transpose of [`evaluate`]: of `coefficients` results those in the first `kept` rows and
@@ -392,6 +519,7 @@ pub(super) unsafe fn evaluate<V: Vector>(
 /// written at those of `to`.
 #[inline(always)]
 pub(super) unsafe fn collect<V: Vector>(
+    between: &mut Between<V>,
     (to, kept): (&impl Grid, Sides),
     from: &impl Grid,
     alphas: Sides,
@@ -399,17 +527,16 @@ pub(super) unsafe fn collect<V: Vector>(
     channels: usize,
     finish: &mut impl Finish<V>,
 ) {
-    let mut between = [[V::zero(); MOST]; MOST];
-    for_each_vector!(channels, lanes, PART => {
+    for lanes in vectors::<V>(channels) {
         finish.begin(lanes);
         // SAFETY: the caller's promise.
         unsafe {
             with_evaluation!(Collect, alphas.1, coefficients.1, L => {
-                transform_rows::<V, L, false>(&mut between, alphas.0, from, lanes);
+                transform_rows::<V, L>(between, alphas.0, from, lanes);
             });
             with_evaluation!(Collect, alphas.0, coefficients.0, L => {
-                transform_columns::<V, L, PART>(to, kept, &between, lanes, finish);
+                transform_columns::<V, L>(to, kept, between, lanes, &*finish);
             });
         }
-    });
+    }
 }

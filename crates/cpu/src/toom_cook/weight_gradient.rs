@@ -4,10 +4,10 @@
 //! point pair and summed over all tiles: one matrix `(in channels, out channels)` a pair, which the
 //! transposed kernel transform turns into the gradient of the taps.
 //!
-//! Where all these sums are small they are formed slice by slice, each slice of images by one
-//! thread that keeps its sums in its own cache, and slices are added in order. Where they are large
-//! there is one set of them: all threads transform a block of images together, then share out the
-//! point pairs. Slices and blocks depend on the shape alone, and so do the results.
+//! A piece of the work is a slice of the images, a few points and a range of output channels: as
+//! many as keep the values of a block of tiles, and where possible the sums, in the thread's own
+//! cache. Values are computed again in pieces that need the same ones, which costs less than
+//! fetching them. Slices are added in order; they depend on the shape alone, and so do the results.
 
 use alexnet_ops::ConvShape;
 
@@ -15,12 +15,12 @@ use super::kernels::{PANEL_ROWS, TAPS_MOST};
 use super::layer::Layer;
 use super::points::MOST;
 use super::tiling::{Block, Blocking, Field, LINE, PANEL, Tiling, odd_lines};
-use super::transform::{Lattice, collect, evaluate, interpolate};
+use super::transform::{Lattice, Part, between, collect, evaluate, interpolate};
 use crate::Context;
 use crate::array::Direction;
 use crate::disjoint::Disjoint;
 use crate::isa::Kernel;
-use crate::microkernel::{Left, Right, Store, VECTORS, multiply};
+use crate::microkernel::{Finish, INTERVAL, Left, Right, Store, VECTORS, multiply};
 use crate::simd::Vector;
 
 /// `d_weights`; the bias' gradient is formed elsewhere.
@@ -37,31 +37,21 @@ pub(crate) fn backward_weights(
     let mut shared = context.scratch.shared(0, cut.slices * sums.len());
     let shared = Disjoint::new(&mut shared);
     let pass = Pass { sums: &shared, d_y, x, tiling, layout: sums, cut };
-    if cut.together {
-        pass.run_together(context);
-    } else {
-        pass.run_slices(context);
-    }
+    pass.run(context);
     pass.collect(context, &Disjoint::new(&mut d_weights[..shape.weights_len()]), shape);
 }
 
 /// How the work is cut, by the shape alone.
 #[derive(Clone, Copy)]
 struct Cut {
-    /// Whether all threads work on one block.
-    together: bool,
     blocking: Blocking,
     /// Sets of sums, each over an equal share of the images.
     slices: usize,
-    /// Output channels whose sums one thread keeps in its cache.
+    /// Points of columns a piece sums.
+    points: usize,
+    /// Output channels a piece sums.
     columns: usize,
 }
-
-/// Floats of sums that stay in a thread's own cache of 2 MiB beside the values of a block.
-const CACHED: usize = 3 << 17;
-
-/// Pieces of slices there should be: enough for many threads.
-const PIECES: usize = 32;
 
 fn var(name: &str) -> Option<usize> {
     std::env::var(name).ok()?.parse().ok()
@@ -72,17 +62,17 @@ impl Cut {
         let Layer { images, groups, in_channels, out_channels, .. } = tiling.layer;
         let (p, q) = tiling.points();
         let padded = out_channels.next_multiple_of(PANEL);
-        let panels = CACHED / (p * q * in_channels * PANEL);
-        if panels == 0 {
-            let blocking = Blocking::of(var("TOOM_WROWS").unwrap_or(96), tiling);
-            return Self { together: true, blocking, slices: 1, columns: padded };
+        let all = p * q * in_channels * padded;
+        if all <= 1 << 18 {
+            let slices = var("TOOM_WSLICES").unwrap_or(16).min(images);
+            let blocking = Blocking::of(var("TOOM_WROWS").unwrap_or(4), tiling);
+            return Self { blocking, slices, points: MOST, columns: padded };
         }
-        let panels = var("TOOM_WPANELS").unwrap_or(panels);
-        let columns = padded.min(panels * PANEL);
-        let ranges = groups * padded.div_ceil(columns);
-        let slices = PIECES.div_ceil(ranges).min(images);
-        let blocking = Blocking::of(var("TOOM_WROWS").unwrap_or(4), tiling);
-        Self { together: false, blocking, slices, columns }
+        let columns = padded.min(var("TOOM_WPANELS").unwrap_or(4) * PANEL);
+        let slices = var("TOOM_WSLICES").unwrap_or(2).min(images);
+        let blocking = Blocking::of(var("TOOM_WROWS").unwrap_or(8), tiling);
+        let _ = groups;
+        Self { blocking, slices, points: 2, columns }
     }
 }
 
@@ -136,43 +126,33 @@ impl Pass<'_> {
     /// gradients.
     fn sizes(&self) -> [usize; 4] {
         let (layer, rows) = (&self.tiling.layer, self.cut.blocking.tile_rows());
+        let part = Part { first: 0, count: self.cut.points };
         [
             layer.in_channels.max(layer.out_channels).next_multiple_of(LINE),
             layer.squares_len(self.cut.blocking.rows * MOST).next_multiple_of(LINE),
-            self.tiling.field_len(rows, layer.in_channels.next_multiple_of(LINE)),
-            self.tiling.field_len(rows, self.cut.columns),
+            self.tiling.field_len(rows, part, layer.in_channels),
+            self.tiling.field_len(rows, part, self.cut.columns),
         ]
     }
 
-    fn inputs(&self, start: *mut f32, block: &Block) -> Field {
-        let channels = self.tiling.layer.in_channels;
-        Field::new(start, &self.tiling, (block, self.cut.blocking.tile_rows()), channels)
-    }
-
-    fn gradients(&self, start: *mut f32, block: &Block) -> Field {
-        let tile_rows = self.cut.blocking.tile_rows();
-        Field::new(start, &self.tiling, (block, tile_rows), self.cut.columns)
-    }
-
-    /// Each slice of images and range of output channels by one thread.
-    fn run_slices(&self, context: &Context) {
-        let ranges = self.tiling.layer.out_channels.div_ceil(self.cut.columns);
+    /// Every piece by one thread.
+    fn run(&self, context: &Context) {
+        let layer = &self.tiling.layer;
+        let ranges = layer.out_channels.div_ceil(self.cut.columns);
+        let parts = self.tiling.points().1.div_ceil(self.cut.points);
+        let pieces = self.cut.slices * layer.groups * ranges * parts;
         let sizes = self.sizes();
-        let pieces = self.cut.slices * self.tiling.layer.groups * ranges;
         context.threads.for_each(pieces, |worker, piece| {
             let mut scratch = context.scratch.own(worker, sizes.iter().sum());
             let (zeros, rest) = scratch.split_at_mut(sizes[0]);
             let (squares, rest) = rest.split_at_mut(sizes[1]);
             let (inputs, gradients) = rest.split_at_mut(sizes[2]);
-            let (slice, piece) = (
-                piece / ranges / self.tiling.layer.groups,
-                piece % (ranges * self.tiling.layer.groups),
-            );
-            context.isa.dispatch(Slice {
+            context.isa.dispatch(Piece {
                 pass: self,
-                slice,
-                group: piece / ranges,
-                range: piece % ranges,
+                slice: piece / parts / ranges / layer.groups,
+                group: piece / parts / ranges % layer.groups,
+                columns: self.columns(piece / parts % ranges),
+                part: Part { first: piece % parts * self.cut.points, count: self.cut.points },
                 zeros,
                 squares,
                 inputs,
@@ -185,49 +165,6 @@ impl Pass<'_> {
         let first = range * self.cut.columns;
         let count = self.cut.columns.min(self.tiling.layer.out_channels - first);
         Columns { first, count }
-    }
-
-    /// Block after block: all threads transform it, then each sums some point pairs.
-    fn run_together(&self, context: &Context) {
-        let [zeros_len, squares_len, inputs_len, gradients_len] = self.sizes();
-        let mut inputs = context.scratch.shared(1, inputs_len);
-        let mut gradients = context.scratch.shared(2, gradients_len);
-        let (inputs, gradients) = (Disjoint::new(&mut inputs), Disjoint::new(&mut gradients));
-        let blocks = self.cut.blocking.count(&self.tiling);
-        for index in 0..self.tiling.layer.groups * blocks {
-            let (group, first) = (index / blocks, index % blocks == 0);
-            let block = self.cut.blocking.block(index % blocks, group, &self.tiling);
-            let fields =
-                || (self.inputs(inputs.at(0), &block), self.gradients(gradients.at(0), &block));
-            context.threads.for_each(2 * block.len(), |worker, piece| {
-                let mut scratch = context.scratch.own(worker, zeros_len + squares_len);
-                let (zeros, squares) = scratch.split_at_mut(zeros_len);
-                context.isa.dispatch(TileRow {
-                    pass: self,
-                    block,
-                    fields: fields(),
-                    row: piece / 2,
-                    of_gradients: piece % 2 == 1,
-                    zeros,
-                    squares,
-                });
-            });
-            let parts = self.tiling.layer.in_channels.div_ceil(ROWS);
-            context.threads.for_each(self.layout.pairs * parts, |_, piece| {
-                let rows = piece % parts * ROWS
-                    ..self.tiling.layer.in_channels.min((piece % parts + 1) * ROWS);
-                let columns = self.columns(0);
-                let at = (0, group, piece / parts);
-                context.isa.dispatch(Sum {
-                    pass: self,
-                    fields: fields(),
-                    at,
-                    rows,
-                    columns,
-                    first,
-                });
-            });
-        }
     }
 
     /// The gradient of the weights from the sums.
@@ -250,107 +187,71 @@ impl Pass<'_> {
     }
 }
 
-/// Input channels of a point pair that one thread sums.
-const ROWS: usize = 192;
-
-/// A slice of images for a range of output channels.
-struct Slice<'a> {
+/// A slice of images, some points, and a range of output channels.
+struct Piece<'a> {
     pass: &'a Pass<'a>,
     slice: usize,
     group: usize,
-    range: usize,
+    columns: Columns,
+    part: Part,
     zeros: &'a mut [f32],
     squares: &'a mut [f32],
     inputs: &'a mut [f32],
     gradients: &'a mut [f32],
 }
 
-impl Kernel for Slice<'_> {
+impl Kernel for Piece<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<V: Vector>(self) {
-        let Self { pass, slice, group, range, zeros, squares, inputs, gradients } = self;
-        zeros.fill(0.0);
-        let (tiling, blocking) = (&pass.tiling, &pass.cut.blocking);
-        let images = tiling.layer.images;
-        let share = |slice| slice * images / pass.cut.slices;
-        let columns = pass.columns(range);
-        let mut image = share(slice);
+    fn run<V: Vector>(mut self) {
+        self.zeros.fill(0.0);
+        let (tiling, cut) = (&self.pass.tiling, &self.pass.cut);
+        let images = |slice| slice * tiling.layer.images / cut.slices;
+        let (mut first_image, last) = (images(self.slice), images(self.slice + 1));
         let mut first = true;
-        while image < share(slice + 1) {
-            let count = blocking.images.min(share(slice + 1) - image);
-            for first_row in (0..tiling.rows.len()).step_by(blocking.rows) {
-                let rows = blocking.rows.min(tiling.rows.len() - first_row);
-                let block = Block { group, first_image: image, images: count, first_row, rows };
-                let fields = (
-                    pass.inputs(inputs.as_mut_ptr(), &block),
-                    pass.gradients(gradients.as_mut_ptr(), &block),
-                );
-                for row in 0..block.len() {
-                    // SAFETY: the scratch is this piece's, as large as `sizes` says.
-                    unsafe {
-                        pass.interpolate::<V>(&fields.0, &block, row, zeros, squares);
-                        pass.evaluate::<V>(&fields.1, &block, row, columns, zeros);
-                    }
-                }
-                for pair in 0..pass.layout.pairs {
-                    let rows = 0..tiling.layer.in_channels;
-                    // SAFETY: these columns of the slice's sums are this piece's.
-                    unsafe { pass.sum::<V>(&fields, (slice, group, pair), rows, columns, first) };
-                }
+        while first_image < last {
+            let images = cut.blocking.images.min(last - first_image);
+            for first_row in (0..tiling.rows.len()).step_by(cut.blocking.rows) {
+                let rows = cut.blocking.rows.min(tiling.rows.len() - first_row);
+                let block = Block { group: self.group, first_image, images, first_row, rows };
+                self.add_block::<V>(&block, first);
                 first = false;
             }
-            image += count;
+            first_image += images;
         }
     }
 }
 
-/// One tile row of a block that is all threads', of its inputs or of its gradients.
-struct TileRow<'a> {
-    pass: &'a Pass<'a>,
-    block: Block,
-    fields: (Field, Field),
-    row: usize,
-    of_gradients: bool,
-    zeros: &'a mut [f32],
-    squares: &'a mut [f32],
-}
-
-impl Kernel for TileRow<'_> {
-    type Output = ();
+impl Piece<'_> {
+    /// Adds the products of a block to the sums; of the `first` block they are the sums.
     #[inline(always)]
-    fn run<V: Vector>(self) {
-        let Self { pass, block, fields, row, of_gradients, zeros, squares } = self;
-        zeros.fill(0.0);
-        // SAFETY: the tile row's values are this piece's.
-        unsafe {
-            if of_gradients {
-                pass.evaluate::<V>(&fields.1, &block, row, pass.columns(0), zeros);
-            } else {
-                pass.interpolate::<V>(&fields.0, &block, row, zeros, squares);
+    fn add_block<V: Vector>(&mut self, block: &Block, first: bool) {
+        let (pass, layer) = (self.pass, &self.pass.tiling.layer);
+        let tile_rows = pass.cut.blocking.tile_rows();
+        let field = |start, channels| {
+            Field::new(start, &pass.tiling, (block, tile_rows), self.part, channels)
+        };
+        let inputs = field(self.inputs.as_mut_ptr(), layer.in_channels);
+        let gradients = field(self.gradients.as_mut_ptr(), pass.cut.columns);
+        for row in 0..block.len() {
+            // SAFETY: the scratch is this piece's, as large as `sizes` says.
+            unsafe {
+                let (part, zeros) = (self.part, &*self.zeros);
+                pass.interpolate::<V>(&inputs, block, (row, part), zeros, self.squares);
+                pass.evaluate::<V>(&gradients, block, (row, part), self.columns, zeros);
             }
         }
-    }
-}
-
-/// A part of the sums of one point pair.
-struct Sum<'a> {
-    pass: &'a Pass<'a>,
-    fields: (Field, Field),
-    /// Slice, group and pair.
-    at: (usize, usize, usize),
-    rows: std::ops::Range<usize>,
-    columns: Columns,
-    first: bool,
-}
-
-impl Kernel for Sum<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<V: Vector>(self) {
-        let Self { pass, fields, at, rows, columns, first } = self;
-        // SAFETY: these sums are this piece's.
-        unsafe { pass.sum::<V>(&fields, at, rows, columns, first) };
+        let (rows, columns) = pass.tiling.points();
+        let in_part = self.part.of(columns);
+        for index in 0..rows * in_part {
+            let pair = index / in_part * columns + self.part.first + index % in_part;
+            let sums = pass.layout.matrix(self.slice, self.group, pair) + self.columns.first;
+            let (left, right) = (inputs.matrix(index), gradients.matrix(index));
+            let a = Left { start: left.start, row_stride: 1, depth_stride: inputs.row_stride };
+            let b = Right { start: right.start, depth_stride: gradients.row_stride };
+            // SAFETY: both matrices have so many rows; these sums are this piece's.
+            unsafe { pass.sum::<V>(sums, (a, b), right.rows, self.columns.count, first) };
+        }
     }
 }
 
@@ -365,7 +266,7 @@ impl Pass<'_> {
         &self,
         values: &Field,
         block: &Block,
-        row: usize,
+        (row, part): (usize, Part),
         zeros: &[f32],
         squares: &mut [f32],
     ) {
@@ -374,7 +275,8 @@ impl Pass<'_> {
         let source = (block.first_image + row % block.images, block.group);
         let rows = tile.start..tile.start + tile.alpha;
         // SAFETY: the caller's promise.
-        let source = unsafe { layer.input_image(self.x, source, rows, squares.as_mut_ptr()) };
+        let source = unsafe { layer.input_image::<V>(self.x, source, rows, squares.as_mut_ptr()) };
+        let mut between = between::<V>();
         for tile_column in 0..tiling.columns.len() {
             let column = tiling.columns.tile(tile_column);
             let alphas = (tile.alpha, column.alpha);
@@ -382,7 +284,7 @@ impl Pass<'_> {
             let to = values.tile(row, tile_column);
             // SAFETY: the window's addresses are pixels of the image, or zeros for all channels;
             // the tile's are rows of its matrices.
-            unsafe { interpolate::<V>(&to, &from, alphas, layer.in_channels) };
+            unsafe { interpolate::<V>(&mut between, &to, &from, alphas, part, layer.in_channels) };
         }
     }
 
@@ -395,7 +297,7 @@ impl Pass<'_> {
         &self,
         values: &Field,
         block: &Block,
-        row: usize,
+        (row, part): (usize, Part),
         columns: Columns,
         zeros: &[f32],
     ) {
@@ -403,55 +305,81 @@ impl Pass<'_> {
         let tile = tiling.rows.tile(block.first_row + row / block.images);
         let source = (block.first_image + row % block.images, block.group);
         let source = layer.output_image(self.d_y[columns.first..].as_ptr(), source);
+        let mut between = between::<V>();
         for tile_column in 0..tiling.columns.len() {
             let column = tiling.columns.tile(tile_column);
             let outputs = (tile.outputs, column.outputs);
             let from = source.window((tile.start, column.start), outputs, zeros.as_ptr());
             let (to, alphas) = (values.tile(row, tile_column), (tile.alpha, column.alpha));
             // SAFETY: as in `interpolate`.
-            unsafe { evaluate::<V>(&to, &from, alphas, outputs, columns.count) };
+            unsafe {
+                evaluate::<V>(&mut between, &to, &from, (alphas, part), outputs, columns.count)
+            };
         }
     }
 
-    /// Sums the products of a block for input channels `rows` and output channels `columns` of one
-    /// point pair, after what is there unless this is the `first` block.
+    /// Adds `aᵀ · b` of `depth` rows to the sums from `sums` on, or puts it there if it is the
+    /// `first`.
     ///
     /// # Safety
-    /// These sums are nobody else's; the fields were written.
+    /// The operands can be read, and these sums are nobody else's.
     #[inline(always)]
     unsafe fn sum<V: Vector>(
         &self,
-        (inputs, gradients): &(Field, Field),
-        (slice, group, pair): (usize, usize, usize),
-        rows: std::ops::Range<usize>,
-        columns: Columns,
+        sums: usize,
+        (a, b): (Left, Right),
+        depth: usize,
+        columns: usize,
         first: bool,
     ) {
-        let (left, right) = (inputs.matrix(pair), gradients.matrix(pair));
-        if right.rows == 0 && !first {
+        let (rows, stride) = (self.tiling.layer.in_channels, self.layout.row_stride);
+        if depth == 0 && !first {
             return;
         }
-        let row_stride = self.layout.row_stride;
-        let to = self.layout.matrix(slice, group, pair) + rows.start * row_stride + columns.first;
-        let a = Left {
-            start: left.start.wrapping_add(rows.start),
-            row_stride: 1,
-            depth_stride: inputs.row_stride,
-        };
-        for part in (0..columns.count).step_by(VECTORS * V::LANES) {
-            let start = right.start.wrapping_add(part);
-            let b = Right { start, depth_stride: gradients.row_stride };
-            let start = self.sums.at(to + part);
-            // SAFETY: the matrices have so many rows, and columns up to a multiple of `PANEL`.
+        for part in (0..columns).step_by(VECTORS * V::LANES) {
+            let b = Right { start: b.start.wrapping_add(part), ..b };
+            let start = self.sums.at(sums + part);
+            // SAFETY: the caller's promise; columns are padded to a multiple of `PANEL`.
             unsafe {
                 if first {
-                    let store = Store::<false> { start, stride: row_stride };
-                    multiply::<V>(rows.len(), right.rows, a, b, &store);
+                    multiply::<V>(rows, depth, a, b, &Store::<false> { start, stride });
                 } else {
-                    let store = Store::<true> { start, stride: row_stride };
-                    multiply::<V>(rows.len(), right.rows, a, b, &store);
+                    multiply::<V>(rows, depth, a, b, &Add::new::<V>(start, stride, depth));
                 }
             }
+        }
+    }
+}
+
+/// Sums are added to rows of an output `stride` apart, which are asked for while they are formed:
+/// they come from an outer cache.
+struct Add {
+    store: Store<true>,
+    rows_an_interval: usize,
+}
+
+impl Add {
+    #[inline(always)]
+    fn new<V: Vector>(start: *mut f32, stride: usize, depth: usize) -> Self {
+        let intervals = depth.div_ceil(INTERVAL).max(1);
+        let store = Store { start, stride };
+        Self { store, rows_an_interval: V::ROWS.div_ceil(intervals) }
+    }
+}
+
+impl<V: Vector> Finish<V> for Add {
+    #[inline(always)]
+    unsafe fn finish(&self, row: usize, sums: [V; VECTORS]) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store.finish(row, sums) }
+    }
+    #[inline(always)]
+    fn interval(&self, row: usize, interval: usize) {
+        let first = interval * self.rows_an_interval;
+        for row in row + first..row + V::ROWS.min(first + self.rows_an_interval) {
+            let row = self.store.start.wrapping_add(row * self.store.stride);
+            V::prefetch(row);
+            V::prefetch(row.wrapping_add(LINE));
         }
     }
 }
@@ -477,6 +405,7 @@ impl Kernel for Taps<'_> {
         let rows = PANEL_ROWS.min(layer.in_channels - self.first);
         let columns = PANEL.min(layer.out_channels - self.panel * PANEL);
         let taps = (layer.kernel, layer.kernel);
+        let mut between = between::<V>();
         for row in 0..rows {
             let at = (self.first + row) * layout.row_stride + self.panel * PANEL;
             // SAFETY: these sums are this piece's.
@@ -492,7 +421,9 @@ impl Kernel for Taps<'_> {
                 columns: std::array::from_fn(|tap| tap * PANEL_ROWS * PANEL),
             };
             // SAFETY: sums of all pairs are there, and room for all taps.
-            unsafe { collect::<V>((&to, taps), &from, points, taps, columns, &mut ()) };
+            unsafe {
+                collect::<V>(&mut between, (&to, taps), &from, points, taps, columns, &mut ())
+            };
         }
         self.scatter(rows, columns);
     }
@@ -527,14 +458,24 @@ impl Taps<'_> {
     fn scatter(&mut self, rows: usize, columns: usize) {
         let kernel = self.pass.tiling.layer.kernel;
         for tap in 0..kernel * kernel {
-            let taps = &self.taps[tap * PANEL_ROWS * PANEL..];
+            let taps = &self.taps[tap * PANEL_ROWS * PANEL..][..PANEL_ROWS * PANEL];
+            let weight = |from, out| {
+                let channels = (self.group, self.first + from, self.panel * PANEL + out);
+                let at = (tap / kernel, tap % kernel);
+                Layer::weight(self.shape, Direction::Forward, at, channels)
+            };
             for out in 0..columns {
-                for from in 0..rows {
-                    let channels = (self.group, self.first + from, self.panel * PANEL + out);
-                    let at = (tap / kernel, tap % kernel);
-                    let at = Layer::weight(self.shape, Direction::Forward, at, channels);
-                    if let Some(at) = at {
-                        // SAFETY: this weight's gradient is this piece's.
+                if self.shape.stride == 1 {
+                    let start = weight(0, out).expect("every tap of stride 1 is there");
+                    // SAFETY: the gradients of these weights are this piece's.
+                    let to = unsafe { self.d_weights.part(start..start + rows) };
+                    for (from, to) in to.iter_mut().enumerate() {
+                        *to = taps[from * PANEL + out];
+                    }
+                } else {
+                    for (from, at) in (0..rows).filter_map(|from| Some((from, weight(from, out)?)))
+                    {
+                        // SAFETY: as above.
                         unsafe { *self.d_weights.at(at) = taps[from * PANEL + out] };
                     }
                 }
