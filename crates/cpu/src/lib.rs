@@ -14,6 +14,8 @@ mod disjoint;
 mod dropout;
 mod elementwise;
 mod few_images;
+#[cfg(all(test, target_os = "linux"))]
+mod guarded;
 mod half;
 mod isa;
 mod linear;
@@ -23,6 +25,8 @@ mod matmul;
 mod microkernel;
 mod pool;
 mod reduce;
+#[cfg(all(test, target_os = "linux"))]
+mod samples;
 mod scratch;
 mod sgd;
 mod simd;
@@ -128,10 +132,10 @@ impl Device for Cpu {
         Array::zeroed(len)
     }
     fn bytes(&self, len: usize) -> Buffer<u8> {
-        Buffer::zeroed(len)
+        Buffer::array(len)
     }
     fn labels(&self, len: usize) -> Buffer<u32> {
-        Buffer::zeroed(len)
+        Buffer::array(len)
     }
     fn upload(&self, dst: &mut Array, src: &[f32]) {
         dst[..src.len()].copy_from_slice(src);
@@ -328,7 +332,4 @@ impl Device for Cpu {
         let (weights, velocity) = (&mut weights[..len], &mut velocity[..len]);
         elementwise::sgd(&self.context, weights, velocity, &gradient[..len], step);
     }
-}
-impl Cpu {
-    #[doc(hidden)] #[allow(missing_docs)] #[rustfmt::skip]    pub fn bench_sums(&self, sums: &mut Array, x: &Array, rows: usize, columns: usize) { reduce::column_sums(&self.context, &mut sums[..columns], &x[..rows * columns]); }
 }
