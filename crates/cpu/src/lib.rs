@@ -138,7 +138,7 @@ impl Device for Cpu {
         Buffer::array(len)
     }
     fn upload(&self, dst: &mut Array, src: &[f32]) {
-        dst[..src.len()].copy_from_slice(src);
+        elementwise::copy(&self.context, &mut dst[..src.len()], src);
     }
     fn upload_labels(&self, dst: &mut Buffer<u32>, src: &[u32]) {
         dst[..src.len()].copy_from_slice(src);
