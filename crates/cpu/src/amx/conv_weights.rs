@@ -113,7 +113,7 @@ impl Layout {
             in_blocks: (shape.in_c / shape.groups).div_ceil(BLOCK),
             out_blocks: (shape.out_c / shape.groups).div_ceil(BLOCK),
             line_bytes: steps * ROW_BYTES,
-            channel_bytes: (PARTS * steps | 1) * ROW_BYTES,
+            channel_bytes: ((PARTS * steps) | 1) * ROW_BYTES,
             column_bytes: pixels.div_ceil(2) * ROW_BYTES,
         }
     }

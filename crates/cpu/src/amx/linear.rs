@@ -131,7 +131,7 @@ impl Lines {
     /// An odd number of cache lines a row keeps the rows of a tile in different sets of the cache.
     fn new<const PARTS: usize>(depth: usize) -> Self {
         let lines = depth.div_ceil(DEPTH);
-        Self { line_bytes: lines * ROW_BYTES, row_bytes: (PARTS * lines | 1) * ROW_BYTES }
+        Self { line_bytes: lines * ROW_BYTES, row_bytes: ((PARTS * lines) | 1) * ROW_BYTES }
     }
     fn floats(&self, rows: usize) -> usize {
         rows.next_multiple_of(BLOCK) * self.row_bytes / 4

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Outlined, Vector};
+use super::Vector;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(__m256);
@@ -148,15 +148,4 @@ impl Vector for Avx2 {
             }
         }
     }
-    #[inline(always)]
-    fn outline<K: Outlined<Self>>(kernel: K) {
-        // SAFETY: as above.
-        unsafe { outlined(kernel) }
-    }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline(never)]
-fn outlined<K: Outlined<Avx2>>(kernel: K) {
-    kernel.run();
 }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Outlined, Vector};
+use super::Vector;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512(__m512);
@@ -145,15 +145,4 @@ impl Vector for Avx512 {
             }
         }
     }
-    #[inline(always)]
-    fn outline<K: Outlined<Self>>(kernel: K) {
-        // SAFETY: as above.
-        unsafe { outlined(kernel) }
-    }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-#[inline(never)]
-fn outlined<K: Outlined<Avx512>>(kernel: K) {
-    kernel.run();
 }

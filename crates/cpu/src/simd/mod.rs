@@ -23,13 +23,6 @@ pub(crate) use portable::Portable;
 /// Lanes of the longest vector.
 pub(crate) const LANES_MAX: usize = 16;
 
-/// A part of a kernel that is compiled as a function of its own, because it exists in too many
-/// variants for all of them to be part of one: compilers take more than linear time.
-pub(crate) trait Outlined<V> {
-    /// Must be `#[inline(always)]`, as all it calls.
-    fn run(self);
-}
-
 /// `LANES` floats computed with at once.
 pub(crate) trait Vector: Copy {
     /// Floats in a vector.
@@ -68,9 +61,6 @@ pub(crate) trait Vector: Copy {
     unsafe fn load_bf16(from: *const u16) -> Self;
     /// Asks for the cache line at `address`, which need not be valid.
     fn prefetch(address: *const f32);
-
-    /// Runs `kernel` as a function of its own.
-    fn outline<K: Outlined<Self>>(kernel: K);
 
     fn zero() -> Self {
         Self::splat(0.0)

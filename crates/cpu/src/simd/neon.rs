@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use super::{Outlined, Vector};
+use super::Vector;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Neon(float32x4_t);
@@ -129,9 +129,5 @@ impl Vector for Neon {
             let bytes = wide.map(|mark| mark as u8);
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, count);
         }
-    }
-    #[inline(never)]
-    fn outline<K: Outlined<Self>>(kernel: K) {
-        kernel.run();
     }
 }

@@ -1,6 +1,6 @@
 //! 4 floats in plain Rust.
 
-use super::{Outlined, Vector};
+use super::Vector;
 
 #[derive(Clone, Copy)]
 #[repr(align(16))]
@@ -112,9 +112,5 @@ impl Vector for Portable {
         let bytes = self.0.map(|mark| mark.to_bits() as u8);
         // SAFETY: the caller's promise; `count <= 4`.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, count) };
-    }
-    #[inline(never)]
-    fn outline<K: Outlined<Self>>(kernel: K) {
-        kernel.run();
     }
 }

@@ -49,10 +49,6 @@ impl Rational {
         self.mul(Self::new(other.denominator, other.numerator))
     }
 
-    const fn is_equal(self, other: Self) -> bool {
-        self.numerator == other.numerator && self.denominator == other.denominator
-    }
-
     const fn to_f32(self) -> f32 {
         (self.numerator as f64 / self.denominator as f64) as f32
     }
@@ -217,7 +213,7 @@ mod tests {
             let column: Vec<Rational> = powers.iter().map(|row| row[output]).collect();
             let expected = dot(&inputs[output..output + kernel], &weights[..kernel]);
             let found = dot(&products, &column);
-            assert!(found.is_equal(expected), "alpha {alpha} kernel {kernel} output {output}");
+            assert_eq!(found, expected, "alpha {alpha} kernel {kernel} output {output}");
         }
     }
 
