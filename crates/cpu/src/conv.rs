@@ -1,6 +1,6 @@
 //! Convolution: which of the ways to compute it is taken.
 
-use alexnet_ops::{Activation, ConvShape, Precision};
+use alexnet_ops::{Activation, ConvShape};
 
 #[cfg(target_arch = "x86_64")]
 use crate::amx;
@@ -29,13 +29,12 @@ enum Pass {
     BackwardWeights,
 }
 
-/// Measured on two cores with a matrix unit, batch 128: with stride 1 its tiles take 0.8 to 0.95 of
-/// the time of Toom-Cook in `f32` and less than half of it in bf16. A strided layer has few channels
-/// to fill tiles with, and Toom-Cook is as fast forward and faster back
+/// Measured on two cores with a matrix unit, batch 128: where a layer fills its tiles, they take 0.7 to
+/// 1.0 of the time of Toom-Cook in `f32` and less than half of it in bf16
 /// (`docs/decisions/006-the-matrix-unit.md`).
 fn way(context: &Context, shape: &ConvShape, pass: Pass) -> Way {
     #[cfg(target_arch = "x86_64")]
-    if context.isa == Isa::Amx && (shape.stride == 1 || context.precision == Precision::Bf16) {
+    if context.isa == Isa::Amx {
         let tiles = match pass {
             Pass::BackwardInput => amx::has_backward_input(shape),
             Pass::Forward | Pass::BackwardWeights => amx::has_forward(shape),

@@ -89,17 +89,10 @@ impl Vector for Avx512 {
         // SAFETY: as above.
         Self(unsafe { _mm512_sqrt_ps(self.0) })
     }
-    /// One step of Newton from the instruction's 14 bits.
     #[inline(always)]
     fn rsqrt(self) -> Self {
         // SAFETY: as above.
-        unsafe {
-            let rough = _mm512_rsqrt14_ps(self.0);
-            let half = _mm512_mul_ps(rough, _mm512_set1_ps(0.5));
-            let product = _mm512_mul_ps(self.0, rough);
-            let error = _mm512_fnmadd_ps(product, rough, _mm512_set1_ps(1.0));
-            Self(_mm512_fmadd_ps(half, error, rough))
-        }
+        Self(unsafe { _mm512_div_ps(_mm512_set1_ps(1.0), _mm512_sqrt_ps(self.0)) })
     }
     #[inline(always)]
     fn or_larger(self, mark: Self, other: Self, other_mark: Self) -> (Self, Self) {
