@@ -14,11 +14,11 @@ use alexnet_ops::{Activation, ConvShape};
 use super::kernels::{KernelLayout, kernels};
 use super::layer::Layer;
 use super::tiling::{Block, Blocking, Field, LINE, PANEL, Tiling};
-use super::transform::{between, Finish, Lanes, Part, collect, interpolate};
+use super::transform::{Collect, Interpolate, Part, Window};
 use crate::Context;
 use crate::array::{Array, Direction};
 use crate::disjoint::Disjoint;
-use crate::isa::Kernel;
+use crate::isa::{Isa, Kernel};
 use crate::microkernel::{Left, Right, Store, VECTORS, multiply};
 use crate::simd::Vector;
 
@@ -107,6 +107,7 @@ fn debug(name: &str) -> Option<usize> {
 
 /// One convolution of stride 1.
 struct Pass<'a> {
+    isa: Isa,
     y: &'a Disjoint<'a, f32>,
     x: &'a [f32],
     kernels: &'a [f32],
@@ -127,7 +128,7 @@ impl<'a> Pass<'a> {
     ) -> Self {
         let layout = KernelLayout::new(&tiling);
         let cut = Cut::new(&tiling, &layout, context.threads.count());
-        Self { y, x, kernels, finish, tiling, layout, cut }
+        Self { isa: context.isa, y, x, kernels, finish, tiling, layout, cut }
     }
 
     fn run(&self, context: &Context) {
@@ -141,38 +142,37 @@ impl<'a> Pass<'a> {
 
     /// Each block by one thread.
     fn run_apart(&self, context: &Context, blocks: usize) {
-        let sizes = self.sizes();
         context.threads.for_each(blocks, |worker, block| {
-            let mut scratch = context.scratch.own(worker, sizes.iter().sum());
-            let (own, rest) = scratch.split_at_mut(sizes[0] + sizes[1]);
-            let (values, products) = rest.split_at_mut(sizes[2]);
-            let block = self.block(block);
-            context.isa.dispatch(WholeBlock { pass: self, block, own, values, products });
+            let mut scratch = context.scratch.own(worker, self.sizes().iter().sum());
+            self.make_block(&self.block(block), &mut scratch);
         });
     }
 
     /// Each block by all threads: first its tile rows, then its ranges of output channels.
     fn run_shared(&self, context: &Context, blocks: usize) {
-        let sizes = self.sizes();
-        let mut values = context.scratch.shared(0, blocks * sizes[2]);
+        let [zeros, squares, values_len, products_len] = self.sizes();
+        let mut values = context.scratch.shared(0, blocks * values_len);
         let values = Disjoint::new(&mut values);
         let rows = self.cut.blocking.tile_rows();
         context.threads.for_each(blocks * rows, |worker, piece| {
-            let block = self.block(piece / rows);
-            if piece % rows < block.len() {
-                let mut own = context.scratch.own(worker, sizes[0] + sizes[1]);
-                let values = values.at(piece / rows * sizes[2]);
-                let row = piece % rows;
-                context.isa.dispatch(TileRow { pass: self, block, row, own: &mut own, values });
+            let (block, row) = (self.block(piece / rows), piece % rows);
+            if row < block.len() {
+                let mut own = context.scratch.own(worker, zeros + squares);
+                let start = values.at(piece / rows * values_len);
+                let (field, _) = self.fields(start, start, &block);
+                let (image, row) = (row % block.images, row / block.images);
+                // SAFETY: the scratch is this piece's, and so is the tile row.
+                unsafe { self.interpolate(&field, &block, (image, row..row + 1), &mut own) };
             }
         });
-        let ranges = self.tiling.layer.out_channels.div_ceil(self.cut.panels * PANEL);
-        context.threads.for_each(blocks * ranges, |worker, piece| {
-            let mut products = context.scratch.own(worker, sizes[3]);
-            let block = self.block(piece / ranges);
-            let values = values.at(piece / ranges * sizes[2]);
-            let (range, products) = (piece % ranges, products.as_mut_ptr());
-            context.isa.dispatch(Range { pass: self, block, range, values, products });
+        context.threads.for_each(blocks * self.ranges(), |worker, piece| {
+            let (block, range) = (piece / self.ranges(), piece % self.ranges());
+            let mut products = context.scratch.own(worker, products_len);
+            let start = values.at(block * values_len);
+            let block = self.block(block);
+            let fields = self.fields(start, products.as_mut_ptr(), &block);
+            // SAFETY: the products are this piece's, and so are these outputs.
+            unsafe { self.make_range(&fields, &block, range) };
         });
     }
 
@@ -196,7 +196,6 @@ impl<'a> Pass<'a> {
     }
 
     /// The block's values and products.
-    #[inline(always)]
     fn fields(&self, values: *mut f32, products: *mut f32, block: &Block) -> (Field, Field) {
         let size = (block, self.cut.blocking.tile_rows());
         let field =
@@ -205,95 +204,52 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// One block from inputs to outputs.
-struct WholeBlock<'a> {
-    pass: &'a Pass<'a>,
-    block: Block,
-    /// Zeros and rearranged rows.
-    own: &'a mut [f32],
-    values: &'a mut [f32],
-    products: &'a mut [f32],
-}
-
-impl Kernel for WholeBlock<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<V: Vector>(self) {
-        let Self { pass, block, own, values, products } = self;
-        let fields = pass.fields(values.as_mut_ptr(), products.as_mut_ptr(), &block);
-        let ranges = pass.tiling.layer.out_channels.div_ceil(pass.cut.panels * PANEL);
-        for image in 0..block.images {
-            // SAFETY: the scratch is this piece's, as large as `sizes` says.
-            unsafe { pass.interpolate::<V>(&fields.0, &block, (image, 0..block.rows), own) };
-        }
-        for range in 0..ranges {
-            // SAFETY: as above; the block's outputs are written by no other piece.
-            unsafe { pass.make_range::<V>(&fields, &block, range) };
-        }
-    }
-}
-
-/// The values of one tile row of a block.
-struct TileRow<'a> {
-    pass: &'a Pass<'a>,
-    block: Block,
-    row: usize,
-    own: &'a mut [f32],
-    values: *mut f32,
-}
-
-impl Kernel for TileRow<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<V: Vector>(self) {
-        let Self { pass, block, row, own, values } = self;
-        let (values, _) = pass.fields(values, values, &block);
-        let (image, row) = (row % block.images, row / block.images);
-        // SAFETY: the scratch is this piece's, and so is the tile row.
-        unsafe { pass.interpolate::<V>(&values, &block, (image, row..row + 1), own) };
-    }
-}
-
-/// A range of output channels of a block whose values are there.
-struct Range<'a> {
-    pass: &'a Pass<'a>,
-    block: Block,
-    range: usize,
-    values: *mut f32,
-    products: *mut f32,
-}
-
-impl Kernel for Range<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<V: Vector>(self) {
-        let Self { pass, block, range, values, products } = self;
-        let fields = pass.fields(values, products, &block);
-        // SAFETY: the products are this piece's, and so are these outputs.
-        unsafe { pass.make_range::<V>(&fields, &block, range) };
-    }
-}
-
 impl Pass<'_> {
+    /// One block from inputs to outputs, with `scratch` as large as [`Self::sizes`] says.
+    fn make_block(&self, block: &Block, scratch: &mut [f32]) {
+        let sizes = self.sizes();
+        let (own, rest) = scratch.split_at_mut(sizes[0] + sizes[1]);
+        let (values, products) = rest.split_at_mut(sizes[2]);
+        let fields = self.fields(values.as_mut_ptr(), products.as_mut_ptr(), block);
+        for image in 0..block.images {
+            // SAFETY: the scratch is this piece's.
+            unsafe { self.interpolate(&fields.0, block, (image, 0..block.rows), own) };
+        }
+        for range in 0..self.ranges() {
+            // SAFETY: as above; the block's outputs are written by no other piece.
+            unsafe { self.make_range(&fields, block, range) };
+        }
+    }
+
+    /// Ranges of output channels.
+    fn ranges(&self) -> usize {
+        self.tiling.layer.out_channels.div_ceil(self.cut.panels * PANEL)
+    }
+
     /// Outputs of range `range` of output channels from the values of a block.
     ///
     /// # Safety
     /// The products and these outputs are nobody else's.
-    #[inline(always)]
-    unsafe fn make_range<V: Vector>(
-        &self,
-        (values, products): &(Field, Field),
-        block: &Block,
-        range: usize,
-    ) {
-        let all = self.tiling.layer.out_channels.div_ceil(PANEL);
-        let first = range * self.cut.panels;
-        let panels = first..all.min(first + self.cut.panels);
-        // SAFETY: the caller's promise.
-        unsafe {
-            self.multiply::<V>(products, values, block, panels.clone());
-            self.collect::<V>(products, block, panels);
+    unsafe fn make_range(&self, (values, products): &(Field, Field), block: &Block, range: usize) {
+        let (depth, all) = (self.tiling.layer.in_channels, self.tiling.layer.out_channels);
+        let first = range * self.cut.panels * PANEL;
+        let columns = (all - first).min(self.cut.panels * PANEL);
+        let (p, q) = self.tiling.points();
+        for pair in 0..p * q {
+            let from = values.matrix(pair);
+            let panel = self.layout.panel(block.group, pair, range * self.cut.panels);
+            let kernels = &self.kernels[panel..][..columns.div_ceil(PANEL) * depth * PANEL];
+            self.isa.dispatch(Multiply {
+                rows: from.rows,
+                depth,
+                columns,
+                a: Left { start: from.start, row_stride: values.row_stride, depth_stride: 1 },
+                kernels,
+                to: (products.matrix(pair).start, products.row_stride),
+            });
         }
+        // SAFETY: the caller's promise.
+        unsafe { self.collect(products, block, first, columns) };
     }
 
     /// The values of tile rows `tile_rows` of image `image` of the block.
@@ -301,8 +257,7 @@ impl Pass<'_> {
     /// # Safety
     /// These tile rows and `own`, zeros and rearranged rows, are as large as [`Self::sizes`] says
     /// and nobody else's.
-    #[inline(always)]
-    unsafe fn interpolate<V: Vector>(
+    unsafe fn interpolate(
         &self,
         values: &Field,
         block: &Block,
@@ -312,126 +267,89 @@ impl Pass<'_> {
         let (tiling, layer) = (&self.tiling, &self.tiling.layer);
         let (zeros, squares) = own.split_at_mut(self.sizes()[0]);
         zeros.fill(0.0);
-        let last = tiling.rows.tile(block.first_row + tile_rows.end - 1);
-        let rows = tiling.rows.tile(block.first_row + tile_rows.start).start..last.start + last.alpha;
+        let tile = |row| tiling.rows.tile(block.first_row + row);
+        let last = tile(tile_rows.end - 1);
+        let rows = tile(tile_rows.start).start..last.start + last.alpha;
         let source = (block.first_image + image, block.group);
+        let squares = squares.as_mut_ptr();
         // SAFETY: the caller's promise.
-        let source = unsafe { layer.input_image::<V>(self.x, source, rows, squares.as_mut_ptr()) };
-        let mut between = between::<V>();
+        let source = unsafe { layer.input_image(self.isa, self.x, source, rows, squares) };
         for tile_row in tile_rows {
-            let row = tiling.rows.tile(block.first_row + tile_row);
+            let row = tile(tile_row);
             for tile_column in 0..tiling.columns.len() {
                 let column = tiling.columns.tile(tile_column);
-                let alphas = (row.alpha, column.alpha);
-                let from = source.window((row.start, column.start), alphas, zeros.as_ptr());
-                let to = values.tile(tile_row * block.images + image, tile_column);
-                let channels = layer.in_channels;
-                // SAFETY: the window's addresses are pixels of the image, or zeros for all
-                // channels; the tile's are rows of its matrices.
-                unsafe {
-                    interpolate::<V>(&mut between, &to, &from, alphas, Part::ALL, channels);
-                }
+                let at = (row.start, column.start);
+                let interpolate = Interpolate {
+                    to: values.tile(tile_row * block.images + image, tile_column),
+                    from: Window { image: &source, at, zeros: zeros.as_ptr() },
+                    alphas: (row.alpha, column.alpha),
+                    part: Part::ALL,
+                    channels: layer.in_channels,
+                };
+                // SAFETY: the caller's promise.
+                unsafe { interpolate.run(self.isa) };
             }
         }
     }
 
-    /// The products for output channels `panels`.
-    ///
-    /// # Safety
-    /// `products` and `values` are this block's.
-    #[inline(always)]
-    unsafe fn multiply<V: Vector>(
-        &self,
-        products: &Field,
-        values: &Field,
-        block: &Block,
-        panels: std::ops::Range<usize>,
-    ) {
-        let (rows, columns) = self.tiling.points();
-        let depth = self.tiling.layer.in_channels;
-        for pair in 0..rows * columns {
-            let (to, from) = (products.matrix(pair), values.matrix(pair));
-            if from.rows == 0 {
-                continue;
-            }
-            let a = Left { start: from.start, row_stride: values.row_stride, depth_stride: 1 };
-            for (index, panel) in panels.clone().enumerate() {
-                let first = self.layout.panel(block.group, pair, panel);
-                let kernels = &self.kernels[first..][..depth * PANEL];
-                let present = self.tiling.layer.out_channels - panel * PANEL;
-                for part in (0..PANEL.min(present)).step_by(VECTORS * V::LANES) {
-                    let start = to.start.wrapping_add(index * PANEL + part);
-                    let b = Right {
-                        start: kernels.as_ptr().wrapping_add(part),
-                        depth_stride: PANEL,
-                    };
-                    let store = Store::<false> { start, stride: products.row_stride };
-                    // SAFETY: the matrices have `from.rows` rows.
-                    unsafe { multiply::<V>(from.rows, depth, a, b, &store) };
-                }
-            }
-        }
-    }
-
-    /// Outputs from products, for output channels `panels`.
+    /// Outputs from products, for `channels` output channels from `first` on.
     ///
     /// # Safety
     /// `products` are this block's, and nobody else writes these outputs.
-    #[inline(always)]
-    unsafe fn collect<V: Vector>(
-        &self,
-        products: &Field,
-        block: &Block,
-        panels: std::ops::Range<usize>,
-    ) {
+    unsafe fn collect(&self, products: &Field, block: &Block, first: usize, channels: usize) {
         let (tiling, layer) = (&self.tiling, &self.tiling.layer);
-        let first = panels.start * PANEL;
-        let channels = (panels.len() * PANEL).min(layer.out_channels - first);
         let bias = self.finish.map_or(&[][..], |(bias, _)| {
             &bias[block.group * layer.out_channels + first..][..channels]
         });
         let rectify = matches!(self.finish, Some((_, Activation::Relu)));
-        let mut finish = Finishing { bias, rectify, vector: V::zero() };
-        let mut between = between::<V>();
         for tile_row in 0..block.len() {
             let image = (block.first_image + tile_row % block.images, block.group);
             let image = layer.output_image(self.y.at(first), image);
             let row = tiling.rows.tile(block.first_row + tile_row / block.images);
             for tile_column in 0..tiling.columns.len() {
                 let column = tiling.columns.tile(tile_column);
-                let to = image.lattice((row.start, column.start));
-                let from = products.tile(tile_row, tile_column);
-                let kept = tiling.kept(&row, &column);
-                let (alphas, outputs) = ((row.alpha, column.alpha), (row.outputs, column.outputs));
+                let collect = Collect {
+                    to: (&image, (row.start, column.start)),
+                    kept: tiling.kept(&row, &column),
+                    from: products.tile(tile_row, tile_column),
+                    alphas: (row.alpha, column.alpha),
+                    coefficients: (row.outputs, column.outputs),
+                    channels,
+                    bias,
+                    rectify,
+                };
                 // SAFETY: the tile's products were written; what is kept lies in the image.
-                unsafe {
-                    collect::<V>(&mut between, (&to, kept), &from, alphas, outputs, channels, &mut finish);
-                }
+                unsafe { collect.run(self.isa) };
             }
         }
     }
 }
 
-/// Bias and activation of the channels at hand.
-struct Finishing<'a, V> {
-    /// Empty for none.
-    bias: &'a [f32],
-    rectify: bool,
-    vector: V,
+/// The products of one point pair for some panels of output channels.
+struct Multiply<'a> {
+    rows: usize,
+    depth: usize,
+    columns: usize,
+    a: Left,
+    kernels: &'a [f32],
+    /// Start and row stride.
+    to: (*mut f32, usize),
 }
 
-impl<V: Vector> Finish<V> for Finishing<'_, V> {
+impl Kernel for Multiply<'_> {
+    type Output = ();
     #[inline(always)]
-    fn begin(&mut self, lanes: Lanes) {
-        if !self.bias.is_empty() {
-            let bias = &self.bias[lanes.offset..][..lanes.count];
-            // SAFETY: so many floats.
-            self.vector = unsafe { V::load_part(bias.as_ptr(), lanes.count) };
+    fn run<V: Vector>(self) {
+        if self.rows == 0 {
+            return;
         }
-    }
-    #[inline(always)]
-    fn finish(&self, value: V) -> V {
-        let sum = value.add(self.vector);
-        if self.rectify { sum.relu() } else { sum }
+        for column in (0..self.columns).step_by(VECTORS * V::LANES) {
+            let panel = &self.kernels[column / PANEL * self.depth * PANEL..];
+            let start = panel.as_ptr().wrapping_add(column % PANEL);
+            let b = Right { start, depth_stride: PANEL };
+            let store = Store::<false> { start: self.to.0.wrapping_add(column), stride: self.to.1 };
+            // SAFETY: a block's matrices have so many rows, padded to whole panels.
+            unsafe { multiply::<V>(self.rows, self.depth, self.a, b, &store) };
+        }
     }
 }

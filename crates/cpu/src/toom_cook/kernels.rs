@@ -5,14 +5,14 @@
 
 use alexnet_ops::ConvShape;
 
+use super::image::{Image, Lattice};
 use super::layer::Layer;
 use super::tiling::{PANEL, Tiling, odd_lines};
-use super::transform::{between, Lattice, Part, Sides, evaluate};
+use super::transform::{Evaluate, Part, Sides, Window};
 use crate::Context;
 use crate::array::{Array, Direction, Form, FormGuard};
 use crate::disjoint::Disjoint;
-use crate::isa::Kernel;
-use crate::simd::Vector;
+use crate::isa::Isa;
 
 /// Input channels that a piece of the work transforms: so many rows of a panel are written in one
 /// run.
@@ -43,7 +43,6 @@ impl KernelLayout {
     }
 
     /// Where panel `panel` of point pair `pair` of `group` begins.
-    #[inline(always)]
     pub(super) fn panel(&self, group: usize, pair: usize, panel: usize) -> usize {
         group * self.group_len() + pair * self.stride() + panel * self.in_channels * PANEL
     }
@@ -64,7 +63,7 @@ pub(super) fn kernels<'a>(
         let pieces = tiling.layer.groups * layout.panels * chunks;
         context.threads.for_each(pieces, |worker, piece| {
             let mut taps = context.scratch.own(worker, TAPS_MOST * PANEL_ROWS * PANEL);
-            context.isa.dispatch(Piece {
+            let piece = Piece {
                 to: &to,
                 weights,
                 taps: &mut taps,
@@ -74,13 +73,20 @@ pub(super) fn kernels<'a>(
                 group: piece / chunks / layout.panels,
                 panel: piece / chunks % layout.panels,
                 first: piece % chunks * PANEL_ROWS,
-            });
+            };
+            piece.run(context.isa);
         });
     })
 }
 
 /// Taps of the largest kernel.
 pub(super) const TAPS_MOST: usize = 7 * 7;
+
+/// The taps of one row of `(taps, PANEL_ROWS, PANEL)` as an image.
+pub(super) fn taps_image(taps: &mut [f32], kernel: usize) -> Image {
+    let (start, sides) = (taps.as_mut_ptr(), (kernel, kernel));
+    Image { start, sides, pixel_stride: PANEL_ROWS * PANEL, pad: 0 }
+}
 
 /// A few input channels of one panel.
 struct Piece<'a> {
@@ -96,37 +102,30 @@ struct Piece<'a> {
     first: usize,
 }
 
-impl Kernel for Piece<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<V: Vector>(mut self) {
+impl Piece<'_> {
+    fn run(mut self, isa: Isa) {
         let rows = PANEL_ROWS.min(self.layout.in_channels - self.first);
         self.gather(rows);
-        let kernel = self.layer.kernel;
-        let from = |row: usize| Lattice {
-            start: self.taps.as_ptr().wrapping_add(row * PANEL).cast_mut(),
-            row_stride: kernel * PANEL_ROWS * PANEL,
-            columns: std::array::from_fn(|tap| tap * PANEL_ROWS * PANEL),
-        };
-        let (stride, points) = (self.layout.stride(), self.layout.points);
+        let (kernel, stride) = (self.layer.kernel, self.layout.stride());
+        let alphas = self.layout.points;
         let first = self.layout.panel(self.group, 0, self.panel);
-        let mut between = between::<V>();
         for row in 0..rows {
             let to = Lattice {
                 start: self.to.at(first + (self.first + row) * PANEL),
-                row_stride: points.1 * stride,
+                row_stride: alphas.1 * stride,
                 columns: std::array::from_fn(|q| q * stride),
             };
+            let image = taps_image(&mut self.taps[row * PANEL..], kernel);
+            let from = Window { image: &image, at: (0, 0), zeros: std::ptr::null() };
+            let (part, coefficients) = (Part::ALL, (kernel, kernel));
+            let evaluate = Evaluate { to, from, alphas, part, coefficients, channels: PANEL };
             // SAFETY: the taps are this piece's, and these rows of the panel are written by no
             // other.
-            unsafe { evaluate::<V>(&mut between, &to, &from(row), (points, Part::ALL), (kernel, kernel), PANEL) };
+            unsafe { evaluate.run(isa) };
         }
     }
-}
 
-impl Piece<'_> {
     /// Copies the taps to (taps, in channels, out channels); absent output channels are zero.
-    #[inline(always)]
     fn gather(&mut self, rows: usize) {
         let (shape, direction) = self.problem;
         let kernel = self.layer.kernel;

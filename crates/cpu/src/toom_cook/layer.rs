@@ -8,9 +8,10 @@
 
 use alexnet_ops::ConvShape;
 
-use super::points::MOST;
-use super::transform::{Addresses, Sides};
+use super::image::Image;
+use super::transform::Sides;
 use crate::array::Direction;
+use crate::isa::{Isa, Kernel};
 use crate::simd::Vector;
 
 /// A convolution of stride 1; channels are those of one group.
@@ -76,9 +77,9 @@ impl Layer {
     ///
     /// # Safety
     /// `squares` is [`Self::squares_len`] long and nobody else's.
-    #[inline(always)]
-    pub(super) unsafe fn input_image<V: Vector>(
+    pub(super) unsafe fn input_image(
         &self,
+        isa: Isa,
         x: &[f32],
         (image, group): (usize, usize),
         rows: std::ops::Range<usize>,
@@ -88,18 +89,20 @@ impl Layer {
         let Some(shape) = &self.squares else {
             let channels = self.groups * self.in_channels;
             let image = &x[image * height * width * channels..][..height * width * channels];
-            return Image::new(&image[group * self.in_channels..], self.input, channels, self.pad);
+            return Image {
+                start: image[group * self.in_channels..].as_ptr().cast_mut(),
+                sides: self.input,
+                pixel_stride: channels,
+                pad: self.pad,
+            };
         };
         let len = shape.in_h * shape.in_w * shape.in_c;
         let row_len = width * self.in_channels;
         let (first, last) = (rows.start, rows.end.min(height));
-        for row in first..last {
-            // SAFETY: as many rows as the caller promises room for.
-            let to = unsafe {
-                std::slice::from_raw_parts_mut(squares.add((row - first) * row_len), row_len)
-            };
-            rearrange_row::<V>(to, &x[image * len..][..len], row, shape);
-        }
+        // SAFETY: as many rows as the caller promises room for.
+        let to = unsafe { std::slice::from_raw_parts_mut(squares, (last - first) * row_len) };
+        let x = &x[image * len..][..len];
+        isa.dispatch(Rearrange { to, x, first, row_len, shape });
         Image {
             start: squares.wrapping_sub(first * row_len),
             sides: (last, width),
@@ -109,7 +112,6 @@ impl Layer {
     }
 
     /// Image `image` of `y`, the channels of `group`: where outputs lie, and their gradients.
-    #[inline(always)]
     pub(super) fn output_image(&self, y: *const f32, (image, group): (usize, usize)) -> Image {
         let (height, width) = self.output;
         let channels = self.groups * self.out_channels;
@@ -124,7 +126,6 @@ impl Layer {
 
     /// Where in the weights `(K, R, S, C/groups)` of `shape` tap (`row`, `column`) of the kernel
     /// from input channel `from` to output channel `to` of a group lies; nowhere if it is zero.
-    #[inline(always)]
     pub(super) fn weight(
         shape: &ConvShape,
         direction: Direction,
@@ -143,6 +144,25 @@ impl Layer {
         let kernel = group * (shape.out_c / shape.groups) + to;
         let tap = (kernel * shape.kernel + row) * shape.kernel + column;
         (row <= last && column <= last).then_some(tap * channels + from)
+    }
+}
+
+/// Rows of squares of `x (H, W, C)` from row `first` on: of each square the pixels in reading order.
+struct Rearrange<'a> {
+    to: &'a mut [f32],
+    x: &'a [f32],
+    first: usize,
+    row_len: usize,
+    shape: &'a ConvShape,
+}
+
+impl Kernel for Rearrange<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        for (row, to) in self.to.chunks_exact_mut(self.row_len).enumerate() {
+            rearrange_row::<V>(to, self.x, self.first + row, self.shape);
+        }
     }
 }
 
@@ -188,55 +208,3 @@ fn copy<V: Vector>(to: &mut [f32], from: &[f32]) {
     }
 }
 
-/// An image of a group's channels.
-pub(super) struct Image {
-    /// The first pixel.
-    start: *mut f32,
-    sides: Sides,
-    /// Floats from a pixel to the next.
-    pixel_stride: usize,
-    pad: isize,
-}
-
-impl Image {
-    fn new(pixels: &[f32], sides: Sides, pixel_stride: usize, pad: isize) -> Self {
-        Self { start: pixels.as_ptr().cast_mut(), sides, pixel_stride, pad }
-    }
-
-    /// The addresses of the pixels under a window of `sides` that begins at (`row`, `column`) less
-    /// the padding; outside of the image `zeros`.
-    #[inline(always)]
-    pub(super) fn window(
-        &self,
-        (row, column): Sides,
-        sides: Sides,
-        zeros: *const f32,
-    ) -> Addresses {
-        let mut addresses = [[zeros.cast_mut(); MOST]; MOST];
-        let first = column as isize - self.pad;
-        let columns = (-first).clamp(0, sides.1 as isize)
-            ..(self.sides.1 as isize - first).clamp(0, sides.1 as isize);
-        for (i, addresses) in addresses.iter_mut().enumerate().take(sides.0) {
-            let row = (row + i) as isize - self.pad;
-            if (0..self.sides.0 as isize).contains(&row) {
-                for j in columns.clone() {
-                    let pixel = row * self.sides.1 as isize + first + j;
-                    let offset = pixel * self.pixel_stride as isize;
-                    addresses[j as usize] = self.start.wrapping_offset(offset);
-                }
-            }
-        }
-        addresses
-    }
-
-    /// The first pixel of a window inside the image, and the distances to the others.
-    #[inline(always)]
-    pub(super) fn lattice(&self, (row, column): Sides) -> super::transform::Lattice {
-        let pixel = row * self.sides.1 + column;
-        super::transform::Lattice {
-            start: self.start.wrapping_add(pixel * self.pixel_stride),
-            row_stride: self.sides.1 * self.pixel_stride,
-            columns: std::array::from_fn(|column| column * self.pixel_stride),
-        }
-    }
-}

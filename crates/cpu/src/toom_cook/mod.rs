@@ -6,6 +6,7 @@
 
 mod cover;
 mod forward;
+mod image;
 mod kernels;
 mod layer;
 mod points;

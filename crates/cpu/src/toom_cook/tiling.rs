@@ -6,9 +6,10 @@
 //! the matrix is known without a table.
 
 use super::cover::{Cover, Tile};
+use super::image::Lattice;
 use super::layer::Layer;
 use super::points::MOST;
-use super::transform::{Lattice, Part, Sides};
+use super::transform::{Part, Sides};
 
 /// Floats of a cache line.
 pub(super) const LINE: usize = 16;
@@ -42,7 +43,6 @@ impl Tiling {
     }
 
     /// The tiles of row `row` with the outputs that lie inside the image.
-    #[inline(always)]
     pub(super) fn kept(&self, row: &Tile, column: &Tile) -> Sides {
         let (height, width) = self.layer.output;
         (row.outputs.min(height - row.start), column.outputs.min(width - column.start))
@@ -141,7 +141,6 @@ pub(super) struct Matrix {
 impl Field {
     /// The matrices of `block`, of at most `tile_rows`, with `channels` columns at `start`, for the
     /// points of columns in `part`.
-    #[inline(always)]
     pub(super) fn new(
         start: *mut f32,
         tiling: &Tiling,
@@ -168,7 +167,6 @@ impl Field {
     }
 
     /// The matrix of point pair `pair`.
-    #[inline(always)]
     pub(super) fn matrix(&self, pair: usize) -> Matrix {
         let (p, q) = (pair / self.points.1, pair % self.points.1);
         Matrix {
@@ -178,7 +176,6 @@ impl Field {
     }
 
     /// Where the values of the tile at tile row `row` of the block and tile column `column` lie.
-    #[inline(always)]
     pub(super) fn tile(&self, row: usize, column: usize) -> Lattice {
         Lattice {
             start: self.start,

@@ -2,75 +2,70 @@
 //! columns, a vector of channels at a time.
 //!
 //! The matrices are constants, so every sum is unrolled, zeros are left out, ones cost an addition,
-//! and for opposite points ±p even and odd powers are summed once and combined twice.
+//! and for opposite points ±p even and odd powers are summed once and combined twice. That is much
+//! code, so it is compiled in one place for each set of instructions: callers dispatch tile by tile.
 
+use std::mem::MaybeUninit;
+
+use super::image::{Image, Lattice};
 use super::points::{FEWEST, MOST, Table, evaluation, interpolation, is_mirrored};
+use crate::isa::{Isa, Kernel};
 use crate::simd::Vector;
 
+/// A number for rows and one for columns.
+pub(super) type Sides = (usize, usize);
+
 /// As many vectors as a dimension can have.
-pub(super) type Vectors<V> = [V; MOST];
+type Vectors<V> = [V; MOST];
 
-/// A linear map of one dimension, known at compile time.
-pub(super) trait Line {
-    const INPUTS: usize;
-    const OUTPUTS: usize;
-    fn apply<V: Vector>(inputs: &Vectors<V>) -> Vectors<V>;
-}
-
-/// Inputs of a tile to their values at its points.
-pub(super) struct Interpolate<const ALPHA: usize>;
-
-/// Coefficients (of a kernel, or of a tile's output gradients) to values at the points.
-pub(super) struct Evaluate<const ALPHA: usize, const COEFFICIENTS: usize>;
-
-/// The transpose of [`Evaluate`]: values at the points to a tile's outputs, or to a kernel's
-/// gradient.
-pub(super) struct Collect<const ALPHA: usize, const COEFFICIENTS: usize>;
-
-impl<const ALPHA: usize> Line for Interpolate<ALPHA> {
-    const INPUTS: usize = ALPHA;
-    const OUTPUTS: usize = ALPHA;
-    #[inline(always)]
-    fn apply<V: Vector>(inputs: &Vectors<V>) -> Vectors<V> {
-        times::<V, Self>(inputs)
-    }
-}
-
-impl<const ALPHA: usize, const COEFFICIENTS: usize> Line for Evaluate<ALPHA, COEFFICIENTS> {
-    const INPUTS: usize = COEFFICIENTS;
-    const OUTPUTS: usize = ALPHA;
-    #[inline(always)]
-    fn apply<V: Vector>(inputs: &Vectors<V>) -> Vectors<V> {
-        times::<V, Self>(inputs)
-    }
-}
-
-impl<const ALPHA: usize, const COEFFICIENTS: usize> Line for Collect<ALPHA, COEFFICIENTS> {
-    const INPUTS: usize = ALPHA;
-    const OUTPUTS: usize = COEFFICIENTS;
-    #[inline(always)]
-    fn apply<V: Vector>(inputs: &Vectors<V>) -> Vectors<V> {
-        transposed_times::<V, Evaluate<ALPHA, COEFFICIENTS>>(inputs)
-    }
-}
-
+/// The first `ROWS` rows and `COLUMNS` columns of a table.
 trait Matrix {
     const TABLE: Table;
     const ROWS: usize;
     const COLUMNS: usize;
 }
 
-impl<const ALPHA: usize> Matrix for Interpolate<ALPHA> {
+/// Inputs of a tile to their values at its points.
+struct Interpolation<const ALPHA: usize>;
+
+impl<const ALPHA: usize> Matrix for Interpolation<ALPHA> {
     const TABLE: Table = interpolation(ALPHA);
     const ROWS: usize = ALPHA;
     const COLUMNS: usize = ALPHA;
 }
 
-impl<const ALPHA: usize, const COEFFICIENTS: usize> Matrix for Evaluate<ALPHA, COEFFICIENTS> {
+/// Coefficients (of a kernel, or of a tile's output gradients) to values at the points.
+struct Evaluation<const ALPHA: usize, const COEFFICIENTS: usize>;
+
+impl<const ALPHA: usize, const COEFFICIENTS: usize> Matrix for Evaluation<ALPHA, COEFFICIENTS> {
     const TABLE: Table = evaluation(ALPHA, COEFFICIENTS);
     const ROWS: usize = ALPHA;
     const COLUMNS: usize = COEFFICIENTS;
 }
+
+/// Whether rows `i` and `i + 1` are those of an opposite pair of points.
+const fn is_pair<M: Matrix>(i: usize) -> bool {
+    i + 1 < M::ROWS && is_mirrored(&M::TABLE, i)
+}
+
+/// Whether row `i` is the second of such a pair.
+const fn follows_pair<M: Matrix>(i: usize) -> bool {
+    i > 0 && is_pair::<M>(i - 1)
+}
+
+/// A linear map of one dimension.
+trait Line {
+    const INPUTS: usize;
+    const OUTPUTS: usize;
+    fn apply<V: Vector>(inputs: &Vectors<V>) -> Vectors<V>;
+}
+
+/// The map of a matrix.
+struct Times<M>(M);
+
+/// The map of its transpose: from values at the points to a tile's outputs, or to a kernel's
+/// gradient.
+struct TransposedTimes<M>(M);
 
 /// The body once for each of 0..8 as a constant.
 macro_rules! unrolled {
@@ -85,204 +80,212 @@ macro_rules! unrolled {
     };
 }
 
-/// `M · inputs`
-#[inline(always)]
-fn times<V: Vector, M: Matrix>(inputs: &Vectors<V>) -> Vectors<V> {
-    let mut outputs = [V::zero(); MOST];
-    unrolled!(I {
-        if const { I < M::ROWS && is_mirrored(&M::TABLE, I) } {
-            let even = sum(M::TABLE[I], [inputs[0], inputs[2], inputs[4], inputs[6]], 0);
-            let odd = sum(M::TABLE[I], [inputs[1], inputs[3], inputs[5], inputs[7]], 1);
-            outputs[I] = even.add(odd);
-            outputs[(I + 1) % MOST] = even.sub(odd);
-        } else if const { I < M::ROWS && !follows_mirrored(&M::TABLE, I) } {
-            let mut total = None;
-            unrolled!(K { total = plus(total, const { M::TABLE[I][K] }, inputs[K]) });
-            outputs[I] = total.unwrap_or(V::zero());
-        }
-    });
-    outputs
-}
-
-/// `Mᵀ · inputs`
-#[inline(always)]
-fn transposed_times<V: Vector, M: Matrix>(inputs: &Vectors<V>) -> Vectors<V> {
-    // Of an opposite pair the sum, in place of the first, and the difference, of the second.
-    let mut pairs = *inputs;
-    unrolled!(I {
-        if const { is_pair::<M>(I) } {
-            pairs[I] = inputs[I].add(inputs[(I + 1) % MOST]);
-            pairs[(I + 1) % MOST] = inputs[I].sub(inputs[(I + 1) % MOST]);
-        }
-    });
-    let mut outputs = [V::zero(); MOST];
-    unrolled!(K {
-        if const { K < M::COLUMNS } {
-            let mut total = None;
-            unrolled!(I {
-                if const { I < M::ROWS && !(I > 0 && is_pair::<M>(I.saturating_sub(1))) } {
-                    let odd_pair = const { is_pair::<M>(I) && K % 2 == 1 };
-                    let value = pairs[(I + odd_pair as usize) % MOST];
-                    total = plus(total, const { M::TABLE[I][K] }, value);
-                }
+/// `$total += $factor · $value` with as little as the constant needs.
+macro_rules! add_term {
+    ($total:ident, $factor:expr, $value:expr) => {
+        if const { $factor != 0.0 } {
+            $total = Some(match $total {
+                None if const { $factor == 1.0 } => $value,
+                None => $value.mul(V::splat(const { $factor })),
+                Some(total) if const { $factor == 1.0 } => V::add(total, $value),
+                Some(total) => $value.mul_add(V::splat(const { $factor }), total),
             });
-            outputs[K] = total.unwrap_or(V::zero());
         }
-    });
-    outputs
+    };
 }
 
-const fn is_pair<M: Matrix>(i: usize) -> bool {
-    i + 1 < M::ROWS && is_mirrored(&M::TABLE, i)
+impl<M: Matrix> Line for Times<M> {
+    const INPUTS: usize = M::COLUMNS;
+    const OUTPUTS: usize = M::ROWS;
+    #[inline(always)]
+    fn apply<V: Vector>(inputs: &Vectors<V>) -> Vectors<V> {
+        let mut outputs = [V::zero(); MOST];
+        unrolled!(I {
+            if const { is_pair::<M>(I) } {
+                let (mut even, mut odd) = (None, None);
+                unrolled!(K {
+                    if const { K % 2 == 0 } {
+                        add_term!(even, M::TABLE[I][K], inputs[K]);
+                    } else {
+                        add_term!(odd, M::TABLE[I][K], inputs[K]);
+                    }
+                });
+                let (even, odd) = (even.unwrap_or(V::zero()), odd.unwrap_or(V::zero()));
+                outputs[I] = even.add(odd);
+                outputs[(I + 1) % MOST] = even.sub(odd);
+            } else if const { I < M::ROWS && !follows_pair::<M>(I) } {
+                let mut total = None;
+                unrolled!(K { add_term!(total, M::TABLE[I][K], inputs[K]) });
+                outputs[I] = total.unwrap_or(V::zero());
+            }
+        });
+        outputs
+    }
 }
 
-const fn follows_mirrored(table: &Table, i: usize) -> bool {
-    i > 0 && is_mirrored(table, i - 1)
+impl<M: Matrix> Line for TransposedTimes<M> {
+    const INPUTS: usize = M::ROWS;
+    const OUTPUTS: usize = M::COLUMNS;
+    #[inline(always)]
+    fn apply<V: Vector>(inputs: &Vectors<V>) -> Vectors<V> {
+        // Of an opposite pair the sum, in place of the first, and the difference, of the second.
+        let mut pairs = *inputs;
+        unrolled!(I {
+            if const { is_pair::<M>(I) } {
+                pairs[I] = inputs[I].add(inputs[(I + 1) % MOST]);
+                pairs[(I + 1) % MOST] = inputs[I].sub(inputs[(I + 1) % MOST]);
+            }
+        });
+        let mut outputs = [V::zero(); MOST];
+        unrolled!(K {
+            if const { K < M::COLUMNS } {
+                let mut total = None;
+                unrolled!(I {
+                    if const { I < M::ROWS && !follows_pair::<M>(I) } {
+                        let odd_pair = const { (is_pair::<M>(I) && K % 2 == 1) as usize };
+                        add_term!(total, M::TABLE[I][K], pairs[(I + odd_pair) % MOST]);
+                    }
+                });
+                outputs[K] = total.unwrap_or(V::zero());
+            }
+        });
+        outputs
+    }
 }
 
-/// Every second factor, from `first`, times its value.
+/// `$run` with `$line` as the map `$map` of [`Interpolation`] for so many points.
+macro_rules! with_interpolation {
+    ($alpha:expr, $line:ident => $run:expr) => {
+        with_interpolation!($alpha, $line => $run, 4 5 6 7 8)
+    };
+    ($alpha:expr, $line:ident => $run:expr, $($a:literal)*) => {
+        match $alpha {
+            $($a => {
+                type $line = Times<Interpolation<$a>>;
+                $run
+            })*
+            _ => unreachable!("tiles have 4 to 8 points"),
+        }
+    };
+}
+
+/// `$run` with `$line` as the map `$map` of [`Evaluation`] for so many points and coefficients.
+macro_rules! with_evaluation {
+    ($map:ident, $alpha:expr, $coefficients:expr, $line:ident => $run:expr) => {
+        with_evaluation!(
+            $map, $alpha, $coefficients, $line => $run,
+            (4 1) (4 2) (4 3) (4 4) (5 1) (5 2) (5 3) (5 4) (5 5) (6 1) (6 2) (6 3) (6 4) (6 5)
+            (6 6) (7 1) (7 2) (7 3) (7 4) (7 5) (7 6) (7 7) (8 1) (8 2) (8 3) (8 4) (8 5) (8 6)
+            (8 7)
+        )
+    };
+    (
+        $map:ident, $alpha:expr, $coefficients:expr, $line:ident => $run:expr,
+        $(($a:literal $n:literal))*
+    ) => {
+        match ($alpha, $coefficients) {
+            $(($a, $n) => {
+                type $line = $map<Evaluation<$a, $n>>;
+                $run
+            })*
+            _ => unreachable!("kernels have 2 to 7 taps and fit their tiles"),
+        }
+    };
+}
+
+/// A tile between its two passes, row by row; what was not written is not read.
+type Between<V> = [[MaybeUninit<V>; MOST]; MOST];
+
 #[inline(always)]
-fn sum<V: Vector>(factors: [f32; MOST], values: [V; MOST / 2], first: usize) -> V {
-    let mut total = None;
-    total = plus(total, factors[first], values[0]);
-    total = plus(total, factors[2 + first], values[1]);
-    total = plus(total, factors[4 + first], values[2]);
-    total = plus(total, factors[6 + first], values[3]);
-    total.unwrap_or(V::zero())
+fn between<V: Vector>() -> Between<V> {
+    [const { [const { MaybeUninit::uninit() }; MOST] }; MOST]
 }
 
-/// `total + factor · value` with as little as the factor needs.
-#[inline(always)]
-fn plus<V: Vector>(total: Option<V>, factor: f32, value: V) -> Option<V> {
-    if factor == 0.0 {
-        return total;
-    }
-    Some(match total {
-        None if factor == 1.0 => value,
-        None => value.mul(V::splat(factor)),
-        Some(total) if factor == 1.0 => total.add(value),
-        Some(total) if factor == -1.0 => total.sub(value),
-        Some(total) => value.mul_add(V::splat(factor), total),
-    })
-}
-
-/// Where the values of a tile lie: an address for each row and column.
-pub(super) trait Grid {
-    fn at(&self, row: usize, column: usize) -> *mut f32;
-}
-
-/// Addresses one by one: an input tile, parts of which may lie outside the image.
-pub(super) type Addresses = [[*mut f32; MOST]; MOST];
-
-impl Grid for Addresses {
-    #[inline(always)]
-    fn at(&self, row: usize, column: usize) -> *mut f32 {
-        self[row][column]
-    }
-}
-
-/// Equally spaced rows.
-pub(super) struct Lattice {
-    pub(super) start: *mut f32,
-    pub(super) row_stride: usize,
-    pub(super) columns: [usize; MOST],
-}
-
-impl Grid for Lattice {
-    #[inline(always)]
-    fn at(&self, row: usize, column: usize) -> *mut f32 {
-        self.start.wrapping_add(row * self.row_stride + self.columns[column])
-    }
-}
-
-/// What is done with results before they are stored.
-pub(super) trait Finish<V> {
-    /// Called before the results of these channels come.
-    fn begin(&mut self, lanes: Lanes);
-    fn finish(&self, value: V) -> V;
-}
-
-/// Nothing is done.
-impl<V> Finish<V> for () {
-    #[inline(always)]
-    fn begin(&mut self, _: Lanes) {}
-    #[inline(always)]
-    fn finish(&self, value: V) -> V {
-        value
-    }
-}
-
-/// The channels of a vector: `count` from `offset`.
-#[derive(Clone, Copy)]
-pub(super) struct Lanes {
-    pub(super) offset: usize,
-    pub(super) count: usize,
-}
-
-/// Room for a tile between its two passes, row by row; it holds nothing between calls.
-pub(super) type Between<V> = [Vectors<V>; MOST];
-
-/// Such room.
-#[inline(always)]
-pub(super) fn between<V: Vector>() -> Between<V> {
-    [[V::zero(); MOST]; MOST]
-}
-
-/// `L` applied to each of the first `rows` rows. With `PART` vectors are read in part.
+/// `count` lanes at `at`.
 ///
 /// # Safety
-/// The addresses of these rows and of `L::INPUTS` columns can be read.
+/// They can be read.
 #[inline(always)]
-unsafe fn transform_rows<V: Vector, L: Line, const PART: bool>(
+unsafe fn load<V: Vector>(at: *const f32, count: usize) -> V {
+    // SAFETY: the caller's promise.
+    unsafe { if count == V::LANES { V::load(at) } else { V::load_part(at, count) } }
+}
+
+/// `L` applied to each of the first `rows` rows, of which `at(row, column)` is read.
+///
+/// # Safety
+/// `count` floats of these rows and of `L::INPUTS` columns can be read.
+#[inline(always)]
+unsafe fn transform_rows<V: Vector, L: Line>(
     between: &mut Between<V>,
     rows: usize,
-    from: &impl Grid,
-    lanes: Lanes,
+    at: impl Fn(usize, usize) -> *const f32,
+    count: usize,
 ) {
     for row in 0..rows {
         let mut inputs = [V::zero(); MOST];
         for column in 0..L::INPUTS {
-            let at = from.at(row, column).wrapping_add(lanes.offset);
             // SAFETY: the caller's promise.
-            inputs[column] =
-                unsafe { if PART { V::load_part(at, lanes.count) } else { V::load(at) } };
+            inputs[column] = unsafe { load(at(row, column), count) };
         }
-        between[row] = L::apply(&inputs);
+        let outputs = L::apply(&inputs);
+        for column in 0..L::OUTPUTS {
+            between[row][column].write(outputs[column]);
+        }
     }
 }
 
-/// `L` applied to each of the first `columns` columns; the first `rows` of its results are finished
-/// and stored, with `PART` in part.
+/// Two rows of `table` applied to each of the first `rows` rows of `inputs` columns: the sums of
+/// [`transform_rows`] for two points only, with factors that are read.
 ///
 /// # Safety
-/// The addresses of these rows and columns can be written.
+/// As [`transform_rows`], for `inputs` columns.
 #[inline(always)]
-unsafe fn transform_columns<V: Vector, L: Line, const PART: bool>(
-    to: &impl Grid,
-    (rows, columns): Sides,
+unsafe fn transform_rows_to_pair<V: Vector>(
+    between: &mut Between<V>,
+    (rows, inputs): Sides,
+    at: impl Fn(usize, usize) -> *const f32,
+    table: &[[f32; MOST]],
+    count: usize,
+) {
+    for row in 0..rows {
+        let (mut first, mut second) = (V::zero(), V::zero());
+        for column in 0..inputs {
+            // SAFETY: the caller's promise.
+            let input: V = unsafe { load(at(row, column), count) };
+            first = input.mul_add(V::splat(table[0][column]), first);
+            second = input.mul_add(V::splat(table[1][column]), second);
+        }
+        between[row][0].write(first);
+        between[row][1].write(second);
+    }
+}
+
+/// `L` applied to each of the first `columns` columns; `put(row, column, result)` takes the results.
+///
+/// # Safety
+/// `L::INPUTS` rows of these columns were written.
+#[inline(always)]
+unsafe fn transform_columns<V: Vector, L: Line>(
+    columns: usize,
     between: &Between<V>,
-    lanes: Lanes,
-    finish: &impl Finish<V>,
+    put: impl Fn(usize, usize, V),
 ) {
     for column in 0..columns {
         let mut inputs = [V::zero(); MOST];
         for row in 0..L::INPUTS {
-            inputs[row] = between[row][column];
+            // SAFETY: the caller's promise.
+            inputs[row] = unsafe { between[row][column].assume_init() };
         }
         let outputs = L::apply(&inputs);
         for row in 0..L::OUTPUTS {
-            if row < rows {
-                let at = to.at(row, column).wrapping_add(lanes.offset);
-                let output = finish.finish(outputs[row]);
-                // SAFETY: the caller's promise.
-                unsafe { if PART { output.store_part(at, lanes.count) } else { output.store(at) } }
-            }
+            put(row, column, outputs[row]);
         }
     }
 }
 
 /// Those of a tile's points of columns that are computed: `count` from `first`. The weight gradient
-/// takes a few at a time.
+/// takes two at a time.
 #[derive(Clone, Copy)]
 pub(super) struct Part {
     pub(super) first: usize,
@@ -300,197 +303,192 @@ impl Part {
     }
 }
 
-/// Two rows of `table` from `part.first` applied to each of the first `rows` rows: the sums of
-/// [`Interpolate`] and [`Evaluate`] for two points only, with factors that are read.
-///
-/// # Safety
-/// As [`transform_rows`], for `inputs` columns.
-#[inline(always)]
-unsafe fn transform_rows_to_pair<V: Vector, const PART: bool>(
-    between: &mut Between<V>,
-    (rows, inputs): Sides,
-    from: &impl Grid,
-    table: &[[f32; MOST]],
-    lanes: Lanes,
-) {
-    for row in 0..rows {
-        let (mut first, mut second) = (V::zero(), V::zero());
-        for column in 0..inputs {
-            let at = from.at(row, column).wrapping_add(lanes.offset);
-            // SAFETY: the caller's promise.
-            let input = unsafe { if PART { V::load_part(at, lanes.count) } else { V::load(at) } };
-            first = input.mul_add(V::splat(table[0][column]), first);
-            second = input.mul_add(V::splat(table[1][column]), second);
-        }
-        between[row][0] = first;
-        between[row][1] = second;
-    }
+/// A window of an image: its first pixel (less the padding), and zeros for pixels outside.
+#[derive(Clone, Copy)]
+pub(super) struct Window<'a> {
+    pub(super) image: &'a Image,
+    pub(super) at: Sides,
+    pub(super) zeros: *const f32,
 }
 
-/// `$passes` for every vector of `$channels`, with `$part` saying that the last is not whole.
-macro_rules! for_each_vector {
-    ($channels:expr, $lanes:ident, $part:ident => $passes:expr) => {
-        for offset in (0..$channels).step_by(V::LANES) {
-            let $lanes = Lanes { offset, count: V::LANES.min($channels - offset) };
-            if $lanes.count == V::LANES {
-                const $part: bool = false;
-                $passes
-            } else {
-                const $part: bool = true;
-                $passes
-            }
-        }
-    };
-}
-
-/// `$run` with `$line` as the type for so many points.
-macro_rules! with_interpolation {
-    ($alpha:expr, $line:ident => $run:expr) => {
-        with_interpolation!($alpha, $line => $run, 4 5 6 7 8)
-    };
-    ($alpha:expr, $line:ident => $run:expr, $($a:literal)*) => {
-        match $alpha {
-            $($a => {
-                type $line = Interpolate<$a>;
-                $run
-            })*
-            _ => unreachable!("tiles have 4 to 8 points"),
-        }
-    };
-}
-
-/// `$run` with `$line` as the type `$map` for so many points and coefficients.
-macro_rules! with_evaluation {
-    ($map:ident, $alpha:expr, $coefficients:expr, $line:ident => $run:expr) => {
-        with_evaluation!(
-            $map, $alpha, $coefficients, $line => $run,
-            (4 1) (4 2) (4 3) (4 4) (5 1) (5 2) (5 3) (5 4) (5 5) (6 1) (6 2) (6 3) (6 4) (6 5)
-            (6 6) (7 1) (7 2) (7 3) (7 4) (7 5) (7 6) (7 7) (8 1) (8 2) (8 3) (8 4) (8 5) (8 6)
-            (8 7)
-        )
-    };
-    ($map:ident, $alpha:expr, $coefficients:expr, $line:ident => $run:expr, $(($a:literal $n:literal))*) => {
-        match ($alpha, $coefficients) {
-            $(($a, $n) => {
-                type $line = $map<$a, $n>;
-                $run
-            })*
-            _ => unreachable!("kernels have 2 to 7 taps and fit their tiles"),
-        }
-    };
-}
-
-/// A number for rows and one for columns.
-pub(super) type Sides = (usize, usize);
-
-/// An input tile's values at all points of rows and those of `part` of columns, written as whole
-/// vectors.
-///
-/// # Safety
-/// `channels` floats can be read at the addresses of `from`, and so many rounded up to vectors be
-/// written at those of `to`.
-#[inline(always)]
-pub(super) unsafe fn interpolate<V: Vector>(
-    between: &mut Between<V>,
-    to: &impl Grid,
-    from: &impl Grid,
-    alphas: Sides,
-    part: Part,
-    channels: usize,
-) {
-    let columns = part.of(alphas.1);
-    let table = &INTERPOLATIONS[alphas.1 - FEWEST][part.first..];
-    for_each_vector!(channels, lanes, PART => {
-        // SAFETY: the caller's promise.
-        unsafe {
-            if part.count == 2 {
-                transform_rows_to_pair::<V, PART>(between, alphas, from, table, lanes);
-            } else {
-                with_interpolation!(alphas.1, L => {
-                    transform_rows::<V, L, PART>(between, alphas.0, from, lanes);
-                });
-            }
-            with_interpolation!(alphas.0, L => {
-                transform_columns::<V, L, false>(to, (alphas.0, columns), between, lanes, &());
-            });
-        }
-    });
-}
-
-/// For every size of tile.
+/// Matrices for every size of tile.
 static INTERPOLATIONS: [Table; MOST + 1 - FEWEST] =
     [interpolation(4), interpolation(5), interpolation(6), interpolation(7), interpolation(8)];
 
-/// For every number of coefficients from 1; infinity's is the last.
+/// Matrices for every number of coefficients from 1; they do not depend on the points.
 static EVALUATIONS: [Table; MOST - 1] = [
-    evaluation(8, 1),
-    evaluation(8, 2),
-    evaluation(8, 3),
-    evaluation(8, 4),
-    evaluation(8, 5),
-    evaluation(8, 6),
-    evaluation(8, 7),
+    evaluation(MOST, 1),
+    evaluation(MOST, 2),
+    evaluation(MOST, 3),
+    evaluation(MOST, 4),
+    evaluation(MOST, 5),
+    evaluation(MOST, 6),
+    evaluation(MOST, 7),
 ];
 
-/// The values of `coefficients` by `coefficients` at all points of rows and those of `part` of
-/// columns, written as whole vectors: those of a kernel, or those of an output tile's gradient.
-///
-/// # Safety
-/// As [`interpolate`].
-#[inline(always)]
-pub(super) unsafe fn evaluate<V: Vector>(
-    between: &mut Between<V>,
-    to: &impl Grid,
-    from: &impl Grid,
-    (alphas, part): (Sides, Part),
-    coefficients: Sides,
-    channels: usize,
-) {
-    let columns = part.of(alphas.1);
-    let table = &EVALUATIONS[coefficients.1 - 1][part.first..];
-    for_each_vector!(channels, lanes, PART => {
-        // SAFETY: the caller's promise.
-        unsafe {
-            if part.count == 2 {
-                transform_rows_to_pair::<V, PART>(between, coefficients, from, table, lanes);
-            } else {
-                with_evaluation!(Evaluate, alphas.1, coefficients.1, L => {
-                    transform_rows::<V, L, PART>(between, coefficients.0, from, lanes);
-                });
-            }
-            with_evaluation!(Evaluate, alphas.0, coefficients.0, L => {
-                transform_columns::<V, L, false>(to, (alphas.0, columns), between, lanes, &());
-            });
-        }
-    });
+/// An input tile's values at all points of rows and those of `part` of columns.
+pub(super) struct Interpolate<'a> {
+    pub(super) to: Lattice,
+    pub(super) from: Window<'a>,
+    pub(super) alphas: Sides,
+    pub(super) part: Part,
+    pub(super) channels: usize,
 }
 
-/// The transpose of [`evaluate`]: of `coefficients` results those in the first `kept` rows and
-/// columns are finished and stored.
-///
-/// # Safety
-/// `channels` rounded up to vectors can be read at the addresses of `from`, and `channels` be
-/// written at those of `to`.
-#[inline(always)]
-pub(super) unsafe fn collect<V: Vector>(
-    between: &mut Between<V>,
-    (to, kept): (&impl Grid, Sides),
-    from: &impl Grid,
-    alphas: Sides,
-    coefficients: Sides,
-    channels: usize,
-    finish: &mut impl Finish<V>,
-) {
-    for_each_vector!(channels, lanes, PART => {
-        finish.begin(lanes);
-        // SAFETY: the caller's promise.
-        unsafe {
-            with_evaluation!(Collect, alphas.1, coefficients.1, L => {
-                transform_rows::<V, L, false>(between, alphas.0, from, lanes);
-            });
-            with_evaluation!(Collect, alphas.0, coefficients.0, L => {
-                transform_columns::<V, L, PART>(to, kept, between, lanes, finish);
-            });
+impl Interpolate<'_> {
+    /// # Safety
+    /// The window's image can be read, and `channels` zeros; at the addresses of `to`, `channels`
+    /// rounded up to whole vectors can be written.
+    pub(super) unsafe fn run(self, isa: Isa) {
+        isa.dispatch(self);
+    }
+}
+
+impl Kernel for Interpolate<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let Self { to, from, alphas, part, channels } = self;
+        let pixels = from.image.window(from.at, alphas, from.zeros);
+        let mut between = between::<V>();
+        let columns = part.of(alphas.1);
+        for first in (0..channels).step_by(V::LANES) {
+            let count = V::LANES.min(channels - first);
+            let at = |row: usize, column: usize| pixels[row][column].wrapping_add(first);
+            // SAFETY: the promise of `Self::run`.
+            let put = |row, column, value: V| unsafe {
+                value.store(to.at(row, column).wrapping_add(first));
+            };
+            // SAFETY: as above.
+            unsafe {
+                if part.count == 2 {
+                    let table = &INTERPOLATIONS[alphas.1 - FEWEST][part.first..];
+                    transform_rows_to_pair(&mut between, alphas, at, table, count);
+                } else {
+                    with_interpolation!(alphas.1, L => {
+                        transform_rows::<V, L>(&mut between, alphas.0, at, count);
+                    });
+                }
+                with_interpolation!(alphas.0, L => {
+                    transform_columns::<V, L>(columns, &between, put);
+                });
+            }
         }
-    });
+    }
+}
+
+/// The values of `coefficients` by `coefficients` at all points of rows and those of `part` of
+/// columns: those of a kernel, or those of an output tile's gradient.
+pub(super) struct Evaluate<'a> {
+    pub(super) to: Lattice,
+    pub(super) from: Window<'a>,
+    pub(super) alphas: Sides,
+    pub(super) part: Part,
+    pub(super) coefficients: Sides,
+    pub(super) channels: usize,
+}
+
+impl Evaluate<'_> {
+    /// # Safety
+    /// As [`Interpolate::run`].
+    pub(super) unsafe fn run(self, isa: Isa) {
+        isa.dispatch(self);
+    }
+}
+
+impl Kernel for Evaluate<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let Self { to, from, alphas, part, coefficients, channels } = self;
+        let pixels = from.image.window(from.at, coefficients, from.zeros);
+        let mut between = between::<V>();
+        let columns = part.of(alphas.1);
+        for first in (0..channels).step_by(V::LANES) {
+            let count = V::LANES.min(channels - first);
+            let at = |row: usize, column: usize| pixels[row][column].wrapping_add(first);
+            // SAFETY: the promise of `Self::run`.
+            let put = |row, column, value: V| unsafe {
+                value.store(to.at(row, column).wrapping_add(first));
+            };
+            // SAFETY: as above.
+            unsafe {
+                if part.count == 2 {
+                    let table = &EVALUATIONS[coefficients.1 - 1][part.first..];
+                    transform_rows_to_pair(&mut between, coefficients, at, table, count);
+                } else {
+                    with_evaluation!(Times, alphas.1, coefficients.1, L => {
+                        transform_rows::<V, L>(&mut between, coefficients.0, at, count);
+                    });
+                }
+                with_evaluation!(Times, alphas.0, coefficients.0, L => {
+                    transform_columns::<V, L>(columns, &between, put);
+                });
+            }
+        }
+    }
+}
+
+/// The transpose of [`Evaluate`]: of `coefficients` results those in the first `kept` rows and
+/// columns are added to the bias, rectified, and stored in place of the pixels from `at` on.
+pub(super) struct Collect<'a> {
+    pub(super) to: (&'a Image, Sides),
+    pub(super) kept: Sides,
+    pub(super) from: Lattice,
+    pub(super) alphas: Sides,
+    pub(super) coefficients: Sides,
+    pub(super) channels: usize,
+    /// Empty for none.
+    pub(super) bias: &'a [f32],
+    pub(super) rectify: bool,
+}
+
+impl Collect<'_> {
+    /// # Safety
+    /// At the addresses of `from`, `channels` rounded up to whole vectors can be read; the image's
+    /// pixels can be written, and those kept lie in it.
+    pub(super) unsafe fn run(self, isa: Isa) {
+        isa.dispatch(self);
+    }
+}
+
+impl Kernel for Collect<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let Self { to: (image, at), kept, from, alphas, coefficients, channels, .. } = self;
+        let to = image.lattice(at);
+        let mut between = between::<V>();
+        for first in (0..channels).step_by(V::LANES) {
+            let count = V::LANES.min(channels - first);
+            let bias = if self.bias.is_empty() {
+                V::zero()
+            } else {
+                let bias = &self.bias[first..][..count];
+                // SAFETY: so many floats.
+                unsafe { load(bias.as_ptr(), count) }
+            };
+            let at = |row, column| from.at(row, column).wrapping_add(first).cast_const();
+            let put = |row, column, value: V| {
+                if row < kept.0 {
+                    let sum = value.add(bias);
+                    let value = if self.rectify { sum.relu() } else { sum };
+                    let at = to.at(row, column).wrapping_add(first);
+                    // SAFETY: the promise of `Self::run`.
+                    unsafe {
+                        if count == V::LANES { value.store(at) } else { value.store_part(at, count) }
+                    }
+                }
+            };
+            // SAFETY: as above.
+            unsafe {
+                with_evaluation!(TransposedTimes, alphas.1, coefficients.1, L => {
+                    transform_rows::<V, L>(&mut between, alphas.0, at, V::LANES);
+                });
+                with_evaluation!(TransposedTimes, alphas.0, coefficients.0, L => {
+                    transform_columns::<V, L>(kept.1, &between, put);
+                });
+            }
+        }
+    }
 }

@@ -11,15 +11,16 @@
 
 use alexnet_ops::ConvShape;
 
-use super::kernels::{PANEL_ROWS, TAPS_MOST};
+use super::image::Lattice;
+use super::kernels::{PANEL_ROWS, TAPS_MOST, taps_image};
 use super::layer::Layer;
 use super::points::MOST;
 use super::tiling::{Block, Blocking, Field, LINE, PANEL, Tiling, odd_lines};
-use super::transform::{between, Lattice, Part, collect, evaluate, interpolate};
+use super::transform::{Collect, Evaluate, Interpolate, Part, Window};
 use crate::Context;
 use crate::array::Direction;
 use crate::disjoint::Disjoint;
-use crate::isa::Kernel;
+use crate::isa::{Isa, Kernel};
 use crate::microkernel::{Finish, INTERVAL, Left, Right, Store, VECTORS, multiply};
 use crate::simd::Vector;
 
@@ -36,7 +37,7 @@ pub(crate) fn backward_weights(
     let sums = SumsLayout::new(&tiling);
     let mut shared = context.scratch.shared(0, cut.slices * sums.len());
     let shared = Disjoint::new(&mut shared);
-    let pass = Pass { sums: &shared, d_y, x, tiling, layout: sums, cut };
+    let pass = Pass { isa: context.isa, sums: &shared, d_y, x, tiling, layout: sums, cut };
     pass.run(context);
     pass.collect(context, &Disjoint::new(&mut d_weights[..shape.weights_len()]), shape);
 }
@@ -106,6 +107,7 @@ impl SumsLayout {
 
 /// One weight gradient.
 struct Pass<'a> {
+    isa: Isa,
     sums: &'a Disjoint<'a, f32>,
     d_y: &'a [f32],
     x: &'a [f32],
@@ -147,7 +149,7 @@ impl Pass<'_> {
             let (zeros, rest) = scratch.split_at_mut(sizes[0]);
             let (squares, rest) = rest.split_at_mut(sizes[1]);
             let (inputs, gradients) = rest.split_at_mut(sizes[2]);
-            context.isa.dispatch(Piece {
+            let piece = Piece {
                 pass: self,
                 slice: piece / parts / ranges / layer.groups,
                 group: piece / parts / ranges % layer.groups,
@@ -157,7 +159,8 @@ impl Pass<'_> {
                 squares,
                 inputs,
                 gradients,
-            });
+            };
+            piece.run();
         });
     }
 
@@ -174,7 +177,7 @@ impl Pass<'_> {
         let panels = layer.out_channels.div_ceil(PANEL);
         context.threads.for_each(layer.groups * panels * chunks, |worker, piece| {
             let mut taps = context.scratch.own(worker, TAPS_MOST * PANEL_ROWS * PANEL);
-            context.isa.dispatch(Taps {
+            let taps = Taps {
                 pass: self,
                 d_weights,
                 shape,
@@ -182,7 +185,8 @@ impl Pass<'_> {
                 group: piece / chunks / panels,
                 panel: piece / chunks % panels,
                 first: piece % chunks * PANEL_ROWS,
-            });
+            };
+            taps.run();
         });
     }
 }
@@ -200,10 +204,9 @@ struct Piece<'a> {
     gradients: &'a mut [f32],
 }
 
-impl Kernel for Piece<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<V: Vector>(mut self) {
+impl Piece<'_> {
+    /// All of the slice, block after block.
+    fn run(mut self) {
         self.zeros.fill(0.0);
         let (tiling, cut) = (&self.pass.tiling, &self.pass.cut);
         let images = |slice| slice * tiling.layer.images / cut.slices;
@@ -214,18 +217,15 @@ impl Kernel for Piece<'_> {
             for first_row in (0..tiling.rows.len()).step_by(cut.blocking.rows) {
                 let rows = cut.blocking.rows.min(tiling.rows.len() - first_row);
                 let block = Block { group: self.group, first_image, images, first_row, rows };
-                self.add_block::<V>(&block, first);
+                self.add_block(&block, first);
                 first = false;
             }
             first_image += images;
         }
     }
-}
 
-impl Piece<'_> {
     /// Adds the products of a block to the sums; of the `first` block they are the sums.
-    #[inline(always)]
-    fn add_block<V: Vector>(&mut self, block: &Block, first: bool) {
+    fn add_block(&mut self, block: &Block, first: bool) {
         let (pass, layer) = (self.pass, &self.pass.tiling.layer);
         let tile_rows = pass.cut.blocking.tile_rows();
         let field = |start, channels| {
@@ -236,9 +236,8 @@ impl Piece<'_> {
         for row in 0..block.len() {
             // SAFETY: the scratch is this piece's, as large as `sizes` says.
             unsafe {
-                let (part, zeros) = (self.part, &*self.zeros);
-                pass.interpolate::<V>(&inputs, block, (row, part), zeros, self.squares);
-                pass.evaluate::<V>(&gradients, block, (row, part), self.columns, zeros);
+                self.interpolate(&inputs, block, row);
+                self.evaluate(&gradients, block, row);
             }
         }
         let (rows, columns) = pass.tiling.points();
@@ -247,135 +246,126 @@ impl Piece<'_> {
             let pair = index / in_part * columns + self.part.first + index % in_part;
             let sums = pass.layout.matrix(self.slice, self.group, pair) + self.columns.first;
             let (left, right) = (inputs.matrix(index), gradients.matrix(index));
-            let a = Left { start: left.start, row_stride: 1, depth_stride: inputs.row_stride };
-            let b = Right { start: right.start, depth_stride: gradients.row_stride };
-            // SAFETY: both matrices have so many rows; these sums are this piece's.
-            unsafe { pass.sum::<V>(sums, (a, b), right.rows, self.columns.count, first) };
+            pass.isa.dispatch(Sum {
+                a: Left { start: left.start, row_stride: 1, depth_stride: inputs.row_stride },
+                b: Right { start: right.start, depth_stride: gradients.row_stride },
+                depth: right.rows,
+                sizes: (layer.in_channels, self.columns.count),
+                to: Store { start: pass.sums.at(sums), stride: pass.layout.row_stride },
+                first,
+            });
         }
     }
-}
 
-impl Pass<'_> {
-    /// The values of the inputs of tile row `row`.
+    /// The values of the inputs of tile row `row` of a block.
     ///
     /// # Safety
-    /// The tile row's values, `squares` and `zeros` are nobody else's and as large as
-    /// [`Self::sizes`] says.
-    #[inline(always)]
-    unsafe fn interpolate<V: Vector>(
-        &self,
-        values: &Field,
-        block: &Block,
-        (row, part): (usize, Part),
-        zeros: &[f32],
-        squares: &mut [f32],
-    ) {
-        let (tiling, layer) = (&self.tiling, &self.tiling.layer);
+    /// The field is this piece's.
+    unsafe fn interpolate(&mut self, values: &Field, block: &Block, row: usize) {
+        let (pass, tiling, layer) = (self.pass, &self.pass.tiling, &self.pass.tiling.layer);
         let tile = tiling.rows.tile(block.first_row + row / block.images);
         let source = (block.first_image + row % block.images, block.group);
         let rows = tile.start..tile.start + tile.alpha;
-        // SAFETY: the caller's promise.
-        let source = unsafe { layer.input_image::<V>(self.x, source, rows, squares.as_mut_ptr()) };
-        let mut between = between::<V>();
+        let squares = self.squares.as_mut_ptr();
+        // SAFETY: there is room for the rows of a tile.
+        let source = unsafe { layer.input_image(pass.isa, pass.x, source, rows, squares) };
         for tile_column in 0..tiling.columns.len() {
             let column = tiling.columns.tile(tile_column);
-            let alphas = (tile.alpha, column.alpha);
-            let from = source.window((tile.start, column.start), alphas, zeros.as_ptr());
-            let to = values.tile(row, tile_column);
-            // SAFETY: the window's addresses are pixels of the image, or zeros for all channels;
-            // the tile's are rows of its matrices.
-            unsafe { interpolate::<V>(&mut between, &to, &from, alphas, part, layer.in_channels) };
+            let at = (tile.start, column.start);
+            let interpolate = Interpolate {
+                to: values.tile(row, tile_column),
+                from: Window { image: &source, at, zeros: self.zeros.as_ptr() },
+                alphas: (tile.alpha, column.alpha),
+                part: self.part,
+                channels: layer.in_channels,
+            };
+            // SAFETY: the caller's promise.
+            unsafe { interpolate.run(pass.isa) };
         }
     }
 
-    /// The values of the output gradients of tile row `row`.
+    /// The values of the output gradients of tile row `row` of a block.
     ///
     /// # Safety
-    /// As [`Self::interpolate`].
-    #[inline(always)]
-    unsafe fn evaluate<V: Vector>(
-        &self,
-        values: &Field,
-        block: &Block,
-        (row, part): (usize, Part),
-        columns: Columns,
-        zeros: &[f32],
-    ) {
-        let (tiling, layer) = (&self.tiling, &self.tiling.layer);
+    /// The field is this piece's.
+    unsafe fn evaluate(&self, values: &Field, block: &Block, row: usize) {
+        let (pass, tiling, layer) = (self.pass, &self.pass.tiling, &self.pass.tiling.layer);
         let tile = tiling.rows.tile(block.first_row + row / block.images);
         let source = (block.first_image + row % block.images, block.group);
-        let source = layer.output_image(self.d_y[columns.first..].as_ptr(), source);
-        let mut between = between::<V>();
+        let source = layer.output_image(pass.d_y[self.columns.first..].as_ptr(), source);
         for tile_column in 0..tiling.columns.len() {
             let column = tiling.columns.tile(tile_column);
-            let outputs = (tile.outputs, column.outputs);
-            let from = source.window((tile.start, column.start), outputs, zeros.as_ptr());
-            let (to, alphas) = (values.tile(row, tile_column), (tile.alpha, column.alpha));
-            // SAFETY: as in `interpolate`.
-            unsafe { evaluate::<V>(&mut between, &to, &from, (alphas, part), outputs, columns.count) };
+            let at = (tile.start, column.start);
+            let evaluate = Evaluate {
+                to: values.tile(row, tile_column),
+                from: Window { image: &source, at, zeros: self.zeros.as_ptr() },
+                alphas: (tile.alpha, column.alpha),
+                part: self.part,
+                coefficients: (tile.outputs, column.outputs),
+                channels: self.columns.count,
+            };
+            // SAFETY: the caller's promise.
+            unsafe { evaluate.run(pass.isa) };
         }
     }
+}
 
-    /// Adds `aᵀ · b` of `depth` rows to the sums from `sums` on, or puts it there if it is the
-    /// `first`.
-    ///
-    /// # Safety
-    /// The operands can be read, and these sums are nobody else's.
+/// Adds `aᵀ · b` of one point pair to its sums, or puts it there.
+struct Sum {
+    a: Left,
+    b: Right,
+    depth: usize,
+    /// Input and output channels.
+    sizes: (usize, usize),
+    to: Store<true>,
+    first: bool,
+}
+
+impl Kernel for Sum {
+    type Output = ();
     #[inline(always)]
-    unsafe fn sum<V: Vector>(
-        &self,
-        sums: usize,
-        (a, b): (Left, Right),
-        depth: usize,
-        columns: usize,
-        first: bool,
-    ) {
-        let (rows, stride) = (self.tiling.layer.in_channels, self.layout.row_stride);
+    fn run<V: Vector>(self) {
+        let Self { a, b, depth, sizes: (rows, columns), to, first } = self;
         if depth == 0 && !first {
             return;
         }
-        for part in (0..columns).step_by(VECTORS * V::LANES) {
-            let b = Right { start: b.start.wrapping_add(part), ..b };
-            let start = self.sums.at(sums + part);
-            // SAFETY: the caller's promise; columns are padded to a multiple of `PANEL`.
-            unsafe {
-                if first {
-                    multiply::<V>(rows, depth, a, b, &Store::<false> { start, stride });
-                } else {
-                    multiply::<V>(rows, depth, a, b, &Add::new::<V>(start, stride, depth));
-                }
-            }
+        let rows_an_interval = V::ROWS.div_ceil(depth.div_ceil(INTERVAL).max(1));
+        for column in (0..columns).step_by(VECTORS * V::LANES) {
+            let b = Right { start: b.start.wrapping_add(column), ..b };
+            let to = Store { start: to.start.wrapping_add(column), ..to };
+            // SAFETY: the operands are a block's matrices; these sums are the piece's; columns are
+            // padded to a multiple of `PANEL`.
+            unsafe { multiply::<V>(rows, depth, a, b, &Add { to, rows_an_interval, first }) };
         }
     }
 }
 
-/// Sums are added to rows of an output `stride` apart, which are asked for while they are formed:
-/// they come from an outer cache.
+/// Sums are added to rows of an output, which are asked for while they are formed: they come from an
+/// outer cache. The `first` replace what is there.
 struct Add {
-    store: Store<true>,
+    to: Store<true>,
     rows_an_interval: usize,
-}
-
-impl Add {
-    #[inline(always)]
-    fn new<V: Vector>(start: *mut f32, stride: usize, depth: usize) -> Self {
-        let intervals = depth.div_ceil(INTERVAL).max(1);
-        let store = Store { start, stride };
-        Self { store, rows_an_interval: V::ROWS.div_ceil(intervals) }
-    }
+    first: bool,
 }
 
 impl<V: Vector> Finish<V> for Add {
     #[inline(always)]
     unsafe fn finish(&self, row: usize, sums: [V; VECTORS]) {
+        let Store { start, stride } = self.to;
         // SAFETY: the caller's promise.
-        unsafe { self.store.finish(row, sums) }
+        unsafe {
+            if self.first {
+                Store::<false> { start, stride }.finish(row, sums);
+            } else {
+                self.to.finish(row, sums);
+            }
+        }
     }
     #[inline(always)]
     fn interval(&self, row: usize, interval: usize) {
         let first = interval * self.rows_an_interval;
         for row in row + first..row + V::ROWS.min(first + self.rows_an_interval) {
-            let row = self.store.start.wrapping_add(row * self.store.stride);
+            let row = self.to.start.wrapping_add(row * self.to.stride);
             V::prefetch(row);
             V::prefetch(row.wrapping_add(LINE));
         }
@@ -394,63 +384,56 @@ struct Taps<'a> {
     first: usize,
 }
 
-impl Kernel for Taps<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<V: Vector>(mut self) {
-        let (tiling, layout) = (&self.pass.tiling, &self.pass.layout);
-        let (layer, points) = (&tiling.layer, tiling.points());
+impl Taps<'_> {
+    fn run(mut self) {
+        let (pass, layout, layer) = (self.pass, &self.pass.layout, &self.pass.tiling.layer);
+        let alphas = pass.tiling.points();
         let rows = PANEL_ROWS.min(layer.in_channels - self.first);
         let columns = PANEL.min(layer.out_channels - self.panel * PANEL);
         let taps = (layer.kernel, layer.kernel);
-        let mut between = between::<V>();
         for row in 0..rows {
             let at = (self.first + row) * layout.row_stride + self.panel * PANEL;
-            // SAFETY: these sums are this piece's.
-            unsafe { self.add_slices::<V>(at, columns) };
+            self.add_slices(at);
             let from = Lattice {
-                start: self.pass.sums.at(layout.matrix(0, self.group, 0) + at),
-                row_stride: points.1 * layout.stride(),
+                start: pass.sums.at(layout.matrix(0, self.group, 0) + at),
+                row_stride: alphas.1 * layout.stride(),
                 columns: std::array::from_fn(|q| q * layout.stride()),
             };
-            let to = Lattice {
-                start: self.taps[row * PANEL..].as_mut_ptr(),
-                row_stride: layer.kernel * PANEL_ROWS * PANEL,
-                columns: std::array::from_fn(|tap| tap * PANEL_ROWS * PANEL),
+            let image = taps_image(&mut self.taps[row * PANEL..], layer.kernel);
+            let collect = Collect {
+                to: (&image, (0, 0)),
+                kept: taps,
+                from,
+                alphas,
+                coefficients: taps,
+                channels: columns,
+                bias: &[],
+                rectify: false,
             };
             // SAFETY: sums of all pairs are there, and room for all taps.
-            unsafe { collect::<V>(&mut between, (&to, taps), &from, points, taps, columns, &mut ()) };
+            unsafe { collect.run(pass.isa) };
         }
         self.scatter(rows, columns);
     }
-}
 
-impl Taps<'_> {
-    /// Adds the sums of later slices to the first's, slice after slice.
-    ///
-    /// # Safety
-    /// The sums at `at` of every matrix are nobody else's.
-    #[inline(always)]
-    unsafe fn add_slices<V: Vector>(&mut self, at: usize, columns: usize) {
-        let (layout, slices) = (&self.pass.layout, self.pass.cut.slices);
-        for pair in 0..if slices > 1 { layout.pairs } else { 0 } {
-            for column in (at..at + columns).step_by(V::LANES) {
-                let sums = |slice| layout.matrix(slice, self.group, pair) + column;
-                // SAFETY: the caller's promise; rows are padded to whole vectors.
-                unsafe {
-                    let total = self.pass.sums.at(sums(0));
-                    let mut sum = V::load(total);
-                    for slice in 1..slices {
-                        sum = sum.add(V::load(self.pass.sums.at(sums(slice))));
-                    }
-                    sum.store(total);
-                }
+    /// Adds the sums of later slices, of a row of the panel that begins at `at`, to the first's,
+    /// slice after slice.
+    fn add_slices(&mut self, at: usize) {
+        let (pass, layout) = (self.pass, &self.pass.layout);
+        for slice in 1..pass.cut.slices {
+            for pair in 0..layout.pairs {
+                let row = |slice| {
+                    let start = layout.matrix(slice, self.group, pair) + at;
+                    start..start + PANEL
+                };
+                // SAFETY: these sums are this piece's, and rows are padded to whole panels.
+                let (total, sums) = unsafe { (pass.sums.part(row(0)), pass.sums.part(row(slice))) };
+                total.iter_mut().zip(sums).for_each(|(total, sum)| *total += *sum);
             }
         }
     }
 
     /// Copies the taps to their places in the weights' order.
-    #[inline(always)]
     fn scatter(&mut self, rows: usize, columns: usize) {
         let kernel = self.pass.tiling.layer.kernel;
         for tap in 0..kernel * kernel {
