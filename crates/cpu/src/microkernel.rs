@@ -5,10 +5,24 @@
 //! summed. With 14 rows in 32 registers (AVX-512, NEON) each vector of B is used 14 times, so the
 //! multiply-add units are busy 97 % of the time from the inner cache; 6 rows in 16 registers (AVX2).
 
+use std::hint::black_box;
+
 use crate::simd::Vector;
 
 /// Columns of a micro-kernel: vectors times lanes.
 pub(crate) const VECTORS: usize = 2;
+
+/// Rows of the tallest micro-kernel of all.
+const MAX_ROWS: usize = 14;
+
+/// Steps of B asked for ahead of use.
+const AHEAD: usize = 20;
+
+/// Floats of a cache line.
+const LINE: usize = 16;
+
+/// Steps from one [`Finish::interval`] to the next.
+pub(crate) const INTERVAL: usize = 8;
 
 /// Operand A: element (i, k) at `start + i · row_stride + k · depth_stride`.
 #[derive(Clone, Copy)]
@@ -32,6 +46,11 @@ pub(crate) trait Finish<V: Vector> {
     /// # Safety
     /// What the implementation writes at this row must be its own.
     unsafe fn finish(&self, row: usize, sums: [V; VECTORS]);
+
+    /// Called while the sums of the rows from `row` on are formed, before every [`INTERVAL`] steps:
+    /// a time to ask for memory.
+    #[inline(always)]
+    fn interval(&self, _row: usize, _interval: usize) {}
 }
 
 /// The sums replace, or are added to, rows of an output `stride` apart.
@@ -112,35 +131,139 @@ unsafe fn multiply_rows<V: Vector, const ROWS: usize>(
     b: Right,
     finish: &impl Finish<V>,
 ) {
-    /// Steps of B asked for ahead of use.
-    const AHEAD: usize = 20;
-    let mut sums = [[V::zero(); VECTORS]; ROWS];
+    let mut sums = [[V::zero(); VECTORS]; MAX_ROWS];
     let stride = a.row_stride;
-    // Five pointers and one stride reach 14 rows without an address computed for each.
+    // Five pointers and one stride reach 14 rows without an address computed for each. The compiler
+    // must not learn that they are related, or it computes one from the other at every step.
     let start = a.start.wrapping_add(first * stride);
-    let mut thirds: [*const f32; 5] = std::array::from_fn(|t| start.wrapping_add(3 * t * stride));
+    let mut thirds = [0, 3, 6, 9, 12].map(|row| black_box(start.wrapping_add(row * stride)));
     let mut columns = b.start;
-    for _ in 0..depth {
-        // SAFETY: the caller's promise; prefetched addresses need not be valid.
-        unsafe {
-            let vectors = [V::load(columns), V::load(columns.add(V::LANES))];
-            let ahead = columns.wrapping_add(AHEAD * b.depth_stride);
-            V::prefetch(ahead);
-            if V::LANES == 16 {
-                V::prefetch(ahead.wrapping_add(V::LANES));
-            }
-            for i in 0..ROWS {
-                let factor = V::splat(*thirds[i / 3].wrapping_add(i % 3 * stride));
-                for j in 0..VECTORS {
-                    sums[i][j] = factor.mul_add(vectors[j], sums[i][j]);
-                }
-            }
+    let mut step = 0;
+    while step < depth {
+        finish.interval(first, step / INTERVAL);
+        let end = depth.min(step + INTERVAL);
+        while step < end {
+            // SAFETY: the caller's promise.
+            unsafe { add_step::<V, ROWS>(&mut sums, thirds, stride, columns, b.depth_stride) };
+            thirds = thirds.map(|third| third.wrapping_add(a.depth_stride));
             columns = columns.wrapping_add(b.depth_stride);
+            step += 1;
         }
-        thirds = thirds.map(|third| third.wrapping_add(a.depth_stride));
     }
-    for (i, sums) in sums.into_iter().enumerate() {
+    for (i, sums) in sums.into_iter().take(ROWS).enumerate() {
         // SAFETY: the caller's promise.
         unsafe { finish.finish(first + i, sums) };
+    }
+}
+
+/// Adds step k: `sums[i][j] += a(i, k) · b(k, j)`.
+///
+/// # Safety
+/// A row of B can be read at `columns`, element i of A at `thirds[i / 3] + i % 3 · stride`.
+#[inline(always)]
+unsafe fn add_step<V: Vector, const ROWS: usize>(
+    sums: &mut [[V; VECTORS]; MAX_ROWS],
+    thirds: [*const f32; 5],
+    stride: usize,
+    columns: *const f32,
+    depth_stride: usize,
+) {
+    // SAFETY: the caller's promise; prefetched addresses need not be valid.
+    unsafe {
+        let vectors = [V::load(columns), V::load(columns.add(V::LANES))];
+        let ahead = columns.wrapping_add(AHEAD * depth_stride);
+        V::prefetch(ahead);
+        if V::LANES == LINE {
+            V::prefetch(ahead.wrapping_add(V::LANES));
+        }
+        // Written out: the compiler gives up unrolling so long a loop, and spills the sums.
+        macro_rules! rows {
+            ($($i:literal)*) => {
+                $(if $i < ROWS {
+                    let factor = V::splat(*thirds[$i / 3].wrapping_add($i % 3 * stride));
+                    sums[$i][0] = factor.mul_add(vectors[0], sums[$i][0]);
+                    sums[$i][1] = factor.mul_add(vectors[1], sums[$i][1]);
+                })*
+            };
+        }
+        rows!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::{Isa, Kernel};
+
+    /// One product on poisoned memory, with room around the sums to see a stray write.
+    struct Product<'a> {
+        rows: usize,
+        depth: usize,
+        a: &'a [f32],
+        a_strides: (usize, usize),
+        b: &'a [f32],
+        sums: &'a mut [f32],
+        add: bool,
+    }
+
+    const STRIDE: usize = 40;
+    const POISON: f32 = 1e30;
+
+    impl Kernel for Product<'_> {
+        type Output = usize;
+
+        #[inline(always)]
+        fn run<V: Vector>(self) -> usize {
+            let width = VECTORS * V::LANES;
+            let (row_stride, depth_stride) = self.a_strides;
+            let a = Left { start: self.a.as_ptr(), row_stride, depth_stride };
+            let b = Right { start: self.b.as_ptr(), depth_stride: width };
+            let start = self.sums.as_mut_ptr();
+            // SAFETY: the caller's slices are long enough.
+            unsafe {
+                if self.add {
+                    let store = Store::<true> { start, stride: STRIDE };
+                    multiply::<V>(self.rows, self.depth, a, b, &store);
+                } else {
+                    let store = Store::<false> { start, stride: STRIDE };
+                    multiply::<V>(self.rows, self.depth, a, b, &store);
+                }
+            }
+            width
+        }
+    }
+
+    #[test]
+    fn every_height_depth_and_stride_gives_the_sums_and_writes_nothing_else() {
+        let value = |i: usize| ((i * 7 + 3) % 11) as f32 - 5.0;
+        let a: Vec<f32> = (0..30 * 70).map(value).collect();
+        let b: Vec<f32> = (0..70 * 32).map(|i| value(i + 5)).collect();
+        for isa in Isa::available() {
+            for (rows, depth) in
+                (0..=29).flat_map(|rows| [0, 1, 7, 8, 9, 33, 64].map(|k| (rows, k)))
+            {
+                for (a_strides, add) in [((70, 1), false), ((1, 30), false), ((70, 1), true)] {
+                    let mut sums = vec![POISON; 30 * STRIDE];
+                    let (a, b) = (a.as_slice(), b.as_slice());
+                    if add {
+                        sums.fill(1.0);
+                    }
+                    let product = Product { rows, depth, a, a_strides, b, sums: &mut sums, add };
+                    let width = isa.dispatch(product);
+                    for (i, j) in (0..30).flat_map(|i| (0..STRIDE).map(move |j| (i, j))) {
+                        let (down, along) = a_strides;
+                        let terms = (0..depth).map(|k| a[i * down + k * along] * b[k * width + j]);
+                        let expected = match (i < rows && j < width, add) {
+                            // Small integers: exact in any order.
+                            (true, _) => terms.sum::<f32>() + f32::from(u8::from(add)),
+                            (false, true) => 1.0,
+                            (false, false) => POISON,
+                        };
+                        let case = (isa, rows, depth, a_strides, add, i, j);
+                        assert_eq!(sums[i * STRIDE + j], expected, "{case:?}");
+                    }
+                }
+            }
+        }
     }
 }
