@@ -13,44 +13,14 @@ import time
 from pathlib import Path
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 from torchvision import datasets, transforms
 
+import networks
+
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-MAPS = [(96, 11, 4, 2), (256, 5, 1, 2), (384, 3, 1, 1), (384, 3, 1, 1), (256, 3, 1, 1)]
-POOLED = {0, 1, 4}
 COLUMNS = ["epoch", "time_s", "train/loss", "val/loss"]
 COLUMNS += ["metrics/accuracy_top1", "metrics/accuracy_top5"]
-
-
-def scaled(full, width):
-    return max(8, math.floor(full * width / 8 + 0.5) * 8)
-
-
-def network(classes, width, batch_norm=True):
-    """`modern`; dropout before fc6 and fc7."""
-    layers, channels = [], 3
-    for index, (maps, kernel, stride, pad) in enumerate(MAPS):
-        maps = scaled(maps, width)
-        normalise = [nn.BatchNorm2d(maps)] if batch_norm else []
-        layers += [nn.Conv2d(channels, maps, kernel, stride, pad), *normalise, nn.ReLU()]
-        if index in POOLED:
-            layers.append(nn.MaxPool2d(3, 2))
-        channels = maps
-    hidden = scaled(4096, width)
-    layers += [nn.AdaptiveAvgPool2d(6), nn.Flatten()]
-    layers += [nn.Dropout(), nn.Linear(channels * 36, hidden), nn.ReLU()]
-    layers += [nn.Dropout(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, classes)]
-    model = nn.Sequential(*layers)
-    for layer in model:
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        if isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, 0, 0.01)
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            nn.init.zeros_(layer.bias)
-    return model
 
 
 def loaders(arguments):
@@ -128,7 +98,7 @@ def main():
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
     train, validation = loaders(arguments)
-    model = network(len(train.dataset.classes), arguments.width)
+    model = networks.modern(len(train.dataset.classes), arguments.width)
     sgd, begin = optimizer(model, arguments), time.time()
     with arguments.out.open("w", newline="") as file:
         rows = csv.writer(file)

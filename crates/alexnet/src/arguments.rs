@@ -13,23 +13,32 @@ use crate::flags::TrainFlags;
 
 /// AlexNet, whole: trains, evaluates and predicts on a folder of images. No Python, no framework.
 #[derive(Parser)]
-#[command(name = "alexnet", version, max_term_width = 100)]
+#[command(name = "alexnet", version, max_term_width = 100, after_help = ENVIRONMENT)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
+/// What is read beside the flags.
+const ENVIRONMENT: &str = "Environment:
+  ALEXNET_ISA  Instructions the processor computes with: portable, neon, avx2, avx512 or amx
+               [default: the richest it has]";
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Train a network on a folder of images
+    #[command(after_help = ENVIRONMENT)]
     Train(Box<TrainFlags>),
     /// Measure the loss and accuracy of weights
+    #[command(after_help = ENVIRONMENT)]
     Eval(EvalArguments),
     /// Say what images show
+    #[command(after_help = ENVIRONMENT)]
     Predict(PredictArguments),
     /// Show a model's layers, sizes and costs
     Summary(SummaryArguments),
     /// Measure speed on this machine
+    #[command(after_help = ENVIRONMENT)]
     Bench(BenchArguments),
     /// Make data sets
     Data {

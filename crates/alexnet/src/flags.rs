@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::{positive, threads};
-use crate::device::DeviceName;
+use crate::device::{DeviceName, PrecisionName};
 
 /// Largest settings file read.
 const SETTINGS_BYTES_MAX: u64 = 1 << 20;
@@ -50,6 +50,9 @@ pub(crate) struct TrainFlags {
     /// Threads that compute; 0 means one a core. Results are the same for any number
     #[arg(long, value_parser = threads, help_heading = "Run")]
     pub(crate) threads: Option<usize>,
+    /// What products are formed in [default: f32]
+    #[arg(long, value_enum, help_heading = "Run")]
+    pub(crate) precision: Option<PrecisionName>,
     /// Threads that load images [default: one a core, at most 8]
     #[arg(long, short = 'j', value_parser = threads, help_heading = "Run")]
     pub(crate) workers: Option<usize>,

@@ -35,16 +35,21 @@ impl Environment {
 
 /// An error that names the size, if `bytes` are more than this machine has memory.
 pub(crate) fn check_memory(bytes: usize, what: &str) -> anyhow::Result<()> {
-    let Ok(system) = sysinfo::System::new_all() else { return Ok(()) };
-    let there = system.total_memory();
+    let Some(there) = memory_bytes() else { return Ok(()) };
     anyhow::ensure!(
-        there == 0 || bytes as u64 <= there,
+        bytes as u64 <= there,
         "{what} needs {} MiB, but this machine has {} MiB of memory: choose a smaller \
          --batch-size, --image-size or --width",
         bytes >> 20,
         there >> 20
     );
     Ok(())
+}
+
+/// The machine's memory, where the system tells.
+pub(crate) fn memory_bytes() -> Option<u64> {
+    let there = sysinfo::System::new_all().ok()?.total_memory();
+    (there > 0).then_some(there)
 }
 
 /// Cores this process may use.

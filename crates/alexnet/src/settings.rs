@@ -11,7 +11,7 @@ use alexnet_train::{Schedule, SgdConfig, TrainConfig};
 use serde::Serialize;
 
 use crate::arguments::THREADS_MAX;
-use crate::device::{DeviceFlags, DeviceName};
+use crate::device::{DeviceFlags, DeviceName, PrecisionName};
 use crate::flags::{AugmentName, InitName, RuleName, SchedulerName, TrainFlags};
 
 /// Largest learning rate, decay or factor: far beyond any that trains, and well within `f32`.
@@ -45,6 +45,7 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     pub(crate) device: DeviceName,
     pub(crate) threads: usize,
+    pub(crate) precision: PrecisionName,
     pub(crate) workers: usize,
     pub(crate) save_every_steps: u64,
     pub(crate) print_freq: usize,
@@ -93,6 +94,7 @@ impl Settings {
             seed: flags.seed.unwrap_or(0),
             device: flags.device.unwrap_or_default(),
             threads: flags.threads.unwrap_or(0),
+            precision: flags.precision.unwrap_or_default(),
             workers: flags.workers.unwrap_or(crate::machine::cores().min(WORKERS_MAX)),
             save_every_steps: flags.save_every_steps.unwrap_or(0),
             print_freq: flags.print_freq.unwrap_or(10),
@@ -216,9 +218,10 @@ impl Settings {
         }
     }
 
-    /// Device and threads.
+    /// Device, threads and precision.
     pub(crate) fn device_flags(&self) -> DeviceFlags {
-        DeviceFlags { device: self.device, threads: self.threads }
+        let Self { device, threads, precision, .. } = *self;
+        DeviceFlags { device, threads, precision }
     }
 }
 

@@ -216,6 +216,39 @@ fn bench_measures_all_three_tasks() {
 }
 
 #[test]
+fn bench_says_where_a_step_s_time_goes_beside_the_machine_s_ceilings() {
+    let small = ["--width", "0.1", "--image-size", "63", "--batch-size", "4", "--steps", "3"];
+    for (task, backward) in [("train", true), ("infer", false)] {
+        let found = json(&[&["bench", task, "--format", "json"], &small[..]].concat());
+        let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{value} in {found}"));
+        for ceiling in ["matrix_product_gflops", "memory_read_gb_per_s"] {
+            assert!(number(&found[ceiling]) > 0.0, "{found}");
+        }
+        let layers = found["layers"].as_array().expect("a list");
+        let names: Vec<_> = layers.iter().filter_map(|layer| layer["name"].as_str()).collect();
+        assert_eq!(&names[..3], ["conv1+relu1", "pool1", "conv2+relu2"], "{found}");
+        assert_eq!(names.last(), Some(&"fc8"), "{found}");
+        let mut ms = number(&found["other_ms"]);
+        for layer in layers {
+            assert_keys(layer, &["kind", "macs", "share"]);
+            assert!(number(&layer["forward"]["gb_per_s"]) > 0.0, "{layer}");
+            assert_eq!(layer["backward"].is_null(), !backward, "{layer}");
+            ms += number(&layer["forward"]["ms"]);
+            ms += layer["backward"]["ms"].as_f64().unwrap_or_default();
+        }
+        assert!(number(&layers[0]["forward"]["effective_gflops"]) > 0.0, "{found}");
+        assert_eq!(found["update_ms"].is_null(), !backward, "{found}");
+        ms += found["update_ms"].as_f64().unwrap_or_default();
+        ms += found["loss_ms"].as_f64().unwrap_or_default();
+        // Medians of parts do not add up to the median of their sums, but nearly.
+        let step = number(&found["median_ms"]);
+        assert!((0.5..2.0).contains(&(ms / step)), "{ms} ms in parts of {step} ms: {found}");
+    }
+    let (_, table, _) = run(&[&["bench", "train"], &small[..]].concat());
+    assert!(table.contains("conv1+relu1") && table.contains("ceilings: "), "{table}");
+}
+
+#[test]
 fn a_stopped_run_exits_with_130_and_is_resumed_to_the_same_end() {
     let folder = tempfile::tempdir().expect("a folder");
     let set = FIXTURE.set();
@@ -245,10 +278,63 @@ fn a_stopped_run_exits_with_130_and_is_resumed_to_the_same_end() {
     assert_eq!(fs::read_to_string(&results).expect("read").lines().count(), rows + 1);
 }
 
+/// The figures of a run's `args.toml` are flags, so what is written there is what was used.
+#[test]
+fn the_precision_is_chosen_by_every_computing_command_and_recorded() {
+    let (set, weights) = (FIXTURE.set(), FIXTURE.weights());
+    let folder = tempfile::tempdir().expect("a folder");
+    let train = train_tiny(&[&set, "--epochs", "1", "--precision", "bf16", "--name", "half"]);
+    let (code, _, told) = run_in(folder.path(), &train);
+    assert_eq!(code, 0, "{told}");
+    let args = folder.path().join("runs/train/half/args.toml");
+    let args = fs::read_to_string(args).expect("read");
+    assert!(args.contains("precision = \"bf16\""), "{args}");
+    let args = fs::read_to_string(FIXTURE.path("runs/train/exp1/args.toml")).expect("read");
+    assert!(args.contains("precision = \"f32\""), "{args}");
+    let loss = |precision| {
+        let eval = ["eval", &set, "--weights", &weights, "--format", "json"];
+        let found = json(&[&eval[..], &["--precision", precision]].concat());
+        found["loss"].as_f64().expect("a number")
+    };
+    let (exact, rounded) = (loss("f32"), loss("bf16"));
+    assert!((exact - rounded).abs() < 0.02 * exact, "{exact} in f32, {rounded} in bf16");
+    let set = format!("{set}/val");
+    let predict = ["predict", &set, "--weights", &weights, "--precision", "bf16"];
+    assert_eq!(run(&predict).0, 0);
+    let small = ["--width", "0.02", "--image-size", "63", "--batch-size", "4", "--steps", "2"];
+    let bench = ["bench", "infer", "--format", "json", "--precision", "bf16"];
+    assert_eq!(json(&[&bench[..], &small].concat())["precision"], "bf16");
+}
+
+#[test]
+fn instructions_named_in_the_environment_are_used_and_wrong_ones_refused() {
+    let small = ["--width", "0.02", "--image-size", "63", "--batch-size", "4", "--steps", "2"];
+    let bench = [&["bench", "infer"], &small[..]].concat();
+    let with = |isa: &str| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut command = alexnet(folder.path(), &bench);
+        let output = command.env("ALEXNET_ISA", isa).output().expect("it runs");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, out, told) = with("portable");
+    assert_eq!(code, Some(0), "{told}");
+    assert!(out.contains("portable"), "{out}");
+    for wrong in ["", "fast", "AVX2"] {
+        let (code, _, told) = with(wrong);
+        assert_eq!(code, Some(2), "{told}");
+        let begins = format!("alexnet: ALEXNET_ISA is {wrong:?}, ");
+        assert!(told.starts_with(&begins) && told.contains("portable"), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+    assert!(run(&["train", "--help"]).1.contains("ALEXNET_ISA"));
+}
+
 #[test]
 fn usage_mistakes_exit_with_2_and_name_the_flag() {
     let set = FIXTURE.set();
-    let cases: [(&[&str], &str); 13] = [
+    let reference = ["bench", "infer", "--device", "reference", "--precision", "bf16"];
+    let cases: [(&[&str], &str); 14] = [
         (&["train", &set, "--lr", "nan"], "--lr"),
         (&["train", &set, "--width", "nan"], "width"),
         (&["train", &set, "--image-size", "0"], "image size"),
@@ -261,6 +347,7 @@ fn usage_mistakes_exit_with_2_and_name_the_flag() {
         (&["train", "--batch-size", "0"], "at least 1"),
         (&["train", "--model", "resnet"], "torchvision"),
         (&["predict", "a.jpg"], "--weights"),
+        (&reference, "--precision"),
         (&["fly"], "fly"),
     ];
     for (arguments, word) in cases {

@@ -90,7 +90,7 @@ impl Case {
             batch_norm: self.batch_norm,
         };
         let model = Model::new(config).expect("a model");
-        let plan = Plan::new(&model, self.images, Purpose::Training, Initialisation::Model);
+        let plan = Plan::new(&model, self.images, Purpose::Gradients, Initialisation::Model);
         let mut network = Network::new(device, plan.expect("a plan"), 0);
         let mut weights = network.weights();
         let learned = weights.iter_mut().filter(|array| !array.name.contains("running"));
@@ -179,9 +179,9 @@ fn check_one_pass<D: Device>(case: &Case, device: D, goldens: &Goldens) {
     let (mut network, images, labels) = case.start(device, goldens);
     let on = network.device().name();
     let logits = network.forward(&images, Pass::Evaluate);
-    assert_close(&format!("{name} logits on {on}"), golden("logits"), &doubles(&logits));
-    let (losses, _) = network.train_step(&images, &labels, SEED, STEP);
-    assert_close(&format!("{name} losses on {on}"), golden("losses"), &doubles(&losses));
+    assert_close(&format!("{name} logits on {on}"), golden("logits"), &doubles(logits));
+    let (losses, _) = network.gradient_step(&images, &labels, SEED, STEP);
+    assert_close(&format!("{name} losses on {on}"), golden("losses"), &doubles(losses));
     let what = format!("{name} gradient on {on}");
     let (norms, samples) = (golden("gradient_norms"), golden("gradient_samples"));
     let gradients = network.gradients();
@@ -231,8 +231,8 @@ fn check_training<D: Device>(
     let on = network.device().name();
     let mut means = Vec::new();
     for step in 0..SGD_STEPS {
-        let (losses, _) = network.train_step(&images, &labels, SEED, step);
-        means.push(doubles(&losses).iter().sum::<f64>() / losses.len() as f64);
+        let (losses, _) = network.gradient_step(&images, &labels, SEED, step);
+        means.push(doubles(losses).iter().sum::<f64>() / losses.len() as f64);
         network.update(rule);
     }
     assert_close(&format!("{} losses on {on}", case.golden), golden("trained_losses"), &means);

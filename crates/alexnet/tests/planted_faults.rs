@@ -64,6 +64,16 @@ fn both_suites_see_every_planted_fault_in_its_own_operation() {
     }
 }
 
+/// PyTorch has no such operation, so that there is no golden of it alone; those of training go
+/// through the two operations it stands for.
+#[test]
+fn the_conformance_suite_sees_a_fault_in_an_update_without_a_gradient() {
+    let fault = Fault::LinearDecayForgotten;
+    let planted = planted(fault, "", "LinearUpdate(", &["weights", "velocity"]);
+    let failures = conformance::check(&Faulty::with(fault));
+    assert_seen("conformance", &planted, planted.conformance, &failures);
+}
+
 #[test]
 fn neither_suite_complains_of_the_same_device_without_a_fault() {
     let device = Faulty::sound();

@@ -18,8 +18,6 @@ pub(crate) enum Form {
     ToomCook(ConvShape, Direction),
     /// Kernels split into bf16 tiles for the matrix unit.
     ConvTiles(ConvShape, Direction),
-    /// A linear layer's matrix, in the order of the batch-1 product.
-    Vector(LinearShape),
     /// A linear layer's matrix in bf16.
     Half(LinearShape, Direction),
 }
@@ -48,7 +46,7 @@ pub struct Array {
 
 impl Array {
     pub(crate) fn zeroed(len: usize) -> Self {
-        Self { values: Buffer::zeroed(len), forms: Mutex::new(Vec::new()) }
+        Self { values: Buffer::array(len), forms: Mutex::new(Vec::new()) }
     }
 
     /// The `len` floats of `form`, made by `make` if the array was written since they last were.
@@ -116,7 +114,7 @@ mod tests {
             if written {
                 array[0] = 3.0;
             }
-            let doubled = array.form(Form::Vector(SHAPE), 2, |form| {
+            let doubled = array.form(Form::Half(SHAPE, Direction::Forward), 2, |form| {
                 made += 1;
                 form.iter_mut().zip(&*array).for_each(|(form, x)| *form = 2.0 * x);
             });

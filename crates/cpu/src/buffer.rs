@@ -4,6 +4,9 @@ use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
+#[cfg(all(test, target_os = "linux"))]
+use crate::guarded::{self, Mapping};
+
 /// A cache line, and a row of a tile.
 const LINE_BYTES: usize = 64;
 
@@ -11,7 +14,7 @@ const LINE_BYTES: usize = 64;
 const LARGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Plain numbers: any bits are a value, zero bits are 0.
-pub(crate) trait Plain: Copy + Send + Sync + 'static {}
+pub trait Plain: Copy + Send + Sync + 'static {}
 impl Plain for f32 {}
 impl Plain for u32 {}
 impl Plain for u16 {}
@@ -21,6 +24,9 @@ impl Plain for u8 {}
 pub struct Buffer<T> {
     start: NonNull<T>,
     len: usize,
+    /// In tests: the pages around it, if the array lies beside forbidden ones.
+    #[cfg(all(test, target_os = "linux"))]
+    mapping: Option<Mapping>,
 }
 
 // SAFETY: a buffer owns plain numbers.
@@ -30,8 +36,12 @@ unsafe impl<T: Sync> Sync for Buffer<T> {}
 
 impl<T: Plain> Buffer<T> {
     pub(crate) fn zeroed(len: usize) -> Self {
+        #[cfg(all(test, target_os = "linux"))]
+        if let Some(buffer) = Self::guarded(len, LINE_BYTES) {
+            return buffer;
+        }
         if len == 0 {
-            return Self { start: NonNull::dangling(), len };
+            return Self::at(NonNull::dangling(), len);
         }
         let layout = Self::layout(len);
         // SAFETY: the layout is not empty; the memory is set to zero before it is a buffer's.
@@ -48,7 +58,34 @@ impl<T: Plain> Buffer<T> {
             }
         };
         let Some(start) = NonNull::new(start.cast()) else { handle_alloc_error(layout) };
-        Self { start, len }
+        Self::at(start, len)
+    }
+
+    /// An array for the device's user. Operations must take any place, so tests give it an odd one.
+    pub(crate) fn array(len: usize) -> Self {
+        #[cfg(all(test, target_os = "linux"))]
+        if let Some(buffer) = Self::guarded(len, align_of::<T>()) {
+            return buffer;
+        }
+        Self::zeroed(len)
+    }
+
+    /// Right beside a forbidden page, as near as the alignment lets it, where this thread's test
+    /// wants that.
+    #[cfg(all(test, target_os = "linux"))]
+    fn guarded(len: usize, align: usize) -> Option<Self> {
+        let mapping =
+            guarded::side().map(|side| Mapping::new(len * size_of::<T>(), align, side))?;
+        Some(Self { start: mapping.array().cast(), len, mapping: Some(mapping) })
+    }
+
+    fn at(start: NonNull<T>, len: usize) -> Self {
+        Self {
+            start,
+            len,
+            #[cfg(all(test, target_os = "linux"))]
+            mapping: None,
+        }
     }
 
     /// Makes the buffer at least `len` long; its contents are lost when it grows.
@@ -80,6 +117,10 @@ fn ask_for_large_pages(_: *mut u8, _: usize) {}
 
 impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
+        #[cfg(all(test, target_os = "linux"))]
+        if self.mapping.is_some() {
+            return;
+        }
         if self.len > 0 {
             let bytes = self.len * size_of::<T>();
             let align = if bytes >= LARGE_PAGE_BYTES { LARGE_PAGE_BYTES } else { LINE_BYTES };

@@ -1,175 +1,98 @@
-//! Convolution as a matrix product over unfolded images ("im2col").
-//!
-//! A group's input patch under each output position becomes one row of R·S·C/groups values; then
-//! forward is `unfolded · weightsᵀ`, the weight gradient `d_yᵀ · unfolded`, and the input gradient
-//! `d_y · weights` folded back. Images are unfolded a few at a time into one scratch array.
+//! Convolution: which of the ways to compute it is taken.
 
-use alexnet_ops::{Activation, ConvShape};
-use rayon::prelude::*;
+use alexnet_ops::{Activation, ConvShape, Precision};
 
-use crate::matmul::{Into, Matrix, matmul};
+#[cfg(target_arch = "x86_64")]
+use crate::amx;
+use crate::array::Array;
+use crate::isa::Isa;
 use crate::reduce::column_sums;
+use crate::{Context, toom_cook, unfolded};
 
-/// Floats unfolded at a time, unless one image alone needs more: 32 MiB, a share of the outer
-/// cache.
-const UNFOLDED_FLOATS: usize = 8 << 20;
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Fewer multiplications on the vector units.
+    ToomCook,
+    /// All multiplications on the matrix unit.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    Tiles,
+    /// All multiplications on the vector units, of unfolded images: what can always be done.
+    Unfolded,
+}
+
+/// Which of the three results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    Forward,
+    BackwardInput,
+    BackwardWeights,
+}
+
+/// Measured on two cores with a matrix unit, batch 128: with stride 1 its tiles take 0.8 to 0.95 of
+/// the time of Toom-Cook in `f32` and less than half of it in bf16. A strided layer has few channels
+/// to fill tiles with, and Toom-Cook is as fast forward and faster back
+/// (`docs/decisions/006-the-matrix-unit.md`).
+fn way(context: &Context, shape: &ConvShape, pass: Pass) -> Way {
+    #[cfg(target_arch = "x86_64")]
+    if context.isa == Isa::Amx && (shape.stride == 1 || context.precision == Precision::Bf16) {
+        let tiles = match pass {
+            Pass::BackwardInput => amx::has_backward_input(shape),
+            Pass::Forward | Pass::BackwardWeights => amx::has_forward(shape),
+        };
+        if tiles {
+            return Way::Tiles;
+        }
+    }
+    let has_pass = pass != Pass::BackwardInput || shape.stride == 1;
+    if has_pass && toom_cook::suits(shape) { Way::ToomCook } else { Way::Unfolded }
+}
 
 pub(crate) fn forward(
+    context: &Context,
     y: &mut [f32],
     x: &[f32],
-    weights: &[f32],
+    weights: &Array,
     bias: &[f32],
     activation: Activation,
-    unfolded: &mut Vec<f32>,
     shape: &ConvShape,
 ) {
-    for_each_part(shape, unfolded, |part, unfolded| {
-        part.unfold(unfolded, x);
-        let columns = part.output_columns();
-        let into = Into::Layer(&bias[columns.clone()], activation);
-        let y = &mut y[part.output_rows()][columns.start..];
-        matmul(y, shape.out_c, part.unfolded(unfolded), part.weights(weights).transposed(), into);
-    });
+    match way(context, shape, Pass::Forward) {
+        #[cfg(target_arch = "x86_64")]
+        Way::Tiles => amx::forward(context, y, x, weights, bias, activation, shape),
+        Way::ToomCook => toom_cook::forward(context, y, x, weights, bias, activation, shape),
+        _ => unfolded::forward(context, y, x, weights, bias, activation, shape),
+    }
+}
+
+pub(crate) fn backward_input(
+    context: &Context,
+    d_x: &mut [f32],
+    d_y: &[f32],
+    weights: &Array,
+    shape: &ConvShape,
+) {
+    match way(context, shape, Pass::BackwardInput) {
+        #[cfg(target_arch = "x86_64")]
+        Way::Tiles => amx::backward_input(context, d_x, d_y, weights, shape),
+        Way::ToomCook => toom_cook::backward_input(context, d_x, d_y, weights, shape),
+        _ => unfolded::backward_input(context, d_x, d_y, weights, shape),
+    }
 }
 
 pub(crate) fn backward_weights(
+    context: &Context,
     d_weights: &mut [f32],
     d_bias: &mut [f32],
     d_y: &[f32],
     x: &[f32],
-    unfolded: &mut Vec<f32>,
     shape: &ConvShape,
 ) {
-    d_weights[..shape.weights_len()].fill(0.0);
-    for_each_part(shape, unfolded, |part, unfolded| {
-        part.unfold(unfolded, x);
-        let d_weights = &mut d_weights[part.weights_range()];
-        let d_y = part.output(d_y).transposed();
-        matmul(d_weights, shape.kernel_len(), d_y, part.unfolded(unfolded), Into::Accumulate);
-    });
-    column_sums(&mut d_bias[..shape.out_c], &d_y[..shape.output_len()]);
-}
-
-pub(crate) fn backward_input(
-    d_x: &mut [f32],
-    d_y: &[f32],
-    weights: &[f32],
-    unfolded: &mut Vec<f32>,
-    shape: &ConvShape,
-) {
-    d_x[..shape.input_len()].fill(0.0);
-    for_each_part(shape, unfolded, |part, unfolded| {
-        let (d_y, weights) = (part.output(d_y), part.weights(weights));
-        matmul(unfolded, shape.kernel_len(), d_y, weights, Into::Overwrite);
-        part.fold(d_x, unfolded);
-    });
-}
-
-/// One group of a few whole images.
-struct Part<'a> {
-    shape: &'a ConvShape,
-    first_image: usize,
-    images: usize,
-    group: usize,
-}
-
-/// Visits every part with a scratch array of its unfolded size.
-fn for_each_part(
-    shape: &ConvShape,
-    scratch: &mut Vec<f32>,
-    mut visit: impl FnMut(&Part, &mut [f32]),
-) {
-    let image_len = shape.out_h * shape.out_w * shape.kernel_len();
-    let images_at_once = (UNFOLDED_FLOATS / image_len).clamp(1, shape.batch);
-    if scratch.len() < images_at_once * image_len {
-        scratch.resize(images_at_once * image_len, 0.0);
-    }
-    for first_image in (0..shape.batch).step_by(images_at_once) {
-        let images = images_at_once.min(shape.batch - first_image);
-        for group in 0..shape.groups {
-            let part = Part { shape, first_image, images, group };
-            visit(&part, &mut scratch[..images * image_len]);
-        }
-    }
-}
-
-impl Part<'_> {
-    fn group_in(&self) -> usize {
-        self.shape.in_c / self.shape.groups
-    }
-    fn group_out(&self) -> usize {
-        self.shape.out_c / self.shape.groups
-    }
-    fn positions(&self) -> usize {
-        self.images * self.shape.out_h * self.shape.out_w
-    }
-    fn output_rows(&self) -> std::ops::Range<usize> {
-        let image = self.shape.out_h * self.shape.out_w * self.shape.out_c;
-        self.first_image * image..(self.first_image + self.images) * image
-    }
-    fn output_columns(&self) -> std::ops::Range<usize> {
-        self.group * self.group_out()..(self.group + 1) * self.group_out()
-    }
-    fn weights_range(&self) -> std::ops::Range<usize> {
-        let len = self.group_out() * self.shape.kernel_len();
-        self.group * len..(self.group + 1) * len
-    }
-
-    /// (positions, K/groups)
-    fn output<'d>(&self, y: &'d [f32]) -> Matrix<'d> {
-        let rows = &y[self.output_rows()][self.output_columns().start..];
-        Matrix::row_major(rows, self.positions(), self.group_out(), self.shape.out_c)
-    }
-    /// (K/groups, R·S·C/groups)
-    fn weights<'d>(&self, weights: &'d [f32]) -> Matrix<'d> {
-        let len = self.shape.kernel_len();
-        Matrix::row_major(&weights[self.weights_range()], self.group_out(), len, len)
-    }
-    /// (positions, R·S·C/groups)
-    fn unfolded<'d>(&self, unfolded: &'d [f32]) -> Matrix<'d> {
-        let len = self.shape.kernel_len();
-        Matrix::row_major(unfolded, self.positions(), len, len)
-    }
-
-    /// Copies the patch under every output position to its row; taps outside the image read as
-    /// zero.
-    fn unfold(&self, unfolded: &mut [f32], x: &[f32]) {
-        let ConvShape { in_h, in_w, in_c, out_h, out_w, kernel, .. } = *self.shape;
-        let (run, first_channel) = (self.group_in(), self.group * self.group_in());
-        let rows = unfolded.par_chunks_mut(out_w * self.shape.kernel_len());
-        rows.enumerate().for_each(|(index, row)| {
-            let (image, p) = (self.first_image + index / out_h, index % out_h);
-            for (i, tap) in row.chunks_exact_mut(run).enumerate() {
-                let (q, r, s) = (i / (kernel * kernel), i / kernel % kernel, i % kernel);
-                match (self.shape.tap(p, r, in_h), self.shape.tap(q, s, in_w)) {
-                    (Some(h), Some(w)) => {
-                        let at = ((image * in_h + h) * in_w + w) * in_c + first_channel;
-                        tap.copy_from_slice(&x[at..at + run]);
-                    }
-                    _ => tap.fill(0.0),
-                }
-            }
-        });
-    }
-
-    /// Adds every row back to the patch it was unfolded from. One thread an image: patches overlap
-    /// within it.
-    fn fold(&self, d_x: &mut [f32], unfolded: &[f32]) {
-        let ConvShape { in_h, in_w, in_c, out_h, out_w, kernel, .. } = *self.shape;
-        let (run, first_channel) = (self.group_in(), self.group * self.group_in());
-        let image_len = in_h * in_w * in_c;
-        let images = d_x[self.first_image * image_len..].par_chunks_mut(image_len);
-        let unfolded = unfolded.par_chunks(out_h * out_w * self.shape.kernel_len());
-        images.zip(unfolded).for_each(|(image, rows)| {
-            for (i, tap) in rows.chunks_exact(run).enumerate() {
-                let (position, r, s) = (i / (kernel * kernel), i / kernel % kernel, i % kernel);
-                let (p, q) = (position / out_w, position % out_w);
-                if let (Some(h), Some(w)) = (self.shape.tap(p, r, in_h), self.shape.tap(q, s, in_w))
-                {
-                    let at = (h * in_w + w) * in_c + first_channel;
-                    image[at..at + run].iter_mut().zip(tap).for_each(|(d, t)| *d += t);
-                }
-            }
-        });
+    column_sums(context, &mut d_bias[..shape.out_c], &d_y[..shape.output_len()]);
+    match way(context, shape, Pass::BackwardWeights) {
+        #[cfg(target_arch = "x86_64")]
+        Way::Tiles => amx::backward_weights(context, d_weights, d_y, x, shape),
+        Way::ToomCook => toom_cook::backward_weights(context, d_weights, d_y, x, shape),
+        _ => unfolded::backward_weights(context, d_weights, d_y, x, shape),
     }
 }

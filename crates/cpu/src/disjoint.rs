@@ -30,6 +30,12 @@ impl<'a, T> Disjoint<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 
+    /// The address of the first element.
+    #[inline]
+    pub(crate) fn start(&self) -> *mut T {
+        self.start
+    }
+
     /// The address of element `index`, for kernels that write several rows.
     #[inline]
     pub(crate) fn at(&self, index: usize) -> *mut T {

@@ -1,65 +1,166 @@
 //! Operations in which element i depends on element i alone, in blocks over the threads.
+//!
+//! All are bound by memory, so the loops are plain and the compiler makes vectors of them.
 
-use alexnet_ops::{DropoutKey, SgdStep, UpdateRule, philox};
-use rayon::prelude::*;
+use std::ops::Range;
 
-/// Elements one thread takes at a time; a multiple of 4, the width of a Philox block.
+use alexnet_ops::SgdStep;
+
+use crate::Context;
+use crate::disjoint::Disjoint;
+use crate::isa::Kernel;
+use crate::sgd;
+use crate::simd::Vector;
+
+/// Elements one thread takes at a time: 64 KiB of each array, and whole groups of random words.
 const BLOCK: usize = 16 << 10;
 
 /// `max(0, value)`; a NaN stays one.
+#[inline(always)]
 pub(crate) fn rectified(value: f32) -> f32 {
     if value < 0.0 { 0.0 } else { value }
 }
 
-/// `visit(y block, x block, index of its first element)`.
-fn for_each_block(y: &mut [f32], x: &[f32], visit: impl Fn(&mut [f32], &[f32], usize) + Sync) {
-    let blocks = y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).enumerate();
-    blocks.for_each(|(block, (y, x))| visit(y, x, block * BLOCK));
+/// What becomes of a block of `y`, given the same block of `x` and the index of its first element.
+pub(crate) trait Map: Copy + Sync {
+    /// Must be `#[inline(always)]`.
+    fn apply(self, y: &mut [f32], x: &[f32], first: usize);
 }
 
-pub(crate) fn relu(y: &mut [f32], x: &[f32]) {
-    for_each_block(y, x, |y, x, _| y.iter_mut().zip(x).for_each(|(y, &x)| *y = rectified(x)));
+struct MapBlock<'a, M> {
+    map: M,
+    y: &'a mut [f32],
+    x: &'a [f32],
+    first: usize,
 }
 
-pub(crate) fn relu_backward(d: &mut [f32], y: &[f32]) {
-    for_each_block(d, y, |d, y, _| {
-        d.iter_mut().zip(y).for_each(|(d, &y)| *d = if y <= 0.0 { 0.0 } else { *d });
+impl<M: Map> Kernel for MapBlock<'_, M> {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        self.map.apply(self.y, self.x, self.first);
+    }
+}
+
+/// Applies `map` to all blocks.
+pub(crate) fn map(context: &Context, y: &mut [f32], x: &[f32], map: impl Map) {
+    assert_eq!(y.len(), x.len());
+    let (len, y) = (y.len(), Disjoint::new(y));
+    context.threads.for_each(len.div_ceil(BLOCK), |_, block| {
+        let range = block_range(block, len);
+        // SAFETY: blocks do not overlap.
+        let y = unsafe { y.part(range.clone()) };
+        context.isa.dispatch(MapBlock { map, y, x: &x[range.clone()], first: range.start });
     });
 }
 
-pub(crate) fn scale(y: &mut [f32], x: &[f32], factor: f32) {
-    for_each_block(y, x, |y, x, _| y.iter_mut().zip(x).for_each(|(y, x)| *y = x * factor));
+fn block_range(block: usize, len: usize) -> Range<usize> {
+    block * BLOCK..((block + 1) * BLOCK).min(len)
 }
 
-pub(crate) fn dropout(y: &mut [f32], x: &[f32], rate: f32, kept_scale: f32, key: DropoutKey) {
-    let threshold = philox::drop_threshold(rate);
-    for_each_block(y, x, |y, x, first| {
-        for (quad, (y, x)) in y.chunks_mut(4).zip(x.chunks(4)).enumerate() {
-            let words = philox::dropout_words(key, first / 4 + quad);
-            for ((y, x), word) in y.iter_mut().zip(x).zip(words) {
-                *y = if word >= threshold { x * kept_scale } else { 0.0 };
+#[derive(Clone, Copy)]
+struct Relu;
+
+impl Map for Relu {
+    #[inline(always)]
+    fn apply(self, y: &mut [f32], x: &[f32], _: usize) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = rectified(x);
+        }
+    }
+}
+
+pub(crate) fn relu(context: &Context, y: &mut [f32], x: &[f32]) {
+    map(context, y, x, Relu);
+}
+
+#[derive(Clone, Copy)]
+struct ReluBackward;
+
+impl Map for ReluBackward {
+    #[inline(always)]
+    fn apply(self, d: &mut [f32], y: &[f32], _: usize) {
+        for (d, &y) in d.iter_mut().zip(y) {
+            *d = if y <= 0.0 { 0.0 } else { *d };
+        }
+    }
+}
+
+pub(crate) fn relu_backward(context: &Context, d: &mut [f32], y: &[f32]) {
+    map(context, d, y, ReluBackward);
+}
+
+#[derive(Clone, Copy)]
+struct Scale(f32);
+
+impl Map for Scale {
+    #[inline(always)]
+    fn apply(self, y: &mut [f32], x: &[f32], _: usize) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = x * self.0;
+        }
+    }
+}
+
+pub(crate) fn scale(context: &Context, y: &mut [f32], x: &[f32], factor: f32) {
+    map(context, y, x, Scale(factor));
+}
+
+/// One thread copies at a third of the memory's speed.
+pub(crate) fn copy(context: &Context, y: &mut [f32], x: &[f32]) {
+    assert_eq!(y.len(), x.len());
+    let (len, y) = (y.len(), Disjoint::new(y));
+    context.threads.for_each(len.div_ceil(BLOCK), |_, block| {
+        let range = block_range(block, len);
+        // SAFETY: blocks do not overlap.
+        unsafe { y.part(range.clone()) }.copy_from_slice(&x[range]);
+    });
+}
+
+struct SgdBlock<'a> {
+    weights: &'a mut [f32],
+    velocity: &'a mut [f32],
+    gradient: &'a [f32],
+    step: &'a SgdStep,
+}
+
+impl Kernel for SgdBlock<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let len = self.weights.len();
+        for at in (0..len).step_by(V::LANES) {
+            let count = V::LANES.min(len - at);
+            // SAFETY: `count` elements are there from `at` on, in all three.
+            unsafe {
+                let gradient = V::load_part(self.gradient[at..].as_ptr(), count);
+                let (weights, velocity) =
+                    (self.weights[at..].as_mut_ptr(), self.velocity[at..].as_mut_ptr());
+                let (w, v) = (V::load_part(weights, count), V::load_part(velocity, count));
+                let (w, v) = sgd::updated(self.step, w, v, gradient);
+                w.store_part(weights, count);
+                v.store_part(velocity, count);
             }
         }
-    });
+    }
 }
 
-pub(crate) fn sgd(weights: &mut [f32], velocity: &mut [f32], gradient: &[f32], step: &SgdStep) {
-    let SgdStep { rule, learning_rate: rate, momentum, weight_decay } = *step;
-    let blocks = weights
-        .par_chunks_mut(BLOCK)
-        .zip(velocity.par_chunks_mut(BLOCK))
-        .zip(gradient.par_chunks(BLOCK));
-    blocks.for_each(|((weights, velocity), gradient)| {
-        let elements = weights.iter_mut().zip(velocity).zip(gradient);
-        match rule {
-            UpdateRule::Paper => elements.for_each(|((w, v), g)| {
-                *v = momentum * *v - weight_decay * rate * *w - rate * g;
-                *w += *v;
-            }),
-            UpdateRule::PyTorch => elements.for_each(|((w, v), g)| {
-                *v = momentum * *v + g + weight_decay * *w;
-                *w -= rate * *v;
-            }),
-        }
+pub(crate) fn sgd(
+    context: &Context,
+    weights: &mut [f32],
+    velocity: &mut [f32],
+    gradient: &[f32],
+    step: &SgdStep,
+) {
+    assert!(weights.len() == velocity.len() && weights.len() == gradient.len());
+    let len = weights.len();
+    let (weights, velocity) = (Disjoint::new(weights), Disjoint::new(velocity));
+    context.threads.for_each(len.div_ceil(BLOCK), |_, block| {
+        let range = block_range(block, len);
+        // SAFETY: blocks do not overlap.
+        let (weights, velocity) =
+            unsafe { (weights.part(range.clone()), velocity.part(range.clone())) };
+        let gradient = &gradient[range];
+        context.isa.dispatch(SgdBlock { weights, velocity, gradient, step });
     });
 }

@@ -4,13 +4,19 @@
 //! thread, and sums over pieces run in their order: so results are the same bits for any number of
 //! threads.
 
+#[cfg(target_arch = "x86_64")]
 mod amx;
 mod array;
 mod batch_norm;
 mod buffer;
 mod conv;
 mod disjoint;
+mod dropout;
 mod elementwise;
+mod few_images;
+#[cfg(all(test, target_os = "linux"))]
+mod guarded;
+mod half;
 mod isa;
 mod linear;
 mod loss;
@@ -19,18 +25,23 @@ mod matmul;
 mod microkernel;
 mod pool;
 mod reduce;
+#[cfg(all(test, target_os = "linux"))]
+mod samples;
 mod scratch;
+mod sgd;
 mod simd;
+mod space_to_depth;
 mod threads;
 mod toom_cook;
+mod unfolded;
+mod weight_gradient;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LrnRegion, LrnShape, MaxPoolShape, Precision, SgdStep,
+    LrnShape, MaxPoolShape, Precision, SgdStep,
 };
-use rayon::ThreadPool;
 
 pub use array::Array;
 use buffer::Buffer;
@@ -50,8 +61,6 @@ pub(crate) struct Context {
     pub(crate) precision: Precision,
     pub(crate) threads: Threads,
     pub(crate) scratch: Scratch,
-    pool: ThreadPool,
-    unfolded: Mutex<Vec<f32>>,
 }
 
 /// Why there is no such device.
@@ -91,18 +100,8 @@ impl Cpu {
         assert!(Isa::available().contains(&isa), "this processor has no {isa}");
         let started =
             Threads::new(threads).map_err(|source| CpuError::Threads { threads, source })?;
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(started.count())
-            .build()
-            .expect("rayon goes away");
-        let context = Context {
-            isa,
-            precision,
-            scratch: Scratch::new(started.count()),
-            threads: started,
-            pool,
-            unfolded: Mutex::default(),
-        };
+        let context =
+            Context { isa, precision, scratch: Scratch::new(started.count()), threads: started };
         Ok(Self { context: Arc::new(context) })
     }
 
@@ -115,19 +114,6 @@ impl Cpu {
     pub fn isa(&self) -> Isa {
         self.context.isa
     }
-
-    /// Runs `work` on this device's threads.
-    fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.context.pool.install(work)
-    }
-
-    /// Runs `work` on this device's threads with the scratch array. It holds nothing between calls,
-    /// so a panic elsewhere cannot have spoilt it.
-    fn run_unfolding(&self, work: impl FnOnce(&mut Vec<f32>) + Send) {
-        let mut guard = self.context.unfolded.lock().unwrap_or_else(PoisonError::into_inner);
-        let unfolded = &mut *guard;
-        self.run(|| work(unfolded));
-    }
 }
 
 impl Device for Cpu {
@@ -136,19 +122,23 @@ impl Device for Cpu {
     type Labels = Buffer<u32>;
 
     fn name(&self) -> String {
-        format!("cpu ({} threads, {})", self.threads(), self.isa())
+        let precision = match self.context.precision {
+            Precision::F32 => "",
+            Precision::Bf16 => ", bf16",
+        };
+        format!("cpu ({} threads, {}{precision})", self.threads(), self.isa())
     }
     fn floats(&self, len: usize) -> Array {
         Array::zeroed(len)
     }
     fn bytes(&self, len: usize) -> Buffer<u8> {
-        Buffer::zeroed(len)
+        Buffer::array(len)
     }
     fn labels(&self, len: usize) -> Buffer<u32> {
-        Buffer::zeroed(len)
+        Buffer::array(len)
     }
     fn upload(&self, dst: &mut Array, src: &[f32]) {
-        dst[..src.len()].copy_from_slice(src);
+        elementwise::copy(&self.context, &mut dst[..src.len()], src);
     }
     fn upload_labels(&self, dst: &mut Buffer<u32>, src: &[u32]) {
         dst[..src.len()].copy_from_slice(src);
@@ -166,12 +156,7 @@ impl Device for Cpu {
         activation: Activation,
         shape: &ConvShape,
     ) {
-        if toom_cook::suits(shape) {
-            return toom_cook::forward(&self.context, y, x, weights, bias, activation, shape);
-        }
-        self.run_unfolding(|scratch| {
-            conv::forward(y, x, weights, bias, activation, scratch, shape);
-        });
+        conv::forward(&self.context, y, x, weights, bias, activation, shape);
     }
     fn conv_backward_input(
         &self,
@@ -180,10 +165,7 @@ impl Device for Cpu {
         weights: &Array,
         shape: &ConvShape,
     ) {
-        if toom_cook::suits(shape) && shape.stride == 1 {
-            return toom_cook::backward_input(&self.context, d_x, d_y, weights, shape);
-        }
-        self.run_unfolding(|scratch| conv::backward_input(d_x, d_y, weights, scratch, shape));
+        conv::backward_input(&self.context, d_x, d_y, weights, shape);
     }
     fn conv_backward_weights(
         &self,
@@ -193,15 +175,7 @@ impl Device for Cpu {
         x: &Array,
         shape: &ConvShape,
     ) {
-        if toom_cook::suits(shape) {
-            toom_cook::backward_weights(&self.context, d_weights, d_y, x, shape);
-            let (d_bias, d_y) = (&mut d_bias[..shape.out_c], &d_y[..shape.output_len()]);
-            if std::env::var("TOOM_NOBIAS").is_ok() { return; }
-            return self.run(|| reduce::column_sums(d_bias, d_y));
-        }
-        self.run_unfolding(|scratch| {
-            conv::backward_weights(d_weights, d_bias, d_y, x, scratch, shape);
-        });
+        conv::backward_weights(&self.context, d_weights, d_bias, d_y, x, shape);
     }
 
     fn linear_forward(
@@ -213,7 +187,7 @@ impl Device for Cpu {
         activation: Activation,
         shape: &LinearShape,
     ) {
-        self.run(|| linear::forward(y, x, weights, bias, activation, shape));
+        linear::forward(&self.context, y, x, weights, bias, activation, shape);
     }
     fn linear_backward_input(
         &self,
@@ -222,7 +196,7 @@ impl Device for Cpu {
         weights: &Array,
         shape: &LinearShape,
     ) {
-        self.run(|| linear::backward_input(d_x, d_y, weights, shape));
+        linear::backward_input(&self.context, d_x, d_y, weights, shape);
     }
     fn linear_backward_weights(
         &self,
@@ -232,7 +206,7 @@ impl Device for Cpu {
         x: &Array,
         shape: &LinearShape,
     ) {
-        self.run(|| linear::backward_weights(d_weights, d_bias, d_y, x, shape));
+        linear::backward_weights(&self.context, d_weights, d_bias, d_y, x, shape);
     }
     fn linear_backward_update(
         &self,
@@ -244,17 +218,15 @@ impl Device for Cpu {
         step: &SgdStep,
         shape: &LinearShape,
     ) {
-        let len = shape.inputs * shape.outputs;
-        let mut gradient = self.floats(len);
-        self.linear_backward_weights(&mut gradient, d_bias, d_y, x, shape);
-        self.sgd_update(weights, velocity, &gradient, step, len);
+        let parameters: [&mut [f32]; 2] = [weights, velocity];
+        linear::backward_update(&self.context, parameters, d_bias, d_y, x, step, shape);
     }
 
     fn relu_forward(&self, y: &mut Array, x: &Array, len: usize) {
-        self.run(|| elementwise::relu(&mut y[..len], &x[..len]));
+        elementwise::relu(&self.context, &mut y[..len], &x[..len]);
     }
     fn relu_backward(&self, d: &mut Array, y: &Array, len: usize) {
-        self.run(|| elementwise::relu_backward(&mut d[..len], &y[..len]));
+        elementwise::relu_backward(&self.context, &mut d[..len], &y[..len]);
     }
 
     fn max_pool_forward(
@@ -264,7 +236,7 @@ impl Device for Cpu {
         x: &Array,
         shape: &MaxPoolShape,
     ) {
-        self.run(|| pool::max_forward(y, positions, x, shape));
+        pool::max_forward(&self.context, y, positions, x, shape);
     }
     fn max_pool_backward(
         &self,
@@ -273,28 +245,20 @@ impl Device for Cpu {
         positions: &Buffer<u8>,
         shape: &MaxPoolShape,
     ) {
-        self.run(|| pool::max_backward(d_x, d_y, positions, shape));
+        pool::max_backward(&self.context, d_x, d_y, positions, shape);
     }
     fn average_pool_forward(&self, y: &mut Array, x: &Array, shape: &AveragePoolShape) {
-        self.run(|| pool::average_forward(y, x, shape));
+        pool::average_forward(&self.context, y, x, shape);
     }
     fn average_pool_backward(&self, d_x: &mut Array, d_y: &Array, shape: &AveragePoolShape) {
-        self.run(|| pool::average_backward(d_x, d_y, shape));
+        pool::average_backward(&self.context, d_x, d_y, shape);
     }
 
     fn lrn_forward(&self, y: &mut Array, x: &Array, shape: &LrnShape) {
-        self.run(|| match shape.region {
-            LrnRegion::AcrossMaps { groups } => lrn::across_maps_forward(y, x, groups, shape),
-            LrnRegion::SameMap => lrn::same_map_forward(y, x, shape),
-        });
+        lrn::forward(&self.context, y, x, shape);
     }
     fn lrn_backward(&self, d_x: &mut Array, d_y: &Array, x: &Array, shape: &LrnShape) {
-        self.run(|| match shape.region {
-            LrnRegion::AcrossMaps { groups } => {
-                lrn::across_maps_backward(d_x, d_y, x, groups, shape);
-            }
-            LrnRegion::SameMap => lrn::same_map_backward(d_x, d_y, x, shape),
-        });
+        lrn::backward(&self.context, d_x, d_y, x, shape);
     }
 
     fn batch_norm_train(
@@ -306,7 +270,7 @@ impl Device for Cpu {
         affine: &Array,
         shape: &BatchNormShape,
     ) {
-        self.run(|| batch_norm::train(y, statistics, running, x, affine, shape));
+        batch_norm::train(&self.context, y, statistics, running, x, affine, shape);
     }
     fn batch_norm_evaluate(
         &self,
@@ -316,7 +280,7 @@ impl Device for Cpu {
         running: &Array,
         shape: &BatchNormShape,
     ) {
-        self.run(|| batch_norm::evaluate(y, x, affine, running, shape));
+        batch_norm::evaluate(&self.context, y, x, affine, running, shape);
     }
     fn batch_norm_backward(
         &self,
@@ -328,7 +292,7 @@ impl Device for Cpu {
         statistics: &Array,
         shape: &BatchNormShape,
     ) {
-        self.run(|| batch_norm::backward(d_x, d_affine, d_y, x, affine, statistics, shape));
+        batch_norm::backward(&self.context, d_x, d_affine, d_y, x, affine, statistics, shape);
     }
 
     fn dropout(
@@ -340,10 +304,10 @@ impl Device for Cpu {
         key: DropoutKey,
         len: usize,
     ) {
-        self.run(|| elementwise::dropout(&mut y[..len], &x[..len], rate, kept_scale, key));
+        dropout::dropout(&self.context, &mut y[..len], &x[..len], rate, kept_scale, key);
     }
     fn scale(&self, y: &mut Array, x: &Array, factor: f32, len: usize) {
-        self.run(|| elementwise::scale(&mut y[..len], &x[..len], factor));
+        elementwise::scale(&self.context, &mut y[..len], &x[..len], factor);
     }
 
     fn softmax_cross_entropy(
@@ -354,7 +318,7 @@ impl Device for Cpu {
         labels: &Buffer<u32>,
         shape: &LinearShape,
     ) {
-        self.run(|| loss::softmax_cross_entropy(losses, d_logits, logits, labels, shape));
+        loss::softmax_cross_entropy(&self.context, losses, d_logits, logits, labels, shape);
     }
 
     fn sgd_update(
@@ -365,8 +329,7 @@ impl Device for Cpu {
         step: &SgdStep,
         len: usize,
     ) {
-        self.run(|| {
-            elementwise::sgd(&mut weights[..len], &mut velocity[..len], &gradient[..len], step);
-        });
+        let (weights, velocity) = (&mut weights[..len], &mut velocity[..len]);
+        elementwise::sgd(&self.context, weights, velocity, &gradient[..len], step);
     }
 }

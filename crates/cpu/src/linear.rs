@@ -1,41 +1,109 @@
 //! The linear layer: three matrix products. `x (N, in)`, `weights (out, in)`, `y (N, out)`.
 
-use alexnet_ops::{Activation, LinearShape};
+use alexnet_ops::{Activation, LinearShape, Precision, SgdStep};
 
+use crate::Context;
+#[cfg(target_arch = "x86_64")]
+use crate::amx;
+use crate::array::Array;
+use crate::disjoint::Disjoint;
+use crate::few_images;
+use crate::half::HalfWeights;
+use crate::isa::Isa;
 use crate::matmul::{Into, Matrix, matmul};
 use crate::reduce::column_sums;
+use crate::weight_gradient::{Stored, Target, Update, weight_gradient};
 
 pub(crate) fn forward(
+    context: &Context,
     y: &mut [f32],
     x: &[f32],
-    weights: &[f32],
+    weights: &Array,
     bias: &[f32],
     activation: Activation,
     shape: &LinearShape,
 ) {
     let LinearShape { batch, inputs, outputs } = *shape;
+    if batch <= few_images::IMAGES {
+        return match context.precision {
+            Precision::F32 => {
+                few_images::forward(context, y, x, &**weights, bias, activation, shape);
+            }
+            Precision::Bf16 => {
+                let weights = HalfWeights::of(context, weights, shape);
+                few_images::forward(context, y, x, weights.values(), bias, activation, shape);
+            }
+        };
+    }
+    #[cfg(target_arch = "x86_64")]
+    if context.isa == Isa::Amx && amx::has_linear(shape) {
+        return amx::linear_forward(context, y, x, weights, bias, activation, shape);
+    }
     let x = Matrix::row_major(x, batch, inputs, inputs);
     let weights = Matrix::row_major(weights, outputs, inputs, inputs);
-    matmul(y, outputs, x, weights.transposed(), Into::Layer(bias, activation));
+    matmul(context, y, outputs, x, weights.transposed(), Into::Layer(bias, activation));
 }
 
-pub(crate) fn backward_input(d_x: &mut [f32], d_y: &[f32], weights: &[f32], shape: &LinearShape) {
+pub(crate) fn backward_input(
+    context: &Context,
+    d_x: &mut [f32],
+    d_y: &[f32],
+    weights: &[f32],
+    shape: &LinearShape,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if context.isa == Isa::Amx && amx::has_linear(shape) {
+        return amx::linear_backward_input(context, d_x, d_y, weights, shape);
+    }
     let LinearShape { batch, inputs, outputs } = *shape;
     let d_y = Matrix::row_major(d_y, batch, outputs, outputs);
     let weights = Matrix::row_major(weights, outputs, inputs, inputs);
-    matmul(d_x, inputs, d_y, weights, Into::Overwrite);
+    matmul(context, d_x, inputs, d_y, weights, Into::Overwrite);
 }
 
 pub(crate) fn backward_weights(
+    context: &Context,
     d_weights: &mut [f32],
     d_bias: &mut [f32],
     d_y: &[f32],
     x: &[f32],
     shape: &LinearShape,
 ) {
-    let LinearShape { batch, inputs, outputs } = *shape;
-    let rows = Matrix::row_major(d_y, batch, outputs, outputs);
-    let x = Matrix::row_major(x, batch, inputs, inputs);
-    matmul(d_weights, inputs, rows.transposed(), x, Into::Overwrite);
-    column_sums(&mut d_bias[..outputs], &d_y[..batch * outputs]);
+    let d_weights = &mut d_weights[..shape.inputs * shape.outputs];
+    gradient_to(context, &Stored(Disjoint::new(d_weights)), d_y, x, shape);
+    bias_gradient(context, d_bias, d_y, shape);
+}
+
+pub(crate) fn backward_update(
+    context: &Context,
+    [weights, velocity]: [&mut [f32]; 2],
+    d_bias: &mut [f32],
+    d_y: &[f32],
+    x: &[f32],
+    step: &SgdStep,
+    shape: &LinearShape,
+) {
+    let len = shape.inputs * shape.outputs;
+    let weights = Disjoint::new(&mut weights[..len]);
+    let velocity = Disjoint::new(&mut velocity[..len]);
+    gradient_to(context, &Update { weights, velocity, step }, d_y, x, shape);
+    bias_gradient(context, d_bias, d_y, shape);
+}
+
+fn gradient_to<T: Target>(
+    context: &Context,
+    target: &T,
+    d_y: &[f32],
+    x: &[f32],
+    shape: &LinearShape,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if context.isa == Isa::Amx && amx::has_linear(shape) {
+        return amx::linear_weight_gradient(context, target, d_y, x, shape);
+    }
+    weight_gradient(context, target, d_y, x, shape);
+}
+
+fn bias_gradient(context: &Context, d_bias: &mut [f32], d_y: &[f32], shape: &LinearShape) {
+    column_sums(context, &mut d_bias[..shape.outputs], &d_y[..shape.batch * shape.outputs]);
 }

@@ -1,18 +1,52 @@
-//! Matrix products over the `gemm` crate's kernels, cut into tiles of fixed size.
+//! Matrix products of any size and stride: `C (m, n) = A (m, k) · B (k, n)`.
 //!
-//! The crate could thread a product itself, but where it cuts depends on the number of threads.
-//! Here the tiles depend on the shape alone and each is one single-threaded product, so an
-//! element's sum runs in the same order always.
+//! The output is cut into pieces by its shape alone, and each is one thread's. A piece walks the
+//! depth in chunks; of each chunk it copies both operands into its own scratch and runs the
+//! micro-kernel over the copies, whose strides suit the caches whatever those of the operands:
+//!
+//! | copy | layout | of up to | why |
+//! | --- | --- | --- | --- |
+//! | A | as it lies, rows an odd number of lines apart | 256 x 256 | 14 rows fall into 14 sets |
+//! | B | panels `[k][2 · LANES]` | 256 x 256 | read in order; one panel stays in the inner cache |
+//! | sums | rows | 256 x 256 | added to by each chunk, then finished into C |
+//!
+//! Together they fill less than half of a 2 MiB outer cache. B must run along its columns to be
+//! copied so. If it runs along the depth it is transposed into panels once, for all pieces; when A
+//! is the cheaper one to transpose, `Cᵀ = Bᵀ · Aᵀ` is computed in its place.
+
+use std::ops::Range;
 
 use alexnet_ops::Activation;
-use rayon::prelude::*;
 
-/// Tile of the output one thread computes at a time. Large enough that packing the operands again
-/// for each tile costs a few percent, small enough that AlexNet's layers give every core several.
-const TILE_ROWS: usize = 384;
-const TILE_COLUMNS: usize = 256;
+use crate::Context;
+use crate::disjoint::Disjoint;
+use crate::isa::Kernel;
+use crate::microkernel::{Left, Right, Store, VECTORS, multiply};
+use crate::simd::Vector;
 
-/// A matrix laid over a slice: element (i, j) is at `i · row_stride + j · column_stride`.
+/// Rows and columns of the largest piece.
+const PIECE: usize = 256;
+
+/// A smaller piece than this spends too much on copies.
+const PIECE_MIN: usize = 32;
+
+/// Pieces wanted of one product, for many threads to share evenly.
+const PIECES: usize = 32;
+
+/// Terms of the sums between two visits to them.
+const CHUNK: usize = 256;
+
+/// Floats of a cache line.
+pub(crate) const LINE: usize = 16;
+
+/// Columns of the widest panel there is; every panel's width divides it.
+pub(crate) const PANEL: usize = 32;
+
+/// Scratch, in shared buffers, that the transposed operand takes. Callers may use those below.
+const SHARED: usize = 2;
+
+/// A matrix laid over a slice: element (i, j) is at `i · row_stride + j · column_stride`, and one of
+/// the strides is 1.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
     data: &'a [f32],
@@ -41,8 +75,14 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    fn pointer(&self, row: usize, column: usize) -> *const f32 {
-        &raw const self.data[row * self.row_stride + column * self.column_stride]
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The elements from (row, column) on.
+    #[inline(always)]
+    fn from(&self, row: usize, column: usize) -> &'a [f32] {
+        &self.data[row * self.row_stride + column * self.column_stride..]
     }
 }
 
@@ -58,96 +98,353 @@ pub(crate) enum Into<'a> {
 }
 
 /// `c (m, n; rows `stride` apart) = a (m, k) · b (k, n)`, in the way `into` says.
-pub(crate) fn matmul(c: &mut [f32], stride: usize, a: Matrix, b: Matrix, into: Into) {
-    let (rows, columns) = (a.rows, b.columns);
+pub(crate) fn matmul(
+    context: &Context,
+    c: &mut [f32],
+    stride: usize,
+    a: Matrix,
+    b: Matrix,
+    into: Into,
+) {
     assert_eq!(a.columns, b.rows, "inner sizes of a product differ");
-    assert!((rows - 1) * stride + columns <= c.len() && columns <= stride);
-    let output = SharedOutput(c.as_mut_ptr());
-    let tiles_across = columns.div_ceil(TILE_COLUMNS);
-    (0..rows.div_ceil(TILE_ROWS) * tiles_across).into_par_iter().for_each(|index| {
-        let (row, column) = (index / tiles_across * TILE_ROWS, index % tiles_across * TILE_COLUMNS);
-        let tile = Tile {
-            row,
-            column,
-            rows: TILE_ROWS.min(rows - row),
-            columns: TILE_COLUMNS.min(columns - column),
-        };
-        // SAFETY: the assertions above keep every tile inside `c`, and no two tiles share an
-        // element.
-        unsafe { tile.compute(output.at(row * stride + column), stride, a, b, into) };
+    assert!((a.rows - 1) * stride + b.columns <= c.len() && b.columns <= stride);
+    let exchanged = b.column_stride != 1 && (a.row_stride == 1 || a.rows < b.columns);
+    let (a, b) = if exchanged { (b.transposed(), a.transposed()) } else { (a, b) };
+    let output = Output { c: Disjoint::new(c), stride, exchanged, into };
+    let whole;
+    let panels = if b.column_stride == 1 {
+        None
+    } else {
+        whole = transposed_panels(context, b);
+        Some(&**whole)
+    };
+    let cut = Cut::new(a.rows, b.columns);
+    context.threads.for_each(cut.pieces(), |worker, piece| {
+        let (rows, columns) = cut.piece(piece);
+        let mut scratch = context.scratch.own(worker, SCRATCH);
+        let output = &output;
+        context.isa.dispatch(Piece { a, b, panels, output, rows, columns, scratch: &mut scratch });
     });
 }
 
-struct Tile {
-    row: usize,
-    column: usize,
+/// How a product's output is cut into pieces.
+struct Cut {
     rows: usize,
     columns: usize,
+    /// Pieces side by side in each direction.
+    down: usize,
+    across: usize,
 }
 
-impl Tile {
-    /// # Safety
-    /// `output` must point to `self.rows` rows of `self.columns` floats, `stride` apart, that
-    /// nobody else touches.
-    unsafe fn compute(&self, output: *mut f32, stride: usize, a: Matrix, b: Matrix, into: Into) {
-        let accumulate = matches!(into, Into::Accumulate);
-        // SAFETY: `Matrix` has checked that its elements lie in its slice and the tile lies in the
-        // product; the output is the caller's promise. `read_dst` is off unless accumulating, so
-        // poison in it is never read.
-        unsafe {
-            gemm::gemm(
-                self.rows,
-                self.columns,
-                a.columns,
-                output,
-                1,
-                stride as isize,
-                accumulate,
-                a.pointer(self.row, 0),
-                a.column_stride as isize,
-                a.row_stride as isize,
-                b.pointer(0, self.column),
-                b.column_stride as isize,
-                b.row_stride as isize,
-                1.0,
-                1.0,
-                false,
-                false,
-                false,
-                gemm::Parallelism::None,
-            );
+impl Cut {
+    fn new(rows: usize, columns: usize) -> Self {
+        let (mut height, mut width) = (PIECE, PIECE);
+        let count = |height, width| rows.div_ceil(height) * columns.div_ceil(width);
+        while count(height, width) < PIECES && height.max(width) > PIECE_MIN {
+            // Cut along the longer side: the other's operand is copied once more for each cut.
+            let cut_rows = height > PIECE_MIN && (rows > columns || width == PIECE_MIN);
+            *(if cut_rows { &mut height } else { &mut width }) /= 2;
         }
-        let Into::Layer(bias, activation) = into else { return };
-        for row in 0..self.rows {
-            // SAFETY: a row of the tile, by the caller's promise.
-            let row =
-                unsafe { std::slice::from_raw_parts_mut(output.add(row * stride), self.columns) };
-            finish(row, &bias[self.column..], activation);
-        }
+        Self { rows, columns, down: rows.div_ceil(height), across: columns.div_ceil(width) }
+    }
+
+    fn pieces(&self) -> usize {
+        self.down * self.across
+    }
+
+    /// Rows of nearly equal number; columns of whole panels.
+    fn piece(&self, index: usize) -> (Range<usize>, Range<usize>) {
+        let columns = share(self.columns.div_ceil(PANEL), self.across, index / self.down);
+        let columns = columns.start * PANEL..(columns.end * PANEL).min(self.columns);
+        (share(self.rows, self.down, index % self.down), columns)
     }
 }
 
-/// Adds the bias and applies the activation.
-fn finish(row: &mut [f32], bias: &[f32], activation: Activation) {
-    match activation {
-        Activation::Identity => row.iter_mut().zip(bias).for_each(|(y, b)| *y += b),
-        Activation::Relu => {
-            row.iter_mut().zip(bias).for_each(|(y, b)| *y = crate::elementwise::rectified(*y + b));
-        }
-    }
+/// Part `index` of `total` in `parts` nearly equal ones.
+#[inline(always)]
+pub(crate) fn share(total: usize, parts: usize, index: usize) -> Range<usize> {
+    index * total / parts..(index + 1) * total / parts
 }
 
-/// The output's address, sharable because threads write to disjoint tiles of it.
-struct SharedOutput(*mut f32);
+/// Where a product goes.
+struct Output<'a> {
+    c: Disjoint<'a, f32>,
+    stride: usize,
+    /// Rows of the product are columns of `c`.
+    exchanged: bool,
+    into: Into<'a>,
+}
 
-// SAFETY: only `matmul` makes one, and its tiles are disjoint.
-unsafe impl Sync for SharedOutput {}
-
-impl SharedOutput {
+impl Output<'_> {
+    /// Writes the finished `sums` (rows `stride` apart) of a piece.
+    ///
     /// # Safety
-    /// `offset` must lie inside the output.
-    unsafe fn at(&self, offset: usize) -> *mut f32 {
+    /// Nobody else writes to the piece.
+    #[inline(always)]
+    unsafe fn write(&self, sums: &[f32], stride: usize, rows: Range<usize>, columns: Range<usize>) {
+        if self.exchanged {
+            for (j, row) in columns.enumerate() {
+                let sums = sums[j..].iter().step_by(stride);
+                // SAFETY: the caller's promise.
+                unsafe { self.write_row(row, rows.clone(), sums) };
+            }
+        } else {
+            for (i, row) in rows.enumerate() {
+                // SAFETY: the caller's promise.
+                unsafe { self.write_row(row, columns.clone(), sums[i * stride..].iter()) };
+            }
+        }
+    }
+
+    /// # Safety
+    /// Nobody else writes to these columns of row `row`.
+    #[inline(always)]
+    unsafe fn write_row<'s>(
+        &self,
+        row: usize,
+        columns: Range<usize>,
+        sums: impl Iterator<Item = &'s f32>,
+    ) {
+        let start = row * self.stride;
         // SAFETY: the caller's promise.
-        unsafe { self.0.add(offset) }
+        let to = unsafe { self.c.part(start + columns.start..start + columns.end) };
+        match self.into {
+            Into::Overwrite => to.iter_mut().zip(sums).for_each(|(y, sum)| *y = *sum),
+            Into::Accumulate => to.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum),
+            Into::Layer(bias, Activation::Identity) => {
+                let sums = sums.zip(&bias[columns]);
+                to.iter_mut().zip(sums).for_each(|(y, (sum, b))| *y = sum + b);
+            }
+            Into::Layer(bias, Activation::Relu) => {
+                let sums = sums.zip(&bias[columns]);
+                to.iter_mut().zip(sums).for_each(|(y, (sum, b))| {
+                    *y = crate::elementwise::rectified(sum + b);
+                });
+            }
+        }
+    }
+}
+
+/// Sizes of the three parts of a piece's scratch.
+const A_FLOATS: usize = PIECE * (CHUNK + LINE);
+const B_FLOATS: usize = CHUNK * PIECE;
+const SCRATCH: usize = A_FLOATS + B_FLOATS + PIECE * PIECE;
+
+/// One thread's part of a product.
+struct Piece<'a> {
+    a: Matrix<'a>,
+    b: Matrix<'a>,
+    /// All of B in panels, if it had to be transposed.
+    panels: Option<&'a [f32]>,
+    output: &'a Output<'a>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    scratch: &'a mut [f32],
+}
+
+impl Kernel for Piece<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let Self { a, b, panels, output, rows, columns, scratch } = self;
+        let width = VECTORS * V::LANES;
+        let (copy_a, rest) = scratch.split_at_mut(A_FLOATS);
+        let (copy_b, sums) = rest.split_at_mut(B_FLOATS);
+        let stride = columns.len().next_multiple_of(width);
+        sums[..rows.len() * stride].fill(0.0);
+        let depth = a.columns;
+        let chunks = depth.div_ceil(CHUNK);
+        for chunk in 0..chunks {
+            let steps = share(depth, chunks, chunk);
+            let left = copy_left(copy_a, a, &rows, &steps);
+            if panels.is_none() {
+                copy_panels::<V>(copy_b, b, &steps, &columns);
+            }
+            for (panel, column) in columns.clone().step_by(width).enumerate() {
+                let start = match panels {
+                    Some(panels) => &panels[(column * depth) + steps.start * width..],
+                    None => &copy_b[panel * steps.len() * width..],
+                };
+                let right = Right { start: start.as_ptr(), depth_stride: width };
+                let start = sums[panel * width..].as_mut_ptr();
+                // SAFETY: A's copy and the panel hold the chunk, the sums all rows and panels.
+                unsafe {
+                    let store = Store::<true> { start, stride };
+                    multiply::<V>(rows.len(), steps.len(), left, right, &store);
+                }
+            }
+        }
+        // SAFETY: pieces do not overlap.
+        unsafe { output.write(sums, stride, rows, columns) };
+    }
+}
+
+/// Copies a block of A as it lies, its runs an odd number of lines apart.
+#[inline(always)]
+pub(crate) fn copy_left(
+    to: &mut [f32],
+    a: Matrix,
+    rows: &Range<usize>,
+    steps: &Range<usize>,
+) -> Left {
+    let along_depth = a.column_stride == 1;
+    let (runs, len, from_stride) = if along_depth {
+        (rows.len(), steps.len(), a.row_stride)
+    } else {
+        (steps.len(), rows.len(), a.column_stride)
+    };
+    let from = a.from(rows.start, steps.start);
+    let stride = len.next_multiple_of(LINE) | LINE;
+    for run in 0..runs {
+        to[run * stride..][..len].copy_from_slice(&from[run * from_stride..][..len]);
+    }
+    let (row_stride, depth_stride) = if along_depth { (stride, 1) } else { (1, stride) };
+    Left { start: to.as_ptr(), row_stride, depth_stride }
+}
+
+/// Copies a block of B, which runs along its columns, into panels `[k][2 · LANES]` that end in
+/// zeros.
+#[inline(always)]
+pub(crate) fn copy_panels<V: Vector>(
+    to: &mut [f32],
+    b: Matrix,
+    steps: &Range<usize>,
+    columns: &Range<usize>,
+) {
+    let width = VECTORS * V::LANES;
+    let panel_len = steps.len() * width;
+    assert!(columns.len().div_ceil(width) * panel_len <= to.len());
+    for (k, step) in steps.clone().enumerate() {
+        let row = &b.from(step, columns.start)[..columns.len()];
+        for first in (0..row.len()).step_by(V::LANES) {
+            let at = first / width * panel_len + k * width + first % width;
+            let count = V::LANES.min(row.len() - first);
+            // SAFETY: `count` floats of the row; inside a panel, which the assertion covers.
+            unsafe { V::load_part(row[first..].as_ptr(), count).store(to[at..].as_mut_ptr()) };
+        }
+        // An odd number of vectors leaves the last panel half written.
+        if row.len().div_ceil(V::LANES) % VECTORS == 1 {
+            let at = row.len() / width * panel_len + k * width + V::LANES;
+            to[at..][..V::LANES].fill(0.0);
+        }
+    }
+}
+
+/// All of B in panels `[k][2 · LANES]` in shared scratch.
+fn transposed_panels<'c>(
+    context: &'c Context,
+    b: Matrix,
+) -> impl std::ops::Deref<Target = crate::buffer::Buffer<f32>> + use<'c> {
+    let groups = b.columns.div_ceil(PANEL);
+    let mut whole = context.scratch.shared(SHARED, groups * PANEL * b.rows);
+    let output = Disjoint::new(&mut whole);
+    context.threads.for_each(groups, |_, group| {
+        let columns = group * PANEL..(group * PANEL + PANEL).min(b.columns);
+        let len = PANEL * b.rows;
+        // SAFETY: each group has its own part.
+        let to = unsafe { output.part(group * len..(group + 1) * len) };
+        context.isa.dispatch(Transpose { to, b, columns });
+    });
+    whole
+}
+
+/// Transposes columns of B, which runs along the depth, into panels.
+struct Transpose<'a> {
+    to: &'a mut [f32],
+    b: Matrix<'a>,
+    columns: Range<usize>,
+}
+
+impl Kernel for Transpose<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let Self { to, b, columns } = self;
+        let width = VECTORS * V::LANES;
+        for first in (0..b.rows).step_by(LINE) {
+            let steps = LINE.min(b.rows - first);
+            for column in 0..PANEL {
+                let to =
+                    &mut to[column / width * b.rows * width + first * width + column % width..];
+                let to = to.iter_mut().step_by(width).take(steps);
+                if column < columns.len() {
+                    let from = &b.from(first, columns.start + column)[..steps];
+                    to.zip(from).for_each(|(to, from)| *to = *from);
+                } else {
+                    to.for_each(|to| *to = 0.0);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alexnet_ops::Precision;
+    use alexnet_ops::conformance::{value, values};
+
+    use super::*;
+    use crate::Cpu;
+    use crate::isa::Isa;
+
+    /// A matrix over `data` whose rows, or columns if `down`, lie one after another with gaps.
+    fn matrix(data: &[f32], rows: usize, columns: usize, down: bool) -> Matrix<'_> {
+        if down {
+            Matrix::row_major(data, columns, rows, rows + 1).transposed()
+        } else {
+            Matrix::row_major(data, rows, columns, columns + 3)
+        }
+    }
+
+    #[test]
+    fn every_size_layout_and_use_gives_the_product_and_writes_nothing_else() {
+        let data = values(350 * 350, 1, 1.0);
+        let sizes =
+            [(1, 1, 1), (15, 33, 7), (29, 64, 65), (300, 31, 270), (9, 290, 300), (70, 70, 520)];
+        for (isa, (m, n, k)) in
+            Isa::available().into_iter().flat_map(|isa| sizes.map(|size| (isa, size)))
+        {
+            let cpu = Cpu::with(2, isa, Precision::F32).expect("threads start");
+            for (a_down, b_down) in [(false, false), (false, true), (true, false), (true, true)] {
+                // From odd places, so that nothing is aligned.
+                let (a, b) = (matrix(&data[1..], m, k, a_down), matrix(&data[3..], k, n, b_down));
+                for into in [
+                    Into::Overwrite,
+                    Into::Accumulate,
+                    Into::Layer(&data[5..], Activation::Identity),
+                    Into::Layer(&data[5..], Activation::Relu),
+                ] {
+                    let case = format!("{m} x {n} x {k}, {a_down} {b_down}, {isa}");
+                    check(&cpu, a, b, into, &case);
+                }
+            }
+        }
+    }
+
+    fn check(cpu: &Cpu, a: Matrix, b: Matrix, into: Into, case: &str) {
+        let (m, n, k, stride) = (a.rows, b.columns, a.columns, b.columns + 2);
+        let accumulating = matches!(into, Into::Accumulate);
+        let before = |at: usize| if accumulating { value(at, 9) } else { f32::NAN };
+        let mut c: Vec<f32> = (0..m * stride).map(before).collect();
+        matmul(&cpu.context, &mut c, stride, a, b, into);
+        for (i, j) in (0..m).flat_map(|i| (0..stride).map(move |j| (i, j))) {
+            let at = i * stride + j;
+            if j >= n {
+                assert_eq!(c[at].to_bits(), before(at).to_bits(), "{case}: written beside");
+                continue;
+            }
+            let sum = (0..k).map(|k| f64::from(a.from(i, k)[0]) * f64::from(b.from(k, j)[0]));
+            let sum = sum.sum::<f64>() as f32;
+            let expected = match into {
+                Into::Overwrite => sum,
+                Into::Accumulate => before(at) + sum,
+                Into::Layer(bias, Activation::Identity) => sum + bias[j],
+                Into::Layer(bias, Activation::Relu) => (sum + bias[j]).max(0.0),
+            };
+            let error = (c[at] - expected).abs();
+            assert!(error <= 1e-6 * k as f32, "{case}: {} is not {expected} at {i}, {j}", c[at]);
+        }
     }
 }

@@ -37,5 +37,8 @@ impl Scratch {
 fn grown(buffer: &Mutex<Buffer<f32>>, len: usize) -> MutexGuard<'_, Buffer<f32>> {
     let mut guard = buffer.lock().unwrap_or_else(PoisonError::into_inner);
     guard.grow(len);
+    if cfg!(test) {
+        guard[..len].fill(f32::NAN);
+    }
     guard
 }

@@ -1,10 +1,13 @@
 //! A network on a device: its arrays, and the passes over the plan's steps. Backward is forward
 //! read upwards.
 
+mod arrays;
+
 use alexnet_ops::{Activation, Device, DropoutKey, LinearShape, SgdStep};
 
+pub use self::arrays::{Array, LoadError};
 use crate::initial::initial_values;
-use crate::order::{to_device, to_file};
+use crate::order::to_device;
 use crate::plan::{ParameterRole, ParameterSpec, Plan, Purpose, Step};
 
 /// What a forward pass is for.
@@ -21,62 +24,44 @@ pub enum Pass {
     Evaluate,
 }
 
-/// A named array in the order of files.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Array {
-    /// The tensor's name.
-    pub name: String,
-    /// Its shape.
-    pub shape: Vec<usize>,
-    /// Its values, last index fastest.
-    pub values: Vec<f32>,
+/// A part of a pass, as a watcher hears of it. Numbers are those of [`LayerSummary::step`].
+///
+/// [`LayerSummary::step`]: crate::LayerSummary::step
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The images are on the device.
+    Input,
+    /// A step's output is there.
+    Forward(usize),
+    /// The losses, and the gradient of the logits.
+    Loss,
+    /// A step's gradients, and the updates made with them on the way.
+    Backward(usize),
+    /// The updates of all that kept its gradient.
+    Update,
 }
 
-/// Why arrays do not make this network's weights.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum LoadError {
-    /// A tensor is not there.
-    #[error("tensor {name} of shape {shape:?} is missing")]
-    Missing {
-        /// The tensor.
-        name: String,
-        /// The shape it should have.
-        shape: Vec<usize>,
-    },
-    /// A tensor has another shape.
-    #[error("tensor {name} has shape {found:?}, but this network needs {expected:?}")]
-    Shape {
-        /// The tensor.
-        name: String,
-        /// Its shape.
-        found: Vec<usize>,
-        /// The shape it should have.
-        expected: Vec<usize>,
-    },
-    /// A tensor belongs to no layer.
-    #[error("tensor {0} belongs to no layer of this network")]
-    Unknown(String),
-}
+/// Told of each part when the device has returned from it.
+type Watcher = Box<dyn FnMut(Part) + Send>;
 
-/// One array of the network on the device. Those that are not trained have neither gradient nor
-/// velocity.
+/// The figures of the update of a parameter of this role.
+type Sgd<'s> = &'s dyn Fn(ParameterRole) -> SgdStep;
+
+/// One array of the network on the device. Which have a velocity and a gradient the plan says.
 struct Parameter<D: Device> {
     spec: ParameterSpec,
     values: D::Floats,
-    training: Option<Training<D>>,
+    velocity: Option<D::Floats>,
+    gradient: Option<D::Floats>,
 }
 
-struct Training<D: Device> {
-    gradient: D::Floats,
-    velocity: D::Floats,
-}
-
-/// A network that follows one plan on one device.
+/// A network that follows one plan on one device. All its arrays are made with it: a pass makes
+/// none.
 pub struct Network<D: Device> {
     device: D,
     plan: Plan,
     parameters: Vec<Parameter<D>>,
-    /// `activations[slot(i)]` is the input of step i: (N, H, W, C).
+    /// The input, then each step's output: (N, H, W, C). In inference two take turns.
     activations: Vec<D::Floats>,
     /// Positions of each max pooling's maxima.
     positions: Vec<D::Bytes>,
@@ -86,6 +71,10 @@ pub struct Network<D: Device> {
     gradients: [D::Floats; 2],
     labels: D::Labels,
     losses: D::Floats,
+    /// What the last pass gave, for the caller: (N, classes) and (N).
+    host_logits: Vec<f32>,
+    host_losses: Vec<f32>,
+    watcher: Option<Watcher>,
 }
 
 impl<D: Device> Network<D> {
@@ -105,7 +94,7 @@ impl<D: Device> Network<D> {
     /// # Errors
     /// When a tensor is missing, misshapen or unknown.
     pub fn with_weights(device: D, plan: Plan, arrays: &[Array]) -> Result<Self, LoadError> {
-        check_arrays(arrays, plan.parameters.iter())?;
+        arrays::check(arrays, plan.parameters.iter())?;
         let mut network = Self::empty(device, plan);
         network.set_weights(arrays)?;
         Ok(network)
@@ -113,19 +102,15 @@ impl<D: Device> Network<D> {
 
     /// All arrays, all zero.
     fn empty(device: D, plan: Plan) -> Self {
-        let trained = plan.purpose == Purpose::Training;
         let outputs = plan.output_lens();
         let input_len = plan.batch * plan.image_len();
         let largest = outputs.iter().copied().fold(input_len, usize::max);
-        let activations: Vec<_> = match plan.purpose {
-            Purpose::Training => {
-                [input_len].iter().chain(&outputs).map(|&len| device.floats(len)).collect()
-            }
-            Purpose::Inference => {
-                [input_len, largest, largest].map(|len| device.floats(len)).into()
-            }
+        let activations: Vec<_> = if plan.purpose.is_training() {
+            [input_len].iter().chain(&outputs).map(|&len| device.floats(len)).collect()
+        } else {
+            [input_len, largest, largest].map(|len| device.floats(len)).into()
         };
-        let gradient_len = if trained { largest } else { 0 };
+        let gradient_len = if plan.purpose.is_training() { largest } else { 0 };
         let (mut positions, mut statistics) = (Vec::new(), Vec::new());
         for step in &plan.steps {
             match step {
@@ -134,16 +119,18 @@ impl<D: Device> Network<D> {
                 _ => {}
             }
         }
-        let specs = plan.parameters.iter();
-        let parameters = specs.map(|spec| Parameter::new(&device, spec, trained)).collect();
+        let parameters = 0..plan.parameters.len();
         Self {
-            parameters,
+            parameters: parameters.map(|index| Parameter::new(&device, &plan, index)).collect(),
             activations,
             positions,
             statistics,
             gradients: [device.floats(gradient_len), device.floats(gradient_len)],
             labels: device.labels(plan.batch),
             losses: device.floats(plan.batch),
+            host_logits: vec![0.0; plan.batch * plan.model.config.classes],
+            host_losses: vec![0.0; plan.batch],
+            watcher: None,
             device,
             plan,
         }
@@ -164,81 +151,122 @@ impl<D: Device> Network<D> {
         self.plan.model.config.classes
     }
 
+    /// Has `watcher` told of each part of every pass from now on: to time them, for instance.
+    pub fn watch(&mut self, watcher: impl FnMut(Part) + Send + 'static) {
+        self.watcher = Some(Box::new(watcher));
+    }
+
+    fn tell(&mut self, part: Part) {
+        if let Some(watcher) = &mut self.watcher {
+            watcher(part);
+        }
+    }
+
     /// Logits (N, classes) of `images` (N, H, W, 3), N up to the plan's batch.
-    pub fn forward(&mut self, images: &[f32], pass: Pass) -> Vec<f32> {
+    pub fn forward(&mut self, images: &[f32], pass: Pass) -> &[f32] {
         let count = images.len() / self.plan.image_len();
         assert!(count <= self.plan.batch && images.len() == count * self.plan.image_len());
         self.device.upload(&mut self.activations[0], images);
+        self.tell(Part::Input);
+        let mut from = 0;
         for index in 0..self.plan.steps.len() {
-            self.forward_step(index, count, pass);
+            if self.plan.steps[index].is_identity(pass) {
+                continue;
+            }
+            let to = self.output_of(index, from);
+            self.forward_step(index, from, to, count, pass);
+            self.tell(Part::Forward(index));
+            from = to;
         }
-        let mut logits = vec![0.0; count * self.classes()];
-        self.device.download(&mut logits, &self.activations[self.slot(self.plan.steps.len())]);
+        let logits = &mut self.host_logits[..count * self.plan.model.config.classes];
+        self.device.download(logits, &self.activations[from]);
         logits
     }
 
-    /// One step of training but for the update: forward, loss, all gradients. Returns each image's
-    /// loss and logits.
+    /// Where step `index` writes when it reads activation `from`.
+    fn output_of(&self, index: usize, from: usize) -> usize {
+        match (self.plan.purpose.is_training(), from) {
+            (true, _) => index + 1,
+            (false, 1) => 2,
+            (false, _) => 1,
+        }
+    }
+
+    /// One step of training: forward, loss, backward, update by the figures `sgd` gives for each
+    /// role. Returns each image's loss and logits. When a loss is not finite nothing is updated.
     pub fn train_step(
         &mut self,
         images: &[f32],
         labels: &[u32],
         seed: u64,
         step: u64,
-    ) -> (Vec<f32>, Vec<f32>) {
-        assert_eq!(self.plan.purpose, Purpose::Training, "a plan for inference has no gradients");
-        let logits = self.forward(images, Pass::Train { seed, step });
-        let losses = self.loss(labels);
-        self.backward(labels.len(), seed, step);
-        (losses, logits)
+        sgd: impl Fn(ParameterRole) -> SgdStep,
+    ) -> (&[f32], &[f32]) {
+        self.loss(images, labels, seed, step);
+        if self.host_losses[..labels.len()].iter().all(|loss| loss.is_finite()) {
+            self.backward(labels.len(), seed, step, Some(&sgd));
+            self.update(sgd);
+        }
+        self.outputs(labels.len())
     }
 
-    /// Loss of each image of the last forward pass; leaves the logits' gradient for
+    /// The first half of a training step, forward, loss and all gradients; [`Self::update`] is the
+    /// second. Both halves together have the bits of [`Self::train_step`].
+    ///
+    /// # Panics
+    /// When the plan's purpose is not [`Purpose::Gradients`].
+    pub fn gradient_step(
+        &mut self,
+        images: &[f32],
+        labels: &[u32],
+        seed: u64,
+        step: u64,
+    ) -> (&[f32], &[f32]) {
+        assert_eq!(self.plan.purpose, Purpose::Gradients, "this plan keeps too few gradients");
+        self.loss(images, labels, seed, step);
+        self.backward(labels.len(), seed, step, None);
+        self.outputs(labels.len())
+    }
+
+    /// Moves every parameter that kept its gradient along it.
+    pub fn update(&mut self, sgd: impl Fn(ParameterRole) -> SgdStep) {
+        for Parameter { spec, values, velocity, gradient } in &mut self.parameters {
+            if let (Some(velocity), Some(gradient)) = (velocity, gradient) {
+                self.device.sgd_update(values, velocity, gradient, &sgd(spec.role), spec.len());
+            }
+        }
+        self.tell(Part::Update);
+    }
+
+    /// Losses and logits of the last `count` images.
+    fn outputs(&self, count: usize) -> (&[f32], &[f32]) {
+        (&self.host_losses[..count], &self.host_logits[..count * self.classes()])
+    }
+
+    /// A forward pass and the loss of each image; leaves the logits' gradient for
     /// [`Self::backward`].
-    fn loss(&mut self, labels: &[u32]) -> Vec<f32> {
+    fn loss(&mut self, images: &[f32], labels: &[u32], seed: u64, step: u64) {
+        assert!(self.plan.purpose.is_training(), "a plan for inference has no gradients");
+        self.forward(images, Pass::Train { seed, step });
         let shape = LinearShape { batch: labels.len(), inputs: 0, outputs: self.classes() };
         self.device.upload_labels(&mut self.labels, labels);
-        let logits = &self.activations[self.slot(self.plan.steps.len())];
+        let logits = &self.activations[self.plan.steps.len()];
         let d_logits = &mut self.gradients[0];
         self.device.softmax_cross_entropy(&mut self.losses, d_logits, logits, &self.labels, &shape);
-        let mut losses = vec![0.0; labels.len()];
-        self.device.download(&mut losses, &self.losses);
-        losses
+        self.device.download(&mut self.host_losses[..labels.len()], &self.losses);
+        self.tell(Part::Loss);
     }
 
     /// The list of steps read upwards, from the gradient of the logits to that of the first
-    /// weights.
-    fn backward(&mut self, count: usize, seed: u64, step: u64) {
+    /// weights. Weights that keep no gradient are updated on the way.
+    fn backward(&mut self, count: usize, seed: u64, step: u64, sgd: Option<Sgd<'_>>) {
         for index in (0..self.plan.steps.len()).rev() {
-            self.backward_step(index, count, seed, step);
+            self.backward_step(index, count, seed, step, sgd);
+            self.tell(Part::Backward(index));
         }
     }
 
-    /// Moves every trained parameter along its gradient, by the figures `sgd` gives for its role.
-    pub fn update(&mut self, sgd: impl Fn(ParameterRole) -> SgdStep) {
-        for parameter in &mut self.parameters {
-            let Some(training) = &mut parameter.training else { continue };
-            let (step, len) = (sgd(parameter.spec.role), parameter.spec.len());
-            let Training { gradient, velocity } = training;
-            self.device.sgd_update(&mut parameter.values, velocity, gradient, &step, len);
-        }
-    }
-
-    fn slot(&self, step: usize) -> usize {
-        match self.plan.purpose {
-            Purpose::Training => step,
-            Purpose::Inference => {
-                if step == 0 {
-                    0
-                } else {
-                    1 + step % 2
-                }
-            }
-        }
-    }
-
-    fn forward_step(&mut self, index: usize, count: usize, pass: Pass) {
-        let (from, to) = (self.slot(index), self.slot(index + 1));
+    fn forward_step(&mut self, index: usize, from: usize, to: usize, count: usize, pass: Pass) {
         let (x, y) = pair(&mut self.activations, from, to);
         let (device, values) = (&self.device, |p: usize| &self.parameters[p].values);
         match self.plan.steps[index].at(count, self.plan.batch) {
@@ -277,42 +305,66 @@ impl<D: Device> Network<D> {
 
     /// Turns the gradient of step `index`'s output into that of its input, and takes its
     /// parameters' gradients.
-    fn backward_step(&mut self, index: usize, count: usize, seed: u64, train_step: u64) {
+    fn backward_step(
+        &mut self,
+        index: usize,
+        count: usize,
+        seed: u64,
+        train_step: u64,
+        sgd: Option<Sgd<'_>>,
+    ) {
         let device = &self.device;
         let (x, y) = (&self.activations[index], &self.activations[index + 1]);
         let [d_y, d_x] = &mut self.gradients;
+        let pooled = matches!(self.plan.steps.get(index + 1), Some(Step::MaxPool { .. }));
         match self.plan.steps[index].at(count, self.plan.batch) {
             Step::Conv { shape, activation, weights, bias } => {
-                if activation == Activation::Relu {
+                if activation == Activation::Relu && !pooled {
                     device.relu_backward(d_y, y, shape.output_len());
                 }
-                let (d_weights, d_bias) = gradients(&mut self.parameters, weights, bias);
+                let (weights, d_bias) = weights_and_d_bias(&mut self.parameters, weights, bias);
+                let d_weights = weights.gradient.as_mut().expect(KEPT);
                 device.conv_backward_weights(d_weights, d_bias, d_y, x, &shape);
                 if index > 0 {
-                    device.conv_backward_input(d_x, d_y, &self.parameters[weights].values, &shape);
+                    device.conv_backward_input(d_x, d_y, &weights.values, &shape);
                 }
             }
             Step::Linear { shape, activation, weights, bias } => {
                 if activation == Activation::Relu {
                     device.relu_backward(d_y, y, shape.batch * shape.outputs);
                 }
-                let (d_weights, d_bias) = gradients(&mut self.parameters, weights, bias);
-                device.linear_backward_weights(d_weights, d_bias, d_y, x, &shape);
-                device.linear_backward_input(d_x, d_y, &self.parameters[weights].values, &shape);
+                let (weights, d_bias) = weights_and_d_bias(&mut self.parameters, weights, bias);
+                let Parameter { spec, values, velocity, gradient } = weights;
+                // With the weights of the forward pass, so before they move.
+                device.linear_backward_input(d_x, d_y, values, &shape);
+                if let Some(d_weights) = gradient {
+                    device.linear_backward_weights(d_weights, d_bias, d_y, x, &shape);
+                } else {
+                    let (velocity, sgd) = (velocity.as_mut().expect(KEPT), sgd.expect(UPDATED));
+                    let sgd = sgd(spec.role);
+                    device.linear_backward_update(values, velocity, d_bias, d_y, x, &sgd, &shape);
+                }
             }
             Step::Relu { len } => {
-                device.relu_backward(d_y, y, len);
+                if !pooled {
+                    device.relu_backward(d_y, y, len);
+                }
                 return; // in place: the gradient stays where it is
             }
             Step::Lrn { shape } => device.lrn_backward(d_x, d_y, x, &shape),
             Step::MaxPool { shape, positions } => {
+                // A maximum of rectified values is one of them, so ReLU's gradient can be taken
+                // here, where there are a quarter as many.
+                if index > 0 && self.plan.steps[index - 1].rectifies() {
+                    device.relu_backward(d_y, y, shape.output_len());
+                }
                 device.max_pool_backward(d_x, d_y, &self.positions[positions], &shape);
             }
             Step::AveragePool { shape } => device.average_pool_backward(d_x, d_y, &shape),
             Step::BatchNorm { shape, affine, statistics, .. } => {
                 let statistics = &self.statistics[statistics];
-                let Parameter { values, training, .. } = &mut self.parameters[affine];
-                let d_affine = &mut training.as_mut().expect(TRAINED).gradient;
+                let Parameter { values, gradient, .. } = &mut self.parameters[affine];
+                let d_affine = gradient.as_mut().expect(KEPT);
                 device.batch_norm_backward(d_x, d_affine, d_y, x, values, statistics, &shape);
             }
             Step::Dropout { rate, form, ordinal, len } => {
@@ -322,91 +374,21 @@ impl<D: Device> Network<D> {
         }
         self.gradients.swap(0, 1);
     }
-
-    /// Weights and running statistics, in the order of files.
-    pub fn weights(&self) -> Vec<Array> {
-        self.arrays(|parameter| Some(&parameter.values))
-    }
-
-    /// Gradients of the last step, in the order of files.
-    pub fn gradients(&self) -> Vec<Array> {
-        self.arrays(|parameter| parameter.training.as_ref().map(|t| &t.gradient))
-    }
-
-    /// Momentum, in the order of files.
-    pub fn velocities(&self) -> Vec<Array> {
-        self.arrays(|parameter| parameter.training.as_ref().map(|t| &t.velocity))
-    }
-
-    /// Replaces all weights and running statistics, or none.
-    ///
-    /// # Errors
-    /// When a tensor is missing, misshapen or unknown.
-    pub fn set_weights(&mut self, arrays: &[Array]) -> Result<(), LoadError> {
-        self.set_arrays(arrays, |parameter| Some(&mut parameter.values))
-    }
-
-    /// Replaces all momentum, or none.
-    ///
-    /// # Errors
-    /// When a tensor is missing, misshapen or unknown.
-    pub fn set_velocities(&mut self, arrays: &[Array]) -> Result<(), LoadError> {
-        self.set_arrays(arrays, |parameter| parameter.training.as_mut().map(|t| &mut t.velocity))
-    }
-
-    fn arrays(&self, of: impl Fn(&Parameter<D>) -> Option<&D::Floats>) -> Vec<Array> {
-        let mut arrays = Vec::new();
-        for parameter in &self.parameters {
-            let Some(floats) = of(parameter) else { continue };
-            let mut values = vec![0.0; parameter.spec.len()];
-            self.device.download(&mut values, floats);
-            let values = to_file(&values, parameter.spec.block);
-            let mut rest = &values[..];
-            for tensor in &parameter.spec.tensors {
-                let (own, others) = rest.split_at(tensor.len());
-                let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
-                arrays.push(Array { name, shape, values: own.to_vec() });
-                rest = others;
-            }
-        }
-        arrays
-    }
-
-    fn set_arrays(
-        &mut self,
-        arrays: &[Array],
-        of: impl Fn(&mut Parameter<D>) -> Option<&mut D::Floats>,
-    ) -> Result<(), LoadError> {
-        let mut wanted = Vec::new();
-        for (index, parameter) in self.parameters.iter_mut().enumerate() {
-            if of(parameter).is_some() {
-                wanted.push((index, parameter.spec.clone()));
-            }
-        }
-        check_arrays(arrays, wanted.iter().map(|(_, spec)| spec))?;
-        for (index, spec) in wanted {
-            let mut values = Vec::with_capacity(spec.len());
-            for tensor in &spec.tensors {
-                let array = arrays.iter().find(|array| array.name == tensor.name);
-                values.extend_from_slice(&array.expect("checked above").values);
-            }
-            let values = to_device(&values, spec.block);
-            if let Some(floats) = of(&mut self.parameters[index]) {
-                self.device.upload(floats, &values);
-            }
-        }
-        Ok(())
-    }
 }
 
-const TRAINED: &str = "a plan for training gives every learned parameter a gradient";
+const KEPT: &str = "a plan for training says so of every learned parameter";
+const UPDATED: &str = "a pass without updates is for plans that keep all gradients";
 
 impl<D: Device> Parameter<D> {
-    fn new(device: &D, spec: &ParameterSpec, trained: bool) -> Self {
+    fn new(device: &D, plan: &Plan, index: usize) -> Self {
+        let spec = plan.parameters[index].clone();
         let zeros = || device.floats(spec.len());
-        let training = (trained && spec.role != ParameterRole::Running)
-            .then(|| Training { gradient: zeros(), velocity: zeros() });
-        Self { spec: spec.clone(), values: zeros(), training }
+        Self {
+            values: zeros(),
+            velocity: plan.has_velocity(index).then(zeros),
+            gradient: plan.has_gradient(index).then(zeros),
+            spec,
+        }
     }
 }
 
@@ -425,37 +407,13 @@ fn pair<T>(items: &mut [T], read: usize, write: usize) -> (&T, &mut T) {
     (read, write)
 }
 
-/// The gradients of a layer's weights and bias.
-fn gradients<D: Device>(
+/// A layer's weights, and the gradient of its bias.
+fn weights_and_d_bias<D: Device>(
     parameters: &mut [Parameter<D>],
     weights: usize,
     bias: usize,
-) -> (&mut D::Floats, &mut D::Floats) {
-    let both = parameters.get_disjoint_mut([weights, bias]).expect("two different places");
-    let [weights, bias] = both.map(|p| &mut p.training.as_mut().expect(TRAINED).gradient);
-    (weights, bias)
-}
-
-/// Whether `arrays` are exactly the tensors of `specs`.
-fn check_arrays<'s>(
-    arrays: &[Array],
-    specs: impl Iterator<Item = &'s ParameterSpec>,
-) -> Result<(), LoadError> {
-    let mut wanted = std::collections::BTreeMap::new();
-    wanted.extend(specs.flat_map(|spec| &spec.tensors).map(|t| (t.name.as_str(), &t.shape)));
-    for array in arrays {
-        let Some(shape) = wanted.remove(array.name.as_str()) else {
-            return Err(LoadError::Unknown(array.name.clone()));
-        };
-        if *shape != array.shape || array.values.len() != shape.iter().product() {
-            let (name, found) = (array.name.clone(), array.shape.clone());
-            return Err(LoadError::Shape { name, found, expected: shape.clone() });
-        }
-    }
-    match wanted.pop_first() {
-        Some((name, shape)) => {
-            Err(LoadError::Missing { name: name.to_owned(), shape: shape.clone() })
-        }
-        None => Ok(()),
-    }
+) -> (&mut Parameter<D>, &mut D::Floats) {
+    let both = parameters.get_disjoint_mut([weights, bias]);
+    let [weights, bias] = both.expect("two different places");
+    (weights, bias.gradient.as_mut().expect(KEPT))
 }

@@ -9,6 +9,7 @@ use alexnet_ops::{
 use crate::initial::{Fans, Fill, Initialisation};
 use crate::layer::{Conv, DropoutForm, Layer, Linear, Units};
 use crate::models::{Model, ModelError, in_range};
+use crate::network::Pass;
 use crate::order::Block;
 
 /// Largest batch: the largest anyone has trained this network with (GradientFlow, 2019).
@@ -21,10 +22,20 @@ const BATCH_NORM_MOMENTUM: f32 = 0.1;
 /// What the plan's buffers must serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Every activation is kept for the backward pass.
+    /// Every activation is kept for the backward pass. A linear layer's weights are updated where
+    /// their gradient is formed, and the gradient is not stored.
     Training,
+    /// As training, but every gradient is kept until the update: to be looked at, or changed.
+    Gradients,
     /// Two buffers take turns.
     Inference,
+}
+
+impl Purpose {
+    /// Whether a backward pass follows.
+    pub(crate) fn is_training(self) -> bool {
+        self != Self::Inference
+    }
 }
 
 /// How a network's steps run, and on what.
@@ -34,7 +45,7 @@ pub struct Plan {
     pub model: Model,
     /// Images at most in one pass.
     pub batch: usize,
-    /// Whether a backward pass follows.
+    /// What for.
     pub purpose: Purpose,
     /// The table's rows with their sizes.
     pub layers: Vec<LayerSummary>,
@@ -57,6 +68,9 @@ pub struct LayerSummary {
     pub parameters: usize,
     /// Multiply-adds of one image's forward pass, in convolutions and linear layers.
     pub macs: usize,
+    /// Place of the step that computes it: a ReLU right after sums has theirs, and a layer that
+    /// changes nothing has none.
+    pub step: Option<usize>,
 }
 
 /// What a parameter is to the update rule.
@@ -206,15 +220,27 @@ impl Plan {
     pub fn bytes(&self) -> usize {
         let outputs: Vec<usize> = self.output_lens();
         let largest = outputs.iter().copied().max().unwrap_or(0).max(self.batch * self.image_len());
-        let parameters: usize = self.parameters.iter().map(ParameterSpec::len).sum();
-        let input = self.batch * self.image_len();
-        let floats = match self.purpose {
-            Purpose::Training => {
-                3 * parameters + input + outputs.iter().sum::<usize>() + 2 * largest
-            }
-            Purpose::Inference => parameters + input + 2 * largest,
+        let arrays = |index| {
+            1 + usize::from(self.has_velocity(index)) + usize::from(self.has_gradient(index))
         };
-        floats * size_of::<f32>()
+        let parameters = self.parameters.iter().enumerate();
+        let parameters: usize = parameters.map(|(index, spec)| arrays(index) * spec.len()).sum();
+        let input = self.batch * self.image_len();
+        let kept = if self.purpose.is_training() { outputs.iter().sum() } else { 0 };
+        (parameters + input + kept + 2 * largest) * size_of::<f32>()
+    }
+
+    /// Whether parameter `index` is trained.
+    pub(crate) fn has_velocity(&self, index: usize) -> bool {
+        self.purpose.is_training() && self.parameters[index].role != ParameterRole::Running
+    }
+
+    /// Whether its gradient is stored.
+    pub(crate) fn has_gradient(&self, index: usize) -> bool {
+        let used_up =
+            |step: &Step| matches!(step, Step::Linear { weights, .. } if *weights == index);
+        let all = self.purpose == Purpose::Gradients;
+        self.has_velocity(index) && (all || !self.steps.iter().any(used_up))
     }
 
     /// Floats each step writes.
@@ -224,6 +250,28 @@ impl Plan {
 }
 
 impl Step {
+    /// Whether its output is its input, as dropout's is in evaluation where the training made up
+    /// for it.
+    pub(crate) fn is_identity(&self, pass: Pass) -> bool {
+        match *self {
+            Self::Dropout { rate, form, .. } => {
+                pass == Pass::Evaluate && form.evaluation_scale(rate) == 1.0
+            }
+            _ => false,
+        }
+    }
+
+    /// Floats written.
+    /// Whether its outputs have passed a ReLU.
+    pub(crate) fn rectifies(&self) -> bool {
+        matches!(
+            self,
+            Self::Relu { .. }
+                | Self::Conv { activation: Activation::Relu, .. }
+                | Self::Linear { activation: Activation::Relu, .. }
+        )
+    }
+
     pub(crate) fn output_len(&self) -> usize {
         match self {
             Self::Conv { shape, .. } => shape.output_len(),
@@ -279,13 +327,14 @@ impl<'m> Planner<'m> {
 
     fn add(&mut self, index: usize, row: &Layer) -> Result<(), ModelError> {
         let name = self.name(row);
-        let parameters_before = self.parameters.len();
+        let (parameters_before, steps_before) = (self.parameters.len(), self.steps.len());
         let macs = match row {
             Layer::Conv(conv) => self.conv(index, &name, conv)?,
             Layer::Linear(linear) => self.linear(index, &name, linear),
             Layer::BatchNorm => self.batch_norm(index, &name),
             other => self.unlearned(&name, other)?,
         };
+        let computed = self.steps.len() > steps_before || *row == Layer::Relu;
         let learned = self.parameters[parameters_before..].iter();
         let learned = learned.filter(|p| p.role != ParameterRole::Running);
         self.layers.push(LayerSummary {
@@ -294,6 +343,7 @@ impl<'m> Planner<'m> {
             output: [self.height, self.width, self.channels],
             parameters: learned.map(ParameterSpec::len).sum(),
             macs,
+            step: computed.then(|| self.steps.len() - 1),
         });
         Ok(())
     }

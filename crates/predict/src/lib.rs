@@ -110,7 +110,7 @@ impl<D: Device> Predictor<D> {
         let image = alexnet_data::read_image(path)?;
         let mut pixels = vec![0.0; self.preprocess.image_len()];
         self.preprocess.evaluate(&image, &mut pixels).map_err(DataError::from)?;
-        Ok(self.network.forward(&pixels, Pass::Evaluate))
+        Ok(self.network.forward(&pixels, Pass::Evaluate).to_vec())
     }
 
     /// The `count` likeliest classes, likeliest first; equals in class order.

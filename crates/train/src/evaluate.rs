@@ -17,13 +17,15 @@ pub fn evaluate<D: Device>(
     mut counted: impl FnMut(u64),
 ) -> Result<Metrics, DataError> {
     let mut totals = Totals::default();
+    let (mut probabilities, mut outputs) = (Vec::new(), Vec::new());
     let mut epoch = loader.epoch(0, 0);
     while let Some(batch) = epoch.next_batch() {
         let batch = batch?;
-        let probabilities = mean_probabilities(networks, &batch.images);
+        mean_probabilities(&mut probabilities, networks, &batch.images);
         let classes = probabilities.len() / batch.len();
         for (row, &label) in probabilities.chunks_exact(classes).zip(&batch.labels) {
-            let outputs: Vec<f32> = row.iter().map(|&p| p.ln() as f32).collect();
+            outputs.clear();
+            outputs.extend(row.iter().map(|&p| p.ln() as f32));
             totals.add(&outputs, label, loss(row[label as usize]));
         }
         counted(totals.images);
@@ -38,15 +40,15 @@ fn loss(probability: f64) -> f64 {
     if probability < f64::MIN_POSITIVE { -f64::MIN_POSITIVE.ln() } else { -probability.ln() }
 }
 
-/// (N, classes)
-fn mean_probabilities<D: Device>(networks: &mut [Network<D>], images: &[f32]) -> Vec<f64> {
+/// The networks' `mean` probabilities of each class: (N, classes).
+fn mean_probabilities<D: Device>(mean: &mut Vec<f64>, networks: &mut [Network<D>], images: &[f32]) {
     let share = 1.0 / networks.len() as f64;
-    let mut mean = Vec::new();
+    mean.clear();
     for network in networks {
+        let classes = network.classes();
         let logits = network.forward(images, Pass::Evaluate);
         mean.resize(logits.len(), 0.0);
-        let rows = logits.chunks_exact(network.classes()).flat_map(softmax);
+        let rows = logits.chunks_exact(classes).flat_map(softmax);
         mean.iter_mut().zip(rows).for_each(|(mean, p)| *mean += p * share);
     }
-    mean
 }

@@ -280,17 +280,17 @@ impl<D: Device> Trainer<D> {
         let data_s = begin.elapsed().as_secs_f64();
         let steps = self.train.batches() as u64;
         let Progress { epoch, step_in_epoch, step, .. } = self.progress;
+        let rate = self.config.learning_rate(&self.progress.schedule, epoch, step_in_epoch, steps);
+        let TrainConfig { seed, sgd, .. } = self.config;
+        let (images, labels) = (&batch.images, &batch.labels);
         let (losses, logits) =
-            self.network.train_step(&batch.images, &batch.labels, self.config.seed, step);
+            self.network.train_step(images, labels, seed, step, |role| sgd.step(role, rate));
         if let Some(&loss) = losses.iter().find(|loss| !loss.is_finite()) {
             return Err(self.not_finite(loss.into(), step + 1));
         }
-        let rate = self.config.learning_rate(&self.progress.schedule, epoch, step_in_epoch, steps);
-        let sgd = self.config.sgd;
-        self.network.update(|role| sgd.step(role, rate));
 
         let progress = &mut self.progress;
-        let rows = logits.chunks_exact(self.classes.len()).zip(&batch.labels).zip(&losses);
+        let rows = logits.chunks_exact(self.classes.len()).zip(labels).zip(losses);
         rows.for_each(|((row, &label), &loss)| progress.totals.add(row, label, loss.into()));
         progress.step_in_epoch += 1;
         progress.step += 1;
@@ -298,13 +298,14 @@ impl<D: Device> Trainer<D> {
         progress.time_s += step_s;
         progress.epoch_s = (progress.epoch_s.0 + step_s, progress.epoch_s.1 + data_s);
         let images = batch.len();
+        let loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / images as f64;
         batches.recycle(batch);
         Ok(Some(StepReport {
             epoch: epoch + 1,
             step_in_epoch: step_in_epoch + 1,
             steps_per_epoch: steps,
             images,
-            loss: losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / images as f64,
+            loss,
             epoch_metrics: progress.totals.metrics(),
             learning_rate: rate,
             step_s,

@@ -81,7 +81,7 @@ pub(crate) fn run(arguments: &SummaryArguments) -> anyhow::Result<Ended> {
 
 impl<'p> Row<'p> {
     fn of(layer: &'p LayerSummary) -> Self {
-        let LayerSummary { name, kind, output, parameters, macs } = layer;
+        let LayerSummary { name, kind, output, parameters, macs, .. } = layer;
         Self { name, kind, output: *output, params: *parameters, macs: *macs }
     }
 }

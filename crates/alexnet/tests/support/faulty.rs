@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     LossGradientSummed,
     /// The update forgets the velocity.
     MomentumForgotten,
+    /// The update of a linear layer's weights from the gradient's tiles forgets the decay.
+    LinearDecayForgotten,
 }
 
 /// The reference device, with one fault or none.
@@ -160,10 +162,10 @@ impl Device for Faulty {
         step: &SgdStep,
         shape: &LinearShape,
     ) {
-        let len = shape.inputs * shape.outputs;
-        let mut gradient = self.floats(len);
-        self.linear_backward_weights(&mut gradient, d_bias, d_y, x, shape);
-        self.sgd_update(weights, velocity, &gradient, step, len);
+        let forgotten = self.has(Fault::LinearDecayForgotten);
+        let weight_decay = if forgotten { 0.0 } else { step.weight_decay };
+        let step = SgdStep { weight_decay, ..*step };
+        self.sound.linear_backward_update(weights, velocity, d_bias, d_y, x, &step, shape);
     }
 
     fn max_pool_forward(

@@ -85,4 +85,67 @@ impl Vector for Avx2 {
         // SAFETY: a prefetch never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_sqrt_ps(self.0) })
+    }
+    /// Root and quotient: makers differ in the bits of the instruction that estimates this.
+    #[inline(always)]
+    fn rsqrt(self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_div_ps(_mm256_set1_ps(1.0), _mm256_sqrt_ps(self.0)) })
+    }
+    #[inline(always)]
+    fn or_larger(self, mark: Self, other: Self, other_mark: Self) -> (Self, Self) {
+        // SAFETY: as above.
+        unsafe {
+            let larger = _mm256_cmp_ps::<_CMP_GT_OQ>(other.0, self.0);
+            let larger = _mm256_or_ps(larger, _mm256_cmp_ps::<_CMP_UNORD_Q>(other.0, other.0));
+            (
+                Self(_mm256_blendv_ps(self.0, other.0, larger)),
+                Self(_mm256_blendv_ps(mark.0, other_mark.0, larger)),
+            )
+        }
+    }
+    #[inline(always)]
+    fn where_marked(self, mark: Self, wanted: Self) -> Self {
+        // SAFETY: as above.
+        unsafe {
+            let (mark, wanted) = (_mm256_castps_si256(mark.0), _mm256_castps_si256(wanted.0));
+            Self(_mm256_and_ps(self.0, _mm256_castsi256_ps(_mm256_cmpeq_epi32(mark, wanted))))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_marks(from: *const u8, count: usize) -> Self {
+        let mut bytes = [0_u8; 8];
+        // SAFETY: as above; the part is copied where eight bytes can be read.
+        unsafe {
+            let from = if count == Self::LANES {
+                from
+            } else {
+                std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), count);
+                bytes.as_ptr()
+            };
+            Self(_mm256_castsi256_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_marks(self, to: *mut u8, count: usize) {
+        // SAFETY: as above; the part is copied from where eight bytes can be written.
+        unsafe {
+            let wide = _mm256_castps_si256(self.0);
+            let (low, high) = (_mm256_castsi256_si128(wide), _mm256_extracti128_si256::<1>(wide));
+            let words = _mm_packus_epi32(low, high);
+            let bytes = _mm_packus_epi16(words, words);
+            if count == Self::LANES {
+                _mm_storel_epi64(to.cast(), bytes);
+            } else {
+                let mut all = [0_u8; 8];
+                _mm_storel_epi64(all.as_mut_ptr().cast(), bytes);
+                std::ptr::copy_nonoverlapping(all.as_ptr(), to, count);
+            }
+        }
+    }
 }

@@ -83,4 +83,66 @@ impl Vector for Avx512 {
         // SAFETY: a prefetch never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm512_sqrt_ps(self.0) })
+    }
+    /// One step of Newton from the instruction's 14 bits.
+    #[inline(always)]
+    fn rsqrt(self) -> Self {
+        // SAFETY: as above.
+        unsafe {
+            let rough = _mm512_rsqrt14_ps(self.0);
+            let half = _mm512_mul_ps(rough, _mm512_set1_ps(0.5));
+            let product = _mm512_mul_ps(self.0, rough);
+            let error = _mm512_fnmadd_ps(product, rough, _mm512_set1_ps(1.0));
+            Self(_mm512_fmadd_ps(half, error, rough))
+        }
+    }
+    #[inline(always)]
+    fn or_larger(self, mark: Self, other: Self, other_mark: Self) -> (Self, Self) {
+        // SAFETY: as above.
+        unsafe {
+            let larger = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(other.0, self.0)
+                | _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(other.0, other.0);
+            (
+                Self(_mm512_mask_mov_ps(self.0, larger, other.0)),
+                Self(_mm512_mask_mov_ps(mark.0, larger, other_mark.0)),
+            )
+        }
+    }
+    #[inline(always)]
+    fn where_marked(self, mark: Self, wanted: Self) -> Self {
+        // SAFETY: as above.
+        unsafe {
+            let (mark, wanted) = (_mm512_castps_si512(mark.0), _mm512_castps_si512(wanted.0));
+            Self(_mm512_maskz_mov_ps(_mm512_cmpeq_epi32_mask(mark, wanted), self.0))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_marks(from: *const u8, count: usize) -> Self {
+        // SAFETY: as above; masked lanes are not touched.
+        unsafe {
+            let bytes = if count == Self::LANES {
+                _mm_loadu_si128(from.cast())
+            } else {
+                _mm_maskz_loadu_epi8(lanes(count), from.cast())
+            };
+            Self(_mm512_castsi512_ps(_mm512_cvtepu8_epi32(bytes)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_marks(self, to: *mut u8, count: usize) {
+        // SAFETY: as above; masked lanes are not touched.
+        unsafe {
+            let bytes = _mm512_cvtepi32_epi8(_mm512_castps_si512(self.0));
+            if count == Self::LANES {
+                _mm_storeu_si128(to.cast(), bytes);
+            } else {
+                _mm_mask_storeu_epi8(to.cast(), lanes(count), bytes);
+            }
+        }
+    }
 }

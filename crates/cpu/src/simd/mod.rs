@@ -20,6 +20,9 @@ pub(crate) use avx512::Avx512;
 pub(crate) use neon::Neon;
 pub(crate) use portable::Portable;
 
+/// Lanes of the longest vector.
+pub(crate) const LANES_MAX: usize = 16;
+
 /// `LANES` floats computed with at once.
 pub(crate) trait Vector: Copy {
     /// Floats in a vector.
@@ -61,5 +64,61 @@ pub(crate) trait Vector: Copy {
 
     fn zero() -> Self {
         Self::splat(0.0)
+    }
+
+    /// [`Self::load`] of all lanes, [`Self::load_part`] of fewer.
+    ///
+    /// # Safety
+    /// `count <= LANES` floats can be read at `from`.
+    #[inline(always)]
+    unsafe fn load_lanes(from: *const f32, count: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if count == Self::LANES { Self::load(from) } else { Self::load_part(from, count) }
+        }
+    }
+    /// [`Self::store`] of all lanes, [`Self::store_part`] of fewer.
+    ///
+    /// # Safety
+    /// `count <= LANES` floats can be written at `to`.
+    #[inline(always)]
+    unsafe fn store_lanes(self, to: *mut f32, count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { if count == Self::LANES { self.store(to) } else { self.store_part(to, count) } }
+    }
+    fn sqrt(self) -> Self;
+    /// `1 / √self` of positive numbers, within a few roundings.
+    fn rsqrt(self) -> Self;
+
+    /// A mark for every lane: a byte that goes with the number there, kept in the bits of a float.
+    #[inline(always)]
+    fn mark(byte: u8) -> Self {
+        Self::splat(f32::from_bits(u32::from(byte)))
+    }
+    /// `(self, mark)` lane by lane, but `(other, other_mark)` where `other` is larger or a NaN.
+    fn or_larger(self, mark: Self, other: Self, other_mark: Self) -> (Self, Self);
+    /// `self` where the marks are equal, else 0.
+    fn where_marked(self, mark: Self, wanted: Self) -> Self;
+    /// Marks from `count <= LANES` bytes; those of the other lanes are 0.
+    ///
+    /// # Safety
+    /// `count` bytes can be read at `from`.
+    unsafe fn load_marks(from: *const u8, count: usize) -> Self;
+    /// The first `count <= LANES` marks as bytes.
+    ///
+    /// # Safety
+    /// `count` bytes can be written at `to`.
+    unsafe fn store_marks(self, to: *mut u8, count: usize);
+}
+
+/// Calls `visit(first, count)` for each vector of `len` floats; of `LANES`, but for the last.
+#[inline(always)]
+pub(crate) fn for_each_vector<V: Vector>(len: usize, mut visit: impl FnMut(usize, usize)) {
+    let whole = len - len % V::LANES;
+    for first in (0..whole).step_by(V::LANES) {
+        visit(first, V::LANES);
+    }
+    if whole < len {
+        visit(whole, len - whole);
     }
 }

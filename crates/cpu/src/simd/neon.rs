@@ -78,4 +78,56 @@ impl Vector for Neon {
     }
     #[inline(always)]
     fn prefetch(_: *const f32) {}
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { vsqrtq_f32(self.0) })
+    }
+    #[inline(always)]
+    fn rsqrt(self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { vdivq_f32(vdupq_n_f32(1.0), vsqrtq_f32(self.0)) })
+    }
+    #[inline(always)]
+    fn or_larger(self, mark: Self, other: Self, other_mark: Self) -> (Self, Self) {
+        // SAFETY: as above. A NaN is not equal to itself.
+        unsafe {
+            let number = vceqq_f32(other.0, other.0);
+            let larger = vornq_u32(vcgtq_f32(other.0, self.0), number);
+            (
+                Self(vbslq_f32(larger, other.0, self.0)),
+                Self(vbslq_f32(larger, other_mark.0, mark.0)),
+            )
+        }
+    }
+    #[inline(always)]
+    fn where_marked(self, mark: Self, wanted: Self) -> Self {
+        // SAFETY: as above.
+        unsafe {
+            let (mark, wanted) = (vreinterpretq_u32_f32(mark.0), vreinterpretq_u32_f32(wanted.0));
+            let kept = vandq_u32(vreinterpretq_u32_f32(self.0), vceqq_u32(mark, wanted));
+            Self(vreinterpretq_f32_u32(kept))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_marks(from: *const u8, count: usize) -> Self {
+        let mut bytes = [0_u8; 4];
+        // SAFETY: as above; `count <= 4`.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), count);
+            let wide = bytes.map(u32::from);
+            Self(vreinterpretq_f32_u32(vld1q_u32(wide.as_ptr())))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_marks(self, to: *mut u8, count: usize) {
+        let mut wide = [0_u32; 4];
+        // SAFETY: as above; `count <= 4`.
+        unsafe {
+            vst1q_u32(wide.as_mut_ptr(), vreinterpretq_u32_f32(self.0));
+            let bytes = wide.map(|mark| mark as u8);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, count);
+        }
+    }
 }

@@ -72,4 +72,45 @@ impl Vector for Portable {
     }
     #[inline(always)]
     fn prefetch(_: *const f32) {}
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(self.0.map(f32::sqrt))
+    }
+    #[inline(always)]
+    fn rsqrt(self) -> Self {
+        Self(self.0.map(|value| 1.0 / value.sqrt()))
+    }
+    #[inline(always)]
+    fn or_larger(self, mark: Self, other: Self, other_mark: Self) -> (Self, Self) {
+        let larger: [u32; 4] = std::array::from_fn(|lane| {
+            let (other, own) = (other.0[lane], self.0[lane]);
+            if (other > own) | other.is_nan() { u32::MAX } else { 0 }
+        });
+        let choose = |yes: Self, no: Self| {
+            Self(std::array::from_fn(|lane| {
+                let (yes, no) = (yes.0[lane].to_bits(), no.0[lane].to_bits());
+                f32::from_bits((yes & larger[lane]) | (no & !larger[lane]))
+            }))
+        };
+        (choose(other, self), choose(other_mark, mark))
+    }
+    #[inline(always)]
+    fn where_marked(self, mark: Self, wanted: Self) -> Self {
+        let equal = |lane: usize| mark.0[lane].to_bits() == wanted.0[lane].to_bits();
+        Self(std::array::from_fn(|lane| if equal(lane) { self.0[lane] } else { 0.0 }))
+    }
+    #[inline(always)]
+    unsafe fn load_marks(from: *const u8, count: usize) -> Self {
+        let mut bytes = [0_u8; 4];
+        // SAFETY: the caller's promise; `count <= 4`.
+        unsafe { std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), count) };
+        Self(bytes.map(|byte| f32::from_bits(u32::from(byte))))
+    }
+    #[inline(always)]
+    unsafe fn store_marks(self, to: *mut u8, count: usize) {
+        let bytes = self.0.map(|mark| mark.to_bits() as u8);
+        // SAFETY: the caller's promise; `count <= 4`.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, count) };
+    }
 }

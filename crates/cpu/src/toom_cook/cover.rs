@@ -79,7 +79,8 @@ impl Cover {
     pub(super) fn tile(&self, tile: usize) -> Tile {
         let (mut start, mut before) = (0, 0);
         for alpha in (FEWEST..=MOST).rev() {
-            let (count, outputs) = (self.counts[alpha - FEWEST], (alpha + 1).saturating_sub(self.kernel));
+            let (count, outputs) =
+                (self.counts[alpha - FEWEST], (alpha + 1).saturating_sub(self.kernel));
             if tile < before + count {
                 return Tile { alpha, start: start + (tile - before) * outputs, outputs };
             }

@@ -207,4 +207,3 @@ fn copy<V: Vector>(to: &mut [f32], from: &[f32]) {
         }
     }
 }
-

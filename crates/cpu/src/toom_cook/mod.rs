@@ -10,9 +10,9 @@ mod image;
 mod kernels;
 mod layer;
 mod points;
-mod tiling;
 #[cfg(test)]
 mod tests;
+mod tiling;
 mod transform;
 mod weight_gradient;
 

@@ -49,10 +49,6 @@ impl Rational {
         self.mul(Self::new(other.denominator, other.numerator))
     }
 
-    const fn is_equal(self, other: Self) -> bool {
-        self.numerator == other.numerator && self.denominator == other.denominator
-    }
-
     const fn to_f32(self) -> f32 {
         (self.numerator as f64 / self.denominator as f64) as f32
     }
@@ -217,7 +213,7 @@ mod tests {
             let column: Vec<Rational> = powers.iter().map(|row| row[output]).collect();
             let expected = dot(&inputs[output..output + kernel], &weights[..kernel]);
             let found = dot(&products, &column);
-            assert!(found.is_equal(expected), "alpha {alpha} kernel {kernel} output {output}");
+            assert_eq!(found, expected, "alpha {alpha} kernel {kernel} output {output}");
         }
     }
 
@@ -225,7 +221,8 @@ mod tests {
     fn sums_are_shared_by_opposite_points() {
         let pairs = |table: &Table| (0..MOST).filter(|&i| is_mirrored(table, i)).count();
         // Inputs of tiles with an opposite for every point; kernels as far as the pairs go.
-        for (alpha, of_inputs, of_kernels) in [(4, 1, 1), (5, 0, 1), (6, 2, 2), (7, 0, 2), (8, 3, 3)]
+        for (alpha, of_inputs, of_kernels) in
+            [(4, 1, 1), (5, 0, 1), (6, 2, 2), (7, 0, 2), (8, 3, 3)]
         {
             assert_eq!(pairs(&interpolation(alpha)), of_inputs, "alpha {alpha}");
             assert_eq!(pairs(&evaluation(alpha, 3)), of_kernels, "alpha {alpha}");

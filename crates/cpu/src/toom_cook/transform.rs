@@ -104,7 +104,7 @@ impl<M: Matrix> Line for Times<M> {
             if const { is_pair::<M>(I) } {
                 let (mut even, mut odd) = (None, None);
                 unrolled!(K {
-                    if const { K % 2 == 0 } {
+                    if const { K.is_multiple_of(2) } {
                         add_term!(even, M::TABLE[I][K], inputs[K]);
                     } else {
                         add_term!(odd, M::TABLE[I][K], inputs[K]);
@@ -476,7 +476,11 @@ impl Kernel for Collect<'_> {
                     let at = to.at(row, column).wrapping_add(first);
                     // SAFETY: the promise of `Self::run`.
                     unsafe {
-                        if count == V::LANES { value.store(at) } else { value.store_part(at, count) }
+                        if count == V::LANES {
+                            value.store(at)
+                        } else {
+                            value.store_part(at, count)
+                        }
                     }
                 }
             };

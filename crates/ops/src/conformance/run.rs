@@ -7,9 +7,19 @@ use crate::{
 };
 
 impl Case {
-    /// Runs the case's operations and returns everything they wrote.
+    /// Runs the case's operations and returns everything they wrote. Outputs are arrays a little
+    /// longer than they need be.
     pub fn run<D: Device>(&self, device: &D) -> Outputs {
-        let on = On(device);
+        self.run_on(&On { device, spare: 3 })
+    }
+
+    /// The same with outputs exactly as long as the shape says: for devices whose memory shows
+    /// whether anything beside an array is touched.
+    pub fn run_exact<D: Device>(&self, device: &D) -> Outputs {
+        self.run_on(&On { device, spare: 0 })
+    }
+
+    fn run_on<D: Device>(&self, on: &On<D>) -> Outputs {
         match *self {
             Case::Conv(shape, activation) => on.conv(&shape, activation),
             Case::Linear(shape, activation) => on.linear(&shape, activation),
@@ -27,25 +37,29 @@ impl Case {
     }
 }
 
-struct On<'d, D>(&'d D);
+struct On<'d, D> {
+    device: &'d D,
+    /// Elements that outputs have besides.
+    spare: usize,
+}
 
 impl<D: Device> On<'_, D> {
     /// An input array.
     fn up(&self, values: &[f32]) -> D::Floats {
-        let mut array = self.0.floats(values.len());
-        self.0.upload(&mut array, values);
+        let mut array = self.device.floats(values.len());
+        self.device.upload(&mut array, values);
         array
     }
     fn input(&self, len: usize, salt: u32) -> D::Floats {
         self.up(&values(len, salt, 1.0))
     }
-    /// An output array, full of NaN, longer than it need be.
+    /// An output array, full of NaN.
     fn poisoned(&self, len: usize) -> D::Floats {
-        self.up(&vec![f32::NAN; len + 3])
+        self.up(&vec![f32::NAN; len + self.spare])
     }
     fn down(&self, array: &D::Floats, len: usize) -> Vec<f32> {
         let mut values = vec![0.0; len];
-        self.0.download(&mut values, array);
+        self.device.download(&mut values, array);
         values
     }
 
@@ -55,9 +69,9 @@ impl<D: Device> On<'_, D> {
         let (bias, d_y) = (self.input(shape.out_c, 3), self.input(y_len, 4));
         let (mut y, mut d_x) = (self.poisoned(y_len), self.poisoned(x_len));
         let (mut d_weights, mut d_bias) = (self.poisoned(w_len), self.poisoned(shape.out_c));
-        self.0.conv_forward(&mut y, &x, &weights, &bias, activation, shape);
-        self.0.conv_backward_input(&mut d_x, &d_y, &weights, shape);
-        self.0.conv_backward_weights(&mut d_weights, &mut d_bias, &d_y, &x, shape);
+        self.device.conv_forward(&mut y, &x, &weights, &bias, activation, shape);
+        self.device.conv_backward_input(&mut d_x, &d_y, &weights, shape);
+        self.device.conv_backward_weights(&mut d_weights, &mut d_bias, &d_y, &x, shape);
         vec![
             ("y", self.down(&y, y_len)),
             ("d_x", self.down(&d_x, x_len)),
@@ -73,9 +87,9 @@ impl<D: Device> On<'_, D> {
         let (bias, d_y) = (self.input(outputs, 3), self.input(y_len, 4));
         let (mut y, mut d_x) = (self.poisoned(y_len), self.poisoned(x_len));
         let (mut d_weights, mut d_bias) = (self.poisoned(w_len), self.poisoned(outputs));
-        self.0.linear_forward(&mut y, &x, &weights, &bias, activation, shape);
-        self.0.linear_backward_input(&mut d_x, &d_y, &weights, shape);
-        self.0.linear_backward_weights(&mut d_weights, &mut d_bias, &d_y, &x, shape);
+        self.device.linear_forward(&mut y, &x, &weights, &bias, activation, shape);
+        self.device.linear_backward_input(&mut d_x, &d_y, &weights, shape);
+        self.device.linear_backward_weights(&mut d_weights, &mut d_bias, &d_y, &x, shape);
         vec![
             ("y", self.down(&y, y_len)),
             ("d_x", self.down(&d_x, x_len)),
@@ -91,7 +105,7 @@ impl<D: Device> On<'_, D> {
         let (mut weights, mut velocity) = (self.input(len, 2), self.input(len, 3));
         let mut d_bias = self.poisoned(outputs);
         let (w, v, d) = (&mut weights, &mut velocity, &mut d_bias);
-        self.0.linear_backward_update(w, v, d, &d_y, &x, step, shape);
+        self.device.linear_backward_update(w, v, d, &d_y, &x, step, shape);
         vec![
             ("weights", self.down(&weights, len)),
             ("velocity", self.down(&velocity, len)),
@@ -101,8 +115,8 @@ impl<D: Device> On<'_, D> {
 
     fn relu(&self, len: usize) -> Outputs {
         let (x, mut y, mut d) = (self.input(len, 1), self.poisoned(len), self.input(len, 2));
-        self.0.relu_forward(&mut y, &x, len);
-        self.0.relu_backward(&mut d, &y, len);
+        self.device.relu_forward(&mut y, &x, len);
+        self.device.relu_backward(&mut d, &y, len);
         vec![("y", self.down(&y, len)), ("d_x", self.down(&d, len))]
     }
 
@@ -114,9 +128,9 @@ impl<D: Device> On<'_, D> {
         }
         let (x, d_y) = (self.up(&x), self.input(y_len, 2));
         let (mut y, mut d_x) = (self.poisoned(y_len), self.poisoned(x_len));
-        let mut positions = self.0.bytes(y_len);
-        self.0.max_pool_forward(&mut y, &mut positions, &x, shape);
-        self.0.max_pool_backward(&mut d_x, &d_y, &positions, shape);
+        let mut positions = self.device.bytes(y_len);
+        self.device.max_pool_forward(&mut y, &mut positions, &x, shape);
+        self.device.max_pool_backward(&mut d_x, &d_y, &positions, shape);
         vec![("y", self.down(&y, y_len)), ("d_x", self.down(&d_x, x_len))]
     }
 
@@ -124,8 +138,8 @@ impl<D: Device> On<'_, D> {
         let (x_len, y_len) = (shape.input_len(), shape.output_len());
         let (x, d_y) = (self.input(x_len, 1), self.input(y_len, 2));
         let (mut y, mut d_x) = (self.poisoned(y_len), self.poisoned(x_len));
-        self.0.average_pool_forward(&mut y, &x, shape);
-        self.0.average_pool_backward(&mut d_x, &d_y, shape);
+        self.device.average_pool_forward(&mut y, &x, shape);
+        self.device.average_pool_backward(&mut d_x, &d_y, shape);
         vec![("y", self.down(&y, y_len)), ("d_x", self.down(&d_x, x_len))]
     }
 
@@ -133,8 +147,8 @@ impl<D: Device> On<'_, D> {
         let len = shape.len();
         let (x, d_y) = (self.input(len, 1), self.input(len, 2));
         let (mut y, mut d_x) = (self.poisoned(len), self.poisoned(len));
-        self.0.lrn_forward(&mut y, &x, shape);
-        self.0.lrn_backward(&mut d_x, &d_y, &x, shape);
+        self.device.lrn_forward(&mut y, &x, shape);
+        self.device.lrn_backward(&mut d_x, &d_y, &x, shape);
         vec![("y", self.down(&y, len)), ("d_x", self.down(&d_x, len))]
     }
 
@@ -146,10 +160,10 @@ impl<D: Device> On<'_, D> {
         let (mut y, mut statistics) = (self.poisoned(len), self.poisoned(pair));
         let (mut d_x, mut d_affine) = (self.poisoned(len), self.poisoned(pair));
         let mut evaluated = self.poisoned(len);
-        self.0.batch_norm_evaluate(&mut evaluated, &x, &affine, &running, shape);
-        self.0.batch_norm_train(&mut y, &mut statistics, &mut running, &x, &affine, shape);
+        self.device.batch_norm_evaluate(&mut evaluated, &x, &affine, &running, shape);
+        self.device.batch_norm_train(&mut y, &mut statistics, &mut running, &x, &affine, shape);
         let (d, saved) = (&d_y, &statistics);
-        self.0.batch_norm_backward(&mut d_x, &mut d_affine, d, &x, &affine, saved, shape);
+        self.device.batch_norm_backward(&mut d_x, &mut d_affine, d, &x, &affine, saved, shape);
         vec![
             ("y", self.down(&y, len)),
             ("y in evaluation", self.down(&evaluated, len)),
@@ -162,13 +176,13 @@ impl<D: Device> On<'_, D> {
 
     fn dropout(&self, len: usize, rate: f32, kept_scale: f32, key: DropoutKey) -> Outputs {
         let (x, mut y) = (self.input(len, 1), self.poisoned(len));
-        self.0.dropout(&mut y, &x, rate, kept_scale, key, len);
+        self.device.dropout(&mut y, &x, rate, kept_scale, key, len);
         vec![("y", self.down(&y, len))]
     }
 
     fn scale(&self, len: usize, factor: f32) -> Outputs {
         let (x, mut y) = (self.input(len, 1), self.poisoned(len));
-        self.0.scale(&mut y, &x, factor, len);
+        self.device.scale(&mut y, &x, factor, len);
         vec![("y", self.down(&y, len))]
     }
 
@@ -176,10 +190,10 @@ impl<D: Device> On<'_, D> {
         let (batch, classes) = (shape.batch, shape.outputs);
         let logits = self.up(&values(batch * classes, 1, spread));
         let chosen: Vec<u32> = (0..batch).map(|n| ((n * 7 + 1) % classes) as u32).collect();
-        let mut labels = self.0.labels(batch);
-        self.0.upload_labels(&mut labels, &chosen);
+        let mut labels = self.device.labels(batch);
+        self.device.upload_labels(&mut labels, &chosen);
         let (mut losses, mut d_logits) = (self.poisoned(batch), self.poisoned(batch * classes));
-        self.0.softmax_cross_entropy(&mut losses, &mut d_logits, &logits, &labels, shape);
+        self.device.softmax_cross_entropy(&mut losses, &mut d_logits, &logits, &labels, shape);
         vec![
             ("losses", self.down(&losses, batch)),
             ("d_logits", self.down(&d_logits, batch * classes)),
@@ -189,7 +203,7 @@ impl<D: Device> On<'_, D> {
     fn sgd(&self, len: usize, step: &SgdStep) -> Outputs {
         let (mut weights, mut velocity) = (self.input(len, 1), self.input(len, 2));
         for salt in [3, 4] {
-            self.0.sgd_update(&mut weights, &mut velocity, &self.input(len, salt), step, len);
+            self.device.sgd_update(&mut weights, &mut velocity, &self.input(len, salt), step, len);
         }
         vec![("weights", self.down(&weights, len)), ("velocity", self.down(&velocity, len))]
     }

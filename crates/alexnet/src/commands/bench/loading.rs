@@ -1,0 +1,62 @@
+//! `alexnet bench data`: decoding and augmentation, as in training.
+
+use std::path::Path;
+
+use alexnet_data::{Augment, Loader, LoaderConfig, Order, Preprocess, SampleSet};
+
+use super::{Measured, timed};
+use crate::arguments::BenchArguments;
+
+/// Times loading from the folder asked for, or else from a sample set drawn for it.
+pub(super) fn measure(arguments: &BenchArguments) -> anyhow::Result<Measured> {
+    if let Some(root) = &arguments.data {
+        return load(arguments, root);
+    }
+    let folder = tempfile::tempdir()?;
+    let root = folder.path().join("set");
+    let set = SampleSet { train_per_class: 40, val_per_class: 1, ..SampleSet::default() };
+    set.write(&root, &mut |_, _| true)?;
+    load(arguments, &root)
+}
+
+fn load(arguments: &BenchArguments, root: &Path) -> anyhow::Result<Measured> {
+    let dataset = alexnet_data::open(root)?;
+    let crop = u32::try_from(arguments.model.config().image_size)?;
+    let config = LoaderConfig {
+        batch_size: arguments.batch_size.min(dataset.train.samples.len()),
+        workers: arguments.workers,
+        seed: 0,
+        augment: Augment::RandomResizedCrop,
+        preprocess: Preprocess {
+            resize: crop.saturating_mul(8).div_ceil(7),
+            crop,
+            mean: [127.5; 3],
+            std: [64.0; 3],
+        },
+        order: Order::Shuffled,
+    };
+    let batch = config.batch_size;
+    let loader = Loader::new(dataset.train.samples, config)?;
+    let mut number = 0;
+    let mut epoch = loader.epoch(number, 0);
+    let times = timed(arguments, || {
+        loop {
+            match epoch.next_batch().transpose()? {
+                Some(ready) if ready.len() == batch => {
+                    epoch.recycle(ready);
+                    return Ok(());
+                }
+                // The epoch's end: a part of a batch or none.
+                _ => {
+                    number += 1;
+                    epoch = loader.epoch(number, 0);
+                }
+            }
+        }
+    })?;
+    let name = format!("cpu ({} loader threads)", arguments.workers);
+    let mut measured = Measured::new("data", arguments, name, &times, batch);
+    // Batches are made ahead, so single waits say little: the rate is over all of them.
+    measured.images_per_s = (batch * times.len()) as f64 / (times.iter().sum::<f64>() / 1e3);
+    Ok(Measured { threads: arguments.workers, ..measured })
+}
