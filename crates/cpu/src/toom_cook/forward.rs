@@ -13,6 +13,7 @@ use alexnet_ops::{Activation, ConvShape};
 
 use super::kernels::{KernelLayout, kernels};
 use super::layer::Layer;
+use super::points::MOST;
 use super::tiling::{Block, Blocking, Field, LINE, PANEL, Tiling};
 use super::transform::{Collect, Interpolate, Part, Window};
 use crate::Context;
@@ -66,12 +67,12 @@ struct Cut {
 /// Floats that stay in a thread's own cache of 2 MiB, with room for kernels to stream through it.
 const CACHED: usize = 5 << 16;
 
-/// Panels multiplied before they are transformed to outputs: more read the inputs' values less
-/// often, fewer keep the products in the cache.
+/// Panels multiplied before they are transformed to outputs, as long as products stay in the cache:
+/// more of them read the inputs' values less often.
 const PANELS: usize = 4;
 
 /// Tiles to a block at least: so often is a panel of kernels used once it was fetched.
-const TILES: usize = 20;
+const TILES: usize = 24;
 
 /// Pieces for each thread at least, so that none waits long for the last.
 const PIECES: usize = 4;
@@ -80,23 +81,25 @@ impl Cut {
     fn new(tiling: &Tiling, layout: &KernelLayout, threads: usize) -> Self {
         let layer = &tiling.layer;
         let all_panels = layer.out_channels.div_ceil(PANEL);
-        let panels = debug("TOOM_PANELS").unwrap_or(PANELS).min(all_panels);
+        let panels = all_panels.min(PANELS);
         let row = tiling.field_len(1, Part::ALL, layer.in_channels)
             + tiling.field_len(1, Part::ALL, panels * PANEL);
+        let fewest = TILES.div_ceil(tiling.columns.len());
         // Large kernels cost more to fetch for every block than values that leave the cache.
         let for_kernels = layout.group_len() / (8 * row);
-        let fewest = TILES.div_ceil(tiling.columns.len());
-        let best = (CACHED / row).max(for_kernels).max(fewest);
+        let panels = if for_kernels > fewest { all_panels } else { panels };
+        let best = fewest.max(CACHED / row).max(for_kernels);
         let best = debug("TOOM_ROWS").unwrap_or(best);
+        let panels = debug("TOOM_PANELS").unwrap_or(panels).min(all_panels);
         // Smaller blocks where there would be too few.
         let wanted = if threads > 1 { PIECES * threads } else { 1 };
         let all_rows = layer.groups * layer.images * tiling.rows.len();
         let blocking = Blocking::of(best.min((all_rows / wanted).max(fewest)), tiling);
-        if layer.groups * blocking.count(tiling) >= wanted {
+        if layer.groups * blocking.count(layer.images) >= wanted {
             return Self { blocking, panels, shared: false };
         }
         let blocking = Blocking::of(best, tiling);
-        let blocks = layer.groups * blocking.count(tiling);
+        let blocks = layer.groups * blocking.count(layer.images);
         let panels = panels.min((blocks * all_panels / wanted).max(1));
         Self { blocking, panels, shared: true }
     }
@@ -132,7 +135,7 @@ impl<'a> Pass<'a> {
     }
 
     fn run(&self, context: &Context) {
-        let blocks = self.tiling.layer.groups * self.cut.blocking.count(&self.tiling);
+        let blocks = self.tiling.layer.groups * self.cut.blocking.count(self.tiling.layer.images);
         if self.cut.shared {
             self.run_shared(context, blocks);
         } else {
@@ -153,7 +156,7 @@ impl<'a> Pass<'a> {
         let [zeros, squares, values_len, products_len] = self.sizes();
         let mut values = context.scratch.shared(0, blocks * values_len);
         let values = Disjoint::new(&mut values);
-        let rows = self.cut.blocking.tile_rows();
+        let rows = self.cut.blocking.tile_rows(&self.tiling);
         context.threads.for_each(blocks * rows, |worker, piece| {
             let (block, row) = (self.block(piece / rows), piece % rows);
             if row < block.len() {
@@ -178,15 +181,16 @@ impl<'a> Pass<'a> {
 
     /// Block `index`, group after group.
     fn block(&self, index: usize) -> Block {
-        let blocks = self.cut.blocking.count(&self.tiling);
-        self.cut.blocking.block(index % blocks, index / blocks, &self.tiling)
+        let images = self.tiling.layer.images;
+        let blocks = self.cut.blocking.count(images);
+        self.cut.blocking.block(index % blocks, 0..images, index / blocks, &self.tiling)
     }
 
     /// Floats of zeros, of rearranged rows, of the inputs' values and of products that a block
     /// needs.
     fn sizes(&self) -> [usize; 4] {
-        let (layer, rows) = (&self.tiling.layer, self.cut.blocking.tile_rows());
-        let image_rows = self.cut.blocking.rows * super::points::MOST;
+        let (layer, rows) = (&self.tiling.layer, self.cut.blocking.tile_rows(&self.tiling));
+        let image_rows = self.cut.blocking.rows(&self.tiling) * MOST;
         [
             layer.in_channels.next_multiple_of(LINE),
             layer.squares_len(image_rows).next_multiple_of(LINE),
@@ -197,7 +201,7 @@ impl<'a> Pass<'a> {
 
     /// The block's values and products.
     fn fields(&self, values: *mut f32, products: *mut f32, block: &Block) -> (Field, Field) {
-        let size = (block, self.cut.blocking.tile_rows());
+        let size = (block, self.cut.blocking.tile_rows(&self.tiling));
         let field = |start, channels| Field::new(start, &self.tiling, size, Part::ALL, channels);
         (field(values, self.tiling.layer.in_channels), field(products, self.cut.panels * PANEL))
     }

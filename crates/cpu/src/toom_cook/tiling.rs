@@ -72,47 +72,56 @@ impl Block {
     }
 }
 
-/// How a layer is cut into blocks.
+/// How images are cut into blocks: several whole images, or nearly equal parts of one.
 #[derive(Clone, Copy)]
 pub(super) struct Blocking {
-    /// Images a block.
-    pub(super) images: usize,
-    /// Tile rows of each image a block.
-    pub(super) rows: usize,
+    images: usize,
+    parts: usize,
 }
 
 impl Blocking {
-    /// Blocks of about `tile_rows` tile rows: of several whole images, or of nearly equal parts of
-    /// one.
+    /// Blocks of at most `tile_rows` tile rows, or of one.
     pub(super) fn of(tile_rows: usize, tiling: &Tiling) -> Self {
         let image = tiling.rows.len();
         if tile_rows >= image {
             let groups = tiling.layer.images.div_ceil(tile_rows / image).max(1);
-            return Self { images: tiling.layer.images.div_ceil(groups).max(1), rows: image };
+            return Self { images: tiling.layer.images.div_ceil(groups).max(1), parts: 1 };
         }
-        Self { images: 1, rows: image.div_ceil(image.div_ceil(tile_rows.max(1))) }
+        Self { images: 1, parts: image.div_ceil(tile_rows.max(1)) }
+    }
+
+    /// Tile rows of an image in the largest block.
+    pub(super) fn rows(&self, tiling: &Tiling) -> usize {
+        tiling.rows.len().div_ceil(self.parts)
     }
 
     /// Tile rows of the largest block.
-    pub(super) fn tile_rows(&self) -> usize {
-        self.images * self.rows
+    pub(super) fn tile_rows(&self, tiling: &Tiling) -> usize {
+        self.images * self.rows(tiling)
     }
 
-    /// Blocks of one group.
-    pub(super) fn count(&self, tiling: &Tiling) -> usize {
-        tiling.layer.images.div_ceil(self.images) * tiling.rows.len().div_ceil(self.rows)
+    /// Blocks of `images` images of one group.
+    pub(super) fn count(&self, images: usize) -> usize {
+        images.div_ceil(self.images) * self.parts
     }
 
-    /// Block `index` of group `group`, image after image.
-    pub(super) fn block(&self, index: usize, group: usize, tiling: &Tiling) -> Block {
-        let parts = tiling.rows.len().div_ceil(self.rows);
-        let (first_image, first_row) = (index / parts * self.images, index % parts * self.rows);
+    /// Block `index` of images `images` of group `group`, image after image.
+    pub(super) fn block(
+        &self,
+        index: usize,
+        images: std::ops::Range<usize>,
+        group: usize,
+        tiling: &Tiling,
+    ) -> Block {
+        let first_image = images.start + index / self.parts * self.images;
+        let row = |part| part * tiling.rows.len() / self.parts;
+        let first_row = row(index % self.parts);
         Block {
             group,
             first_image,
-            images: self.images.min(tiling.layer.images - first_image),
+            images: self.images.min(images.end - first_image),
             first_row,
-            rows: self.rows.min(tiling.rows.len() - first_row),
+            rows: row(index % self.parts + 1) - first_row,
         }
     }
 }

@@ -77,31 +77,33 @@ impl Cut {
     }
 }
 
-/// Where sums lie: (groups, point pairs, in channels, out channels).
+/// Where sums lie: for each slice, group and point pair a matrix `(in channels, out channels)`, in
+/// panels of 32 output channels, so that what a micro-kernel adds to is one run of memory.
 #[derive(Clone, Copy)]
 struct SumsLayout {
     groups: usize,
     pairs: usize,
-    in_channels: usize,
-    row_stride: usize,
+    /// Floats of a panel.
+    panel: usize,
+    panels: usize,
 }
 
 impl SumsLayout {
     fn new(tiling: &Tiling) -> Self {
         let Layer { groups, in_channels, out_channels, .. } = tiling.layer;
         let (p, q) = tiling.points();
-        let row_stride = odd_lines(out_channels.next_multiple_of(PANEL));
-        Self { groups, pairs: p * q, in_channels, row_stride }
+        let panels = out_channels.div_ceil(PANEL);
+        Self { groups, pairs: p * q, panel: in_channels * PANEL, panels }
     }
     fn stride(&self) -> usize {
-        odd_lines(self.in_channels * self.row_stride)
+        odd_lines(self.panels * self.panel)
     }
     fn len(&self) -> usize {
         self.groups * self.pairs * self.stride()
     }
-    /// The matrix of point pair `pair` of `group` in slice `slice`.
-    fn matrix(&self, slice: usize, group: usize, pair: usize) -> usize {
-        slice * self.len() + (group * self.pairs + pair) * self.stride()
+    /// Panel `panel` of point pair `pair` of `group` in slice `slice`.
+    fn panel(&self, slice: usize, (group, pair): (usize, usize), panel: usize) -> usize {
+        slice * self.len() + (group * self.pairs + pair) * self.stride() + panel * self.panel
     }
 }
 
@@ -127,11 +129,11 @@ impl Pass<'_> {
     /// Floats of zeros, of rearranged rows, and of the values of a block's inputs and output
     /// gradients.
     fn sizes(&self) -> [usize; 4] {
-        let (layer, rows) = (&self.tiling.layer, self.cut.blocking.tile_rows());
+        let (layer, rows) = (&self.tiling.layer, self.cut.blocking.tile_rows(&self.tiling));
         let part = Part { first: 0, count: self.cut.points };
         [
             layer.in_channels.max(layer.out_channels).next_multiple_of(LINE),
-            layer.squares_len(self.cut.blocking.rows * MOST).next_multiple_of(LINE),
+            layer.squares_len(MOST).next_multiple_of(LINE),
             self.tiling.field_len(rows, part, layer.in_channels),
             self.tiling.field_len(rows, part, self.cut.columns),
         ]
@@ -175,13 +177,16 @@ impl Pass<'_> {
         let layer = &self.tiling.layer;
         let chunks = layer.in_channels.div_ceil(PANEL_ROWS);
         let panels = layer.out_channels.div_ceil(PANEL);
+        let sizes = [TAPS_MOST, self.layout.pairs].map(|count| count * PANEL_ROWS * PANEL);
         context.threads.for_each(layer.groups * panels * chunks, |worker, piece| {
-            let mut taps = context.scratch.own(worker, TAPS_MOST * PANEL_ROWS * PANEL);
+            let mut scratch = context.scratch.own(worker, sizes.iter().sum());
+            let (taps, rest) = scratch.split_at_mut(sizes[0]);
             let taps = Taps {
                 pass: self,
                 d_weights,
                 shape,
-                taps: &mut taps,
+                taps,
+                sums: &mut rest[..sizes[1]],
                 group: piece / chunks / panels,
                 panel: piece / chunks % panels,
                 first: piece % chunks * PANEL_ROWS,
@@ -210,24 +215,17 @@ impl Piece<'_> {
         self.zeros.fill(0.0);
         let (tiling, cut) = (&self.pass.tiling, &self.pass.cut);
         let images = |slice| slice * tiling.layer.images / cut.slices;
-        let (mut first_image, last) = (images(self.slice), images(self.slice + 1));
-        let mut first = true;
-        while first_image < last {
-            let images = cut.blocking.images.min(last - first_image);
-            for first_row in (0..tiling.rows.len()).step_by(cut.blocking.rows) {
-                let rows = cut.blocking.rows.min(tiling.rows.len() - first_row);
-                let block = Block { group: self.group, first_image, images, first_row, rows };
-                self.add_block(&block, first);
-                first = false;
-            }
-            first_image += images;
+        let images = images(self.slice)..images(self.slice + 1);
+        for index in 0..cut.blocking.count(images.len()) {
+            let block = cut.blocking.block(index, images.clone(), self.group, tiling);
+            self.add_block(&block, index == 0);
         }
     }
 
     /// Adds the products of a block to the sums; of the `first` block they are the sums.
     fn add_block(&mut self, block: &Block, first: bool) {
         let (pass, layer) = (self.pass, &self.pass.tiling.layer);
-        let tile_rows = pass.cut.blocking.tile_rows();
+        let tile_rows = pass.cut.blocking.tile_rows(&pass.tiling);
         let field = |start, channels| {
             Field::new(start, &pass.tiling, (block, tile_rows), self.part, channels)
         };
@@ -244,14 +242,15 @@ impl Piece<'_> {
         let in_part = self.part.of(columns);
         for index in 0..rows * in_part {
             let pair = index / in_part * columns + self.part.first + index % in_part;
-            let sums = pass.layout.matrix(self.slice, self.group, pair) + self.columns.first;
+            let panel = self.columns.first / PANEL;
+            let sums = pass.layout.panel(self.slice, (self.group, pair), panel);
             let (left, right) = (inputs.matrix(index), gradients.matrix(index));
             pass.isa.dispatch(Sum {
                 a: Left { start: left.start, row_stride: 1, depth_stride: inputs.row_stride },
                 b: Right { start: right.start, depth_stride: gradients.row_stride },
                 depth: right.rows,
                 sizes: (layer.in_channels, self.columns.count),
-                to: Store { start: pass.sums.at(sums), stride: pass.layout.row_stride },
+                to: pass.sums.at(sums),
                 first,
             });
         }
@@ -317,7 +316,7 @@ struct Sum {
     depth: usize,
     /// Input and output channels.
     sizes: (usize, usize),
-    to: Store<true>,
+    to: *mut f32,
     first: bool,
 }
 
@@ -332,7 +331,8 @@ impl Kernel for Sum {
         let rows_an_interval = V::ROWS.div_ceil(depth.div_ceil(INTERVAL).max(1));
         for column in (0..columns).step_by(VECTORS * V::LANES) {
             let b = Right { start: b.start.wrapping_add(column), ..b };
-            let to = Store { start: to.start.wrapping_add(column), ..to };
+            let panel = to.wrapping_add(column / PANEL * rows * PANEL);
+            let to = Store { start: panel.wrapping_add(column % PANEL), stride: PANEL };
             // SAFETY: the operands are a block's matrices; these sums are the piece's; columns are
             // padded to a multiple of `PANEL`.
             unsafe { multiply::<V>(rows, depth, a, b, &Add { to, rows_an_interval, first }) };
@@ -379,6 +379,8 @@ struct Taps<'a> {
     shape: &'a ConvShape,
     /// (taps, `PANEL_ROWS`, `PANEL`)
     taps: &'a mut [f32],
+    /// (point pairs, `PANEL_ROWS`, `PANEL`)
+    sums: &'a mut [f32],
     group: usize,
     panel: usize,
     first: usize,
@@ -386,18 +388,17 @@ struct Taps<'a> {
 
 impl Taps<'_> {
     fn run(mut self) {
-        let (pass, layout, layer) = (self.pass, &self.pass.layout, &self.pass.tiling.layer);
+        let (pass, layer) = (self.pass, &self.pass.tiling.layer);
         let alphas = pass.tiling.points();
         let rows = PANEL_ROWS.min(layer.in_channels - self.first);
         let columns = PANEL.min(layer.out_channels - self.panel * PANEL);
         let taps = (layer.kernel, layer.kernel);
+        self.add_slices(rows);
         for row in 0..rows {
-            let at = (self.first + row) * layout.row_stride + self.panel * PANEL;
-            self.add_slices(at);
             let from = Lattice {
-                start: pass.sums.at(layout.matrix(0, self.group, 0) + at),
-                row_stride: alphas.1 * layout.stride(),
-                columns: std::array::from_fn(|q| q * layout.stride()),
+                start: self.sums[row * PANEL..].as_mut_ptr(),
+                row_stride: alphas.1 * PANEL_ROWS * PANEL,
+                columns: std::array::from_fn(|q| q * PANEL_ROWS * PANEL),
             };
             let image = taps_image(&mut self.taps[row * PANEL..], layer.kernel);
             let collect = Collect {
@@ -416,19 +417,20 @@ impl Taps<'_> {
         self.scatter(rows, columns);
     }
 
-    /// Adds the sums of later slices, of a row of the panel that begins at `at`, to the first's,
-    /// slice after slice.
-    fn add_slices(&mut self, at: usize) {
+    /// Adds the sums of all slices, slice after slice.
+    fn add_slices(&mut self, rows: usize) {
         let (pass, layout) = (self.pass, &self.pass.layout);
-        for slice in 1..pass.cut.slices {
-            for pair in 0..layout.pairs {
-                let row = |slice| {
-                    let start = layout.matrix(slice, self.group, pair) + at;
-                    start..start + PANEL
-                };
-                // SAFETY: these sums are this piece's, and rows are padded to whole panels.
-                let (total, sums) = unsafe { (pass.sums.part(row(0)), pass.sums.part(row(slice))) };
-                total.iter_mut().zip(sums).for_each(|(total, sum)| *total += *sum);
+        for (pair, total) in self.sums.chunks_exact_mut(PANEL_ROWS * PANEL).enumerate() {
+            for slice in 0..pass.cut.slices {
+                let start =
+                    layout.panel(slice, (self.group, pair), self.panel) + self.first * PANEL;
+                // SAFETY: these sums are this piece's.
+                let sums = unsafe { pass.sums.part(start..start + rows * PANEL) };
+                if slice == 0 {
+                    total[..rows * PANEL].copy_from_slice(sums);
+                } else {
+                    total.iter_mut().zip(sums).for_each(|(total, sum)| *total += *sum);
+                }
             }
         }
     }
