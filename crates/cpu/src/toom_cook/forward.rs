@@ -89,8 +89,6 @@ impl Cut {
         let for_kernels = layout.group_len() / (8 * row);
         let panels = if for_kernels > fewest { all_panels } else { panels };
         let best = fewest.max(CACHED / row).max(for_kernels);
-        let best = debug("TOOM_ROWS").unwrap_or(best);
-        let panels = debug("TOOM_PANELS").unwrap_or(panels).min(all_panels);
         // Smaller blocks where there would be too few.
         let wanted = if threads > 1 { PIECES * threads } else { 1 };
         let all_rows = layer.groups * layer.images * tiling.rows.len();
@@ -104,10 +102,6 @@ impl Cut {
         Self { blocking, panels, shared: true }
     }
 }
-fn debug(name: &str) -> Option<usize> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 /// One convolution of stride 1.
 struct Pass<'a> {
     isa: Isa,

@@ -311,6 +311,9 @@ pub(super) struct Window<'a> {
     pub(super) zeros: *const f32,
 }
 
+/// Channels ahead that are asked for: pixels come from an outer cache.
+const AHEAD: usize = 64;
+
 /// Matrices for every size of tile.
 static INTERPOLATIONS: [Table; MOST + 1 - FEWEST] =
     [interpolation(4), interpolation(5), interpolation(6), interpolation(7), interpolation(8)];
@@ -354,7 +357,10 @@ impl Kernel for Interpolate<'_> {
         let columns = part.of(alphas.1);
         for first in (0..channels).step_by(V::LANES) {
             let count = V::LANES.min(channels - first);
-            let at = |row: usize, column: usize| pixels[row][column].wrapping_add(first);
+            let at = |row: usize, column: usize| {
+                V::prefetch(pixels[row][column].wrapping_add(first + AHEAD));
+                pixels[row][column].wrapping_add(first)
+            };
             // SAFETY: the promise of `Self::run`.
             let put = |row, column, value: V| unsafe {
                 value.store(to.at(row, column).wrapping_add(first));
@@ -406,7 +412,10 @@ impl Kernel for Evaluate<'_> {
         let columns = part.of(alphas.1);
         for first in (0..channels).step_by(V::LANES) {
             let count = V::LANES.min(channels - first);
-            let at = |row: usize, column: usize| pixels[row][column].wrapping_add(first);
+            let at = |row: usize, column: usize| {
+                V::prefetch(pixels[row][column].wrapping_add(first + AHEAD));
+                pixels[row][column].wrapping_add(first)
+            };
             // SAFETY: the promise of `Self::run`.
             let put = |row, column, value: V| unsafe {
                 value.store(to.at(row, column).wrapping_add(first));

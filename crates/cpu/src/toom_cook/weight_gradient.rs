@@ -6,8 +6,8 @@
 //!
 //! A piece of the work is a slice of the images, a few points and a range of output channels: as
 //! many as keep the values of a block of tiles, and where possible the sums, in the thread's own
-//! cache. Values are computed again in pieces that need the same ones, which costs less than
-//! fetching them. Slices are added in order; they depend on the shape alone, and so do the results.
+//! cache. Pixels are read again in pieces that need the same ones, which costs less than fetching
+//! values. Slices are added in order; they depend on the shape alone, and so do the results.
 
 use alexnet_ops::ConvShape;
 
@@ -33,8 +33,8 @@ pub(crate) fn backward_weights(
     shape: &ConvShape,
 ) {
     let tiling = Tiling::new(Layer::new(shape, Direction::Forward));
-    let cut = Cut::new(&tiling);
     let sums = SumsLayout::new(&tiling);
+    let cut = Cut::new(&tiling, &sums, context.threads.count());
     let mut shared = context.scratch.shared(0, cut.slices * sums.len());
     let shared = Disjoint::new(&mut shared);
     let pass = Pass { isa: context.isa, sums: &shared, d_y, x, tiling, layout: sums, cut };
@@ -42,38 +42,44 @@ pub(crate) fn backward_weights(
     pass.collect(context, &Disjoint::new(&mut d_weights[..shape.weights_len()]), shape);
 }
 
-/// How the work is cut, by the shape alone.
+/// How the work is cut.
 #[derive(Clone, Copy)]
 struct Cut {
     blocking: Blocking,
     /// Sets of sums, each over an equal share of the images.
     slices: usize,
-    /// Points of columns a piece sums.
+    /// Points of columns a piece sums: all, or two.
     points: usize,
     /// Output channels a piece sums.
     columns: usize,
 }
 
-fn var(name: &str) -> Option<usize> {
-    std::env::var(name).ok()?.parse().ok()
-}
+/// Floats of values, or of sums, that stay in a thread's own cache of 2 MiB.
+const CACHED: usize = 5 << 16;
+
+/// Floats of all slices' sums, beyond two: what adding them takes the time of.
+const SUMS: usize = 1 << 22;
+
+/// Slices at most.
+const SLICES: usize = 16;
 
 impl Cut {
-    fn new(tiling: &Tiling) -> Self {
-        let Layer { images, groups, in_channels, out_channels, .. } = tiling.layer;
-        let (p, q) = tiling.points();
-        let padded = out_channels.next_multiple_of(PANEL);
-        let all = p * q * in_channels * padded;
-        if all <= 1 << 18 {
-            let slices = var("TOOM_WSLICES").unwrap_or(16).min(images);
-            let blocking = Blocking::of(var("TOOM_WROWS").unwrap_or(4), tiling);
-            return Self { blocking, slices, points: MOST, columns: padded };
-        }
-        let columns = padded.min(var("TOOM_WPANELS").unwrap_or(4) * PANEL);
-        let slices = var("TOOM_WSLICES").unwrap_or(2).min(images);
-        let blocking = Blocking::of(var("TOOM_WROWS").unwrap_or(8), tiling);
-        let _ = groups;
-        Self { blocking, slices, points: 2, columns }
+    fn new(tiling: &Tiling, layout: &SumsLayout, threads: usize) -> Self {
+        let Layer { images, groups, in_channels, .. } = tiling.layer;
+        let slices = (SUMS / layout.len()).clamp(2, SLICES).min(images);
+        // If sums must come from an outer cache, they may for more tiles at a time.
+        let (points, values) =
+            if layout.stride() * layout.pairs <= CACHED { (MOST, CACHED) } else { (2, 2 * CACHED) };
+        let parts = tiling.points().1.div_ceil(points);
+        // Each range of output channels computes the inputs' values again, so only for threads that
+        // would have no work. It changes no sum.
+        let pieces = slices * groups * parts;
+        let ranges =
+            if threads > 1 { (2 * threads).div_ceil(pieces).min(layout.panels) } else { 1 };
+        let columns = layout.panels.div_ceil(ranges) * PANEL;
+        let part = Part { first: 0, count: points };
+        let row = tiling.field_len(1, part, in_channels) + tiling.field_len(1, part, columns);
+        Self { blocking: Blocking::of(values / row, tiling), slices, points, columns }
     }
 }
 
