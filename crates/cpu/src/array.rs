@@ -17,6 +17,7 @@ pub(crate) enum Form {
     /// Kernels transformed for Toom-Cook tiles.
     ToomCook(ConvShape, Direction),
     /// Kernels split into bf16 tiles for the matrix unit.
+    #[cfg(target_arch = "x86_64")]
     ConvTiles(ConvShape, Direction),
     /// A linear layer's matrix in bf16.
     Half(LinearShape, Direction),

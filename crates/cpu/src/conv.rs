@@ -5,7 +5,6 @@ use alexnet_ops::{Activation, ConvShape};
 #[cfg(target_arch = "x86_64")]
 use crate::amx;
 use crate::array::Array;
-use crate::isa::Isa;
 use crate::reduce::column_sums;
 use crate::{Context, toom_cook, unfolded};
 
@@ -15,7 +14,6 @@ enum Way {
     /// Fewer multiplications on the vector units.
     ToomCook,
     /// All multiplications on the matrix unit.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     Tiles,
     /// All multiplications on the vector units, of unfolded images: what can always be done.
     Unfolded,
@@ -29,22 +27,32 @@ enum Pass {
     BackwardWeights,
 }
 
-/// Measured on two cores with a matrix unit, batch 128: where a layer fills its tiles, they take 0.7 to
+fn way(context: &Context, shape: &ConvShape, pass: Pass) -> Way {
+    let has_pass = pass != Pass::BackwardInput || shape.stride == 1;
+    if suits_tiles(context, shape, pass) {
+        Way::Tiles
+    } else if has_pass && toom_cook::suits(shape) {
+        Way::ToomCook
+    } else {
+        Way::Unfolded
+    }
+}
+
+/// Measured on two cores with a matrix unit, batch 128: where a layer fills its tiles, they take 0.5 to
 /// 1.0 of the time of Toom-Cook in `f32` and less than half of it in bf16
 /// (`docs/decisions/006-the-matrix-unit.md`).
-fn way(context: &Context, shape: &ConvShape, pass: Pass) -> Way {
-    #[cfg(target_arch = "x86_64")]
-    if context.isa == Isa::Amx {
-        let tiles = match pass {
+#[cfg(target_arch = "x86_64")]
+fn suits_tiles(context: &Context, shape: &ConvShape, pass: Pass) -> bool {
+    context.isa == crate::isa::Isa::Amx
+        && match pass {
             Pass::BackwardInput => amx::has_backward_input(shape),
             Pass::Forward | Pass::BackwardWeights => amx::has_forward(shape),
-        };
-        if tiles {
-            return Way::Tiles;
         }
-    }
-    let has_pass = pass != Pass::BackwardInput || shape.stride == 1;
-    if has_pass && toom_cook::suits(shape) { Way::ToomCook } else { Way::Unfolded }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn suits_tiles(_: &Context, _: &ConvShape, _: Pass) -> bool {
+    false
 }
 
 pub(crate) fn forward(

@@ -30,6 +30,7 @@ mod samples;
 mod scratch;
 mod sgd;
 mod simd;
+#[cfg(target_arch = "x86_64")]
 mod space_to_depth;
 mod threads;
 mod toom_cook;

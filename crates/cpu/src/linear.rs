@@ -9,7 +9,6 @@ use crate::array::Array;
 use crate::disjoint::Disjoint;
 use crate::few_images;
 use crate::half::HalfWeights;
-use crate::isa::Isa;
 use crate::matmul::{Into, Matrix, matmul};
 use crate::reduce::column_sums;
 use crate::weight_gradient::{Stored, Target, Update, weight_gradient};
@@ -36,7 +35,7 @@ pub(crate) fn forward(
         };
     }
     #[cfg(target_arch = "x86_64")]
-    if context.isa == Isa::Amx && amx::has_linear(shape) {
+    if context.isa == crate::isa::Isa::Amx && amx::has_linear(shape) {
         return amx::linear_forward(context, y, x, weights, bias, activation, shape);
     }
     let x = Matrix::row_major(x, batch, inputs, inputs);
@@ -52,7 +51,7 @@ pub(crate) fn backward_input(
     shape: &LinearShape,
 ) {
     #[cfg(target_arch = "x86_64")]
-    if context.isa == Isa::Amx && amx::has_linear(shape) {
+    if context.isa == crate::isa::Isa::Amx && amx::has_linear(shape) {
         return amx::linear_backward_input(context, d_x, d_y, weights, shape);
     }
     let LinearShape { batch, inputs, outputs } = *shape;
@@ -98,7 +97,7 @@ fn gradient_to<T: Target>(
     shape: &LinearShape,
 ) {
     #[cfg(target_arch = "x86_64")]
-    if context.isa == Isa::Amx && amx::has_linear(shape) {
+    if context.isa == crate::isa::Isa::Amx && amx::has_linear(shape) {
         return amx::linear_weight_gradient(context, target, d_y, x, shape);
     }
     weight_gradient(context, target, d_y, x, shape);
