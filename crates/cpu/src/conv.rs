@@ -95,11 +95,14 @@ pub(crate) fn backward_weights(
     x: &[f32],
     shape: &ConvShape,
 ) {
+    let way = way(context, shape, Pass::BackwardWeights);
+    if way == Way::ToomCook {
+        return toom_cook::backward_weights(context, d_weights, d_bias, d_y, x, shape);
+    }
     column_sums(context, &mut d_bias[..shape.out_c], &d_y[..shape.output_len()]);
-    match way(context, shape, Pass::BackwardWeights) {
+    match way {
         #[cfg(target_arch = "x86_64")]
         Way::Tiles => amx::backward_weights(context, d_weights, d_y, x, shape),
-        Way::ToomCook => toom_cook::backward_weights(context, d_weights, d_y, x, shape),
         _ => unfolded::backward_weights(context, d_weights, d_y, x, shape),
     }
 }
