@@ -1,5 +1,5 @@
-//! Every direction against plain loops in `f64`, called past [`super::suits`]: what does not pay must
-//! be right all the same.
+//! Every direction against plain loops in `f64`, called past [`super::suits`]: what does not pay
+//! must be right all the same.
 
 use alexnet_ops::Reference;
 use alexnet_ops::{Activation, ConvShape, Device, Precision};

@@ -418,8 +418,8 @@ impl Kernel for BiasSum {
     }
 }
 
-/// Sums are added to rows of an output, which are asked for while they are formed: they come from an
-/// outer cache. The `first` replace what is there.
+/// Sums are added to rows of an output, which are asked for while they are formed: they come from
+/// an outer cache. The `first` replace what is there.
 struct Add {
     to: Store<true>,
     rows_an_interval: usize,
