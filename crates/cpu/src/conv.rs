@@ -1,5 +1,7 @@
 //! Convolution: which of the ways to compute it is taken.
 
+#[cfg(target_arch = "x86_64")]
+use alexnet_ops::Precision;
 use alexnet_ops::{Activation, ConvShape};
 
 #[cfg(target_arch = "x86_64")]
@@ -38,12 +40,17 @@ fn way(context: &Context, shape: &ConvShape, pass: Pass) -> Way {
     }
 }
 
-/// Measured on two cores with a matrix unit, batch 128: where a layer fills its tiles, they take 0.5 to
-/// 1.0 of the time of Toom-Cook in `f32` and less than half of it in bf16
-/// (`docs/decisions/006-the-matrix-unit.md`).
+/// In bf16 the matrix unit takes half the time of Toom-Cook; in `f32`, where it multiplies three times,
+/// as long or longer, but for an image or two: then reading Toom-Cook's larger weights is most of
+/// the work (`docs/decisions/006-the-matrix-unit.md`).
 #[cfg(target_arch = "x86_64")]
 fn suits_tiles(context: &Context, shape: &ConvShape, pass: Pass) -> bool {
+    const FEW_IMAGES: usize = 2;
+    let pays = context.precision == Precision::Bf16
+        || shape.batch <= FEW_IMAGES
+        || !toom_cook::suits(shape);
     context.isa == crate::isa::Isa::Amx
+        && pays
         && match pass {
             Pass::BackwardInput => amx::has_backward_input(shape),
             Pass::Forward | Pass::BackwardWeights => amx::has_forward(shape),
@@ -95,11 +102,14 @@ pub(crate) fn backward_weights(
     x: &[f32],
     shape: &ConvShape,
 ) {
+    let way = way(context, shape, Pass::BackwardWeights);
+    if way == Way::ToomCook {
+        return toom_cook::backward_weights(context, d_weights, d_bias, d_y, x, shape);
+    }
     column_sums(context, &mut d_bias[..shape.out_c], &d_y[..shape.output_len()]);
-    match way(context, shape, Pass::BackwardWeights) {
+    match way {
         #[cfg(target_arch = "x86_64")]
         Way::Tiles => amx::backward_weights(context, d_weights, d_y, x, shape),
-        Way::ToomCook => toom_cook::backward_weights(context, d_weights, d_y, x, shape),
         _ => unfolded::backward_weights(context, d_weights, d_y, x, shape),
     }
 }

@@ -102,6 +102,7 @@ impl Cut {
         Self { blocking, panels, shared: true }
     }
 }
+
 /// One convolution of stride 1.
 struct Pass<'a> {
     isa: Isa,

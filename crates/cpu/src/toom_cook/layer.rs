@@ -147,7 +147,7 @@ impl Layer {
     }
 }
 
-/// Rows of squares of `x (H, W, C)` from row `first` on: of each square the pixels in reading order.
+/// Rows of squares of `x (H, W, C)` from row `first` on: of each the pixels in reading order.
 struct Rearrange<'a> {
     to: &'a mut [f32],
     x: &'a [f32],

@@ -3,6 +3,16 @@
 //! A convolution is a product of polynomials: evaluate tiles of the input and the kernel at a few
 //! points, multiply point by point, and read the outputs off the products. In two dimensions a tile
 //! of 8x8 points yields 4x4 outputs of a 5x5 kernel with 64 multiplications in place of 400.
+//!
+//! Point by point the tiles of a block are the rows of a matrix and channels are its columns, so
+//! what is multiplied are matrices, one pair for each pair of points. Tiles have 4 to 8 points and
+//! share one transformed kernel, so a mixture of them covers an output of any size (`cover`).
+//! Results are within 1e-5 (relative L2) of exact: 2e-6 to 6e-6 on AlexNet's layers.
+//!
+//! - `points`: the points and the matrices of the transforms, in exact arithmetic;
+//! - `transform`: the transforms of one tile;
+//! - `image`, `layer`, `tiling`: what is convolved, and where everything lies;
+//! - `kernels`, `forward`, `weight_gradient`: the operations.
 
 mod cover;
 mod forward;
@@ -16,10 +26,10 @@ mod tiling;
 mod transform;
 mod weight_gradient;
 
+use alexnet_ops::ConvShape;
+
 pub(crate) use forward::{backward_input, forward};
 pub(crate) use weight_gradient::backward_weights;
-
-use alexnet_ops::ConvShape;
 
 use crate::array::Direction;
 use layer::Layer;
@@ -37,18 +47,16 @@ const KERNEL_MOST: usize = 7;
 /// Whether this layer is better computed so: forward and its weight gradient, and for a stride of 1
 /// its input gradient.
 pub(crate) fn suits(shape: &ConvShape) -> bool {
-    is_possible(shape)
-        && {
-            let Layer { in_channels, out_channels, .. } = Layer::new(shape, Direction::Forward);
-            in_channels >= IN_CHANNELS && out_channels >= OUT_CHANNELS
-        }
-        && {
-            let tiling = Tiling::new(Layer::new(shape, Direction::Forward));
-            let channels = tiling.layer.in_channels * shape.groups;
-            let products = tiling.rows.multiplications() * tiling.columns.multiplications();
-            let taps = shape.out_h * shape.out_w * shape.kernel * shape.kernel;
-            3 * products * channels <= 2 * taps * shape.in_c
-        }
+    if !is_possible(shape) {
+        return false;
+    }
+    let tiling = Tiling::new(Layer::new(shape, Direction::Forward));
+    let Layer { in_channels, out_channels, .. } = tiling.layer;
+    let points = tiling.rows.multiplications() * tiling.columns.multiplications();
+    let taps = shape.out_h * shape.out_w * shape.kernel * shape.kernel;
+    // The transforms take about half as long as the multiplications at least.
+    let saves = 3 * points * in_channels <= 2 * taps * (shape.in_c / shape.groups);
+    saves && in_channels >= IN_CHANNELS && out_channels >= OUT_CHANNELS
 }
 
 /// Whether this layer can be computed so.

@@ -67,6 +67,9 @@ pub(super) const POINTS: [Option<Rational>; MOST] = [
     Some(Rational::new(-1, 2)),
 ];
 
+/// Where in [`POINTS`] 1 is: there values are plain sums. The smallest tile has it.
+pub(super) const ONE: usize = 2;
+
 type Exact = [[Rational; MOST]; MOST];
 
 /// A matrix as kernels use it; what lies outside its size is zero.

@@ -1,5 +1,5 @@
-//! Every direction against plain loops in `f64`, called past [`super::suits`]: what does not pay must
-//! be right all the same.
+//! Every direction against plain loops in `f64`, called past [`super::suits`]: what does not pay
+//! must be right all the same.
 
 use alexnet_ops::Reference;
 use alexnet_ops::{Activation, ConvShape, Device, Precision};
@@ -67,17 +67,17 @@ fn inputs(shape: &ConvShape) -> [Vec<f32>; 4] {
     })
 }
 
-/// Output, input gradient (stride 1) and weight gradient on `cpu`, of which every element was NaN
-/// before.
+/// Output, input gradient (stride 1) and gradients of weights and bias on `cpu`, of which every
+/// element was NaN before.
 fn found(cpu: &Cpu, shape: &ConvShape, activation: Activation) -> Vec<Vec<f32>> {
     let [x, weights, bias, d_y] = inputs(shape);
     let mut array = cpu.floats(weights.len());
     cpu.upload(&mut array, &weights);
-    let mut outputs =
-        [shape.output_len(), shape.input_len(), shape.weights_len()].map(|len| vec![f32::NAN; len]);
-    let [y, d_x, d_weights] = &mut outputs;
+    let lengths = [shape.output_len(), shape.input_len(), shape.weights_len(), shape.out_c];
+    let mut outputs = lengths.map(|len| vec![f32::NAN; len]);
+    let [y, d_x, d_weights, d_bias] = &mut outputs;
     forward(&cpu.context, y, &x, &array, &bias, activation, shape);
-    backward_weights(&cpu.context, d_weights, &d_y, &x, shape);
+    backward_weights(&cpu.context, d_weights, d_bias, &d_y, &x, shape);
     if shape.stride == 1 {
         backward_input(&cpu.context, d_x, &d_y, &array, shape);
     } else {
@@ -96,7 +96,7 @@ fn expected(shape: &ConvShape, activation: Activation) -> Vec<Vec<f64>> {
     reference.conv_forward(&mut y, &x, &weights, &bias, activation, shape);
     reference.conv_backward_input(&mut d_x, &d_y, &weights, shape);
     reference.conv_backward_weights(&mut d_weights, &mut d_bias, &d_y, &x, shape);
-    vec![y, d_x, d_weights]
+    vec![y, d_x, d_weights, d_bias]
 }
 
 /// Relative L2 distance.
@@ -111,7 +111,7 @@ fn distance(found: &[f32], expected: &[f64]) -> f64 {
 fn assert_close(cpu: &Cpu, shape: &ConvShape, expected: &[Vec<f64>], activation: Activation) {
     let found = found(cpu, shape, activation);
     for (name, (found, expected)) in
-        ["y", "d_x", "d_weights"].into_iter().zip(found.iter().zip(expected))
+        ["y", "d_x", "d_weights", "d_bias"].into_iter().zip(found.iter().zip(expected))
     {
         let distance = distance(found, expected);
         assert!(distance <= TOLERANCE, "{name} {distance:e} {} {shape:?}", cpu.isa());
@@ -188,14 +188,19 @@ fn every_shape_is_computed_with_every_set_of_instructions() {
 #[test]
 fn results_are_the_same_bits_for_any_number_of_threads() {
     let mut shapes = odd_shapes();
-    shapes.extend([layer(5, 27, 32, 64, 5, (1, 2), 2), layer(17, 13, 48, 96, 3, (1, 1), 1)]);
+    shapes.extend([
+        layer(5, 27, 32, 64, 5, (1, 2), 2),
+        layer(17, 13, 48, 96, 3, (1, 1), 1),
+        layer(3, 40, 16, 300, 3, (1, 1), 1),
+        layer(9, 13, 200, 160, 3, (1, 1), 1),
+    ]);
     let bits = |shape: &ConvShape, cpu: &Cpu| -> Vec<u32> {
         found(cpu, shape, Activation::Relu).concat().iter().map(|x| x.to_bits()).collect()
     };
     let one = cpus(1);
     for threads in [2, 3, 8] {
         for (many, one) in cpus(threads).iter().zip(&one) {
-            for shape in shapes.iter().step_by(3).chain(&shapes[shapes.len() - 2..]) {
+            for shape in shapes.iter().step_by(3).chain(&shapes[shapes.len() - 4..]) {
                 assert_eq!(bits(shape, many), bits(shape, one), "{threads} threads {shape:?}");
             }
         }

@@ -1,8 +1,8 @@
 //! A layer cut into tiles, tiles gathered in blocks, and where a block's values lie.
 //!
 //! A block is a range of tile rows of a few images. Its values are one matrix for each pair of
-//! points: a row for each tile that holds the pair, a column for each channel. Tile rows come larger
-//! tiles first and tile by tile, so those that hold a point are the first ones, and a tile's row in
+//! points: a row for each tile that holds the pair, a column for each channel. Tile rows come
+//! larger tiles first and tile by tile, so those that hold a point are the first ones, and a tile's row in
 //! the matrix is known without a table.
 
 use super::cover::{Cover, Tile};

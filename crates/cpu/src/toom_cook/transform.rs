@@ -3,7 +3,8 @@
 //!
 //! The matrices are constants, so every sum is unrolled, zeros are left out, ones cost an addition,
 //! and for opposite points ±p even and odd powers are summed once and combined twice. That is much
-//! code, so it is compiled in one place for each set of instructions: callers dispatch tile by tile.
+//! code, so it is compiled in one place for each set of instructions, and callers dispatch tile by
+//! tile.
 
 use std::mem::MaybeUninit;
 
@@ -261,7 +262,7 @@ unsafe fn transform_rows_to_pair<V: Vector>(
     }
 }
 
-/// `L` applied to each of the first `columns` columns; `put(row, column, result)` takes the results.
+/// `L` applied to each of the first `columns` columns; `put(row, column, result)` takes results.
 ///
 /// # Safety
 /// `L::INPUTS` rows of these columns were written.

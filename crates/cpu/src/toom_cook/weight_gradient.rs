@@ -4,6 +4,9 @@
 //! point pair and summed over all tiles: one matrix `(in channels, out channels)` a pair, which the
 //! transposed kernel transform turns into the gradient of the taps.
 //!
+//! At the point pair (1, 1) the value of a tile's output gradients is their sum, so the gradient of
+//! the bias is the sum of that pair's values over all tiles.
+//!
 //! A piece of the work is a slice of the images, a few points and a range of output channels: as
 //! many as keep the values of a block of tiles, and where possible the sums, in the thread's own
 //! cache. Pixels are read again in pieces that need the same ones, which costs less than fetching
@@ -14,7 +17,7 @@ use alexnet_ops::ConvShape;
 use super::image::Lattice;
 use super::kernels::{PANEL_ROWS, TAPS_MOST, taps_image};
 use super::layer::Layer;
-use super::points::MOST;
+use super::points::{MOST, ONE};
 use super::tiling::{Block, Blocking, Field, LINE, PANEL, Tiling, odd_lines};
 use super::transform::{Collect, Evaluate, Interpolate, Part, Window};
 use crate::Context;
@@ -24,10 +27,11 @@ use crate::isa::{Isa, Kernel};
 use crate::microkernel::{Finish, INTERVAL, Left, Right, Store, VECTORS, multiply};
 use crate::simd::Vector;
 
-/// `d_weights`; the bias' gradient is formed elsewhere.
+/// `d_weights` and `d_bias`.
 pub(crate) fn backward_weights(
     context: &Context,
     d_weights: &mut [f32],
+    d_bias: &mut [f32],
     d_y: &[f32],
     x: &[f32],
     shape: &ConvShape,
@@ -35,11 +39,12 @@ pub(crate) fn backward_weights(
     let tiling = Tiling::new(Layer::new(shape, Direction::Forward));
     let sums = SumsLayout::new(&tiling);
     let cut = Cut::new(&tiling, &sums, context.threads.count());
-    let mut shared = context.scratch.shared(0, cut.slices * sums.len());
+    let mut shared = context.scratch.shared(0, cut.slices * (sums.len() + sums.bias_len()));
     let shared = Disjoint::new(&mut shared);
     let pass = Pass { isa: context.isa, sums: &shared, d_y, x, tiling, layout: sums, cut };
     pass.run(context);
     pass.collect(context, &Disjoint::new(&mut d_weights[..shape.weights_len()]), shape);
+    pass.collect_bias(&mut d_bias[..shape.out_c]);
 }
 
 /// How the work is cut.
@@ -72,13 +77,14 @@ impl Cut {
             if layout.stride() * layout.pairs <= CACHED { (MOST, CACHED) } else { (2, 2 * CACHED) };
         let parts = tiling.points().1.div_ceil(points);
         // Each range of output channels computes the inputs' values again, so only for threads that
-        // would have no work. It changes no sum.
+        // would have no work. It changes no sum, for blocks are sized for all channels.
         let pieces = slices * groups * parts;
         let ranges =
             if threads > 1 { (2 * threads).div_ceil(pieces).min(layout.panels) } else { 1 };
         let columns = layout.panels.div_ceil(ranges) * PANEL;
         let part = Part { first: 0, count: points };
-        let row = tiling.field_len(1, part, in_channels) + tiling.field_len(1, part, columns);
+        let row = tiling.field_len(1, part, in_channels)
+            + tiling.field_len(1, part, layout.panels * PANEL);
         Self { blocking: Blocking::of(values / row, tiling), slices, points, columns }
     }
 }
@@ -106,6 +112,14 @@ impl SumsLayout {
     }
     fn len(&self) -> usize {
         self.groups * self.pairs * self.stride()
+    }
+    /// Floats of a slice's sums for the bias.
+    fn bias_len(&self) -> usize {
+        self.groups * self.panels * PANEL
+    }
+    /// The sums for the bias of `group` in slice `slice` of `slices`: after all others.
+    fn bias(&self, (slice, slices): (usize, usize), group: usize) -> usize {
+        slices * self.len() + slice * self.bias_len() + group * self.panels * PANEL
     }
     /// Panel `panel` of point pair `pair` of `group` in slice `slice`.
     fn panel(&self, slice: usize, (group, pair): (usize, usize), panel: usize) -> usize {
@@ -202,6 +216,22 @@ impl Pass<'_> {
     }
 }
 
+impl Pass<'_> {
+    /// The gradient of the bias, slice after slice.
+    fn collect_bias(&self, d_bias: &mut [f32]) {
+        let channels = self.tiling.layer.out_channels;
+        for (index, to) in d_bias.iter_mut().enumerate() {
+            let sum = |slice| {
+                let group = self.layout.bias((slice, self.cut.slices), index / channels);
+                let at = group + index % channels;
+                // SAFETY: all pieces are done.
+                unsafe { self.sums.part(at..at + 1)[0] }
+            };
+            *to = (0..self.cut.slices).map(sum).sum();
+        }
+    }
+}
+
 /// A slice of images, some points, and a range of output channels.
 struct Piece<'a> {
     pass: &'a Pass<'a>,
@@ -246,6 +276,18 @@ impl Piece<'_> {
         }
         let (rows, columns) = pass.tiling.points();
         let in_part = self.part.of(columns);
+        if (self.part.first..self.part.first + in_part).contains(&ONE) {
+            let matrix = gradients.matrix(ONE * in_part + ONE - self.part.first);
+            let slice = (self.slice, pass.cut.slices);
+            let sums = pass.layout.bias(slice, self.group) + self.columns.first;
+            pass.isa.dispatch(BiasSum {
+                rows: matrix.rows,
+                columns: self.columns.count,
+                from: (matrix.start, gradients.row_stride),
+                to: pass.sums.at(sums),
+                first,
+            });
+        }
         for index in 0..rows * in_part {
             let pair = index / in_part * columns + self.part.first + index % in_part;
             let panel = self.columns.first / PANEL;
@@ -346,8 +388,38 @@ impl Kernel for Sum {
     }
 }
 
-/// Sums are added to rows of an output, which are asked for while they are formed: they come from an
-/// outer cache. The `first` replace what is there.
+/// Adds rows to a row, or puts their sum there.
+struct BiasSum {
+    rows: usize,
+    columns: usize,
+    /// Start and row stride.
+    from: (*const f32, usize),
+    to: *mut f32,
+    first: bool,
+}
+
+impl Kernel for BiasSum {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        for column in (0..self.columns).step_by(V::LANES) {
+            let to = self.to.wrapping_add(column);
+            let mut sum = V::zero();
+            // SAFETY: the matrix has so many rows; it and these sums, which are the piece's, are
+            // padded to whole vectors.
+            unsafe {
+                for row in 0..self.rows {
+                    let at = self.from.0.wrapping_add(row * self.from.1 + column);
+                    sum = sum.add(V::load(at));
+                }
+                if self.first { sum.store(to) } else { V::load(to).add(sum).store(to) }
+            }
+        }
+    }
+}
+
+/// Sums are added to rows of an output, which are asked for while they are formed: they come from
+/// an outer cache. The `first` replace what is there.
 struct Add {
     to: Store<true>,
     rows_an_interval: usize,
