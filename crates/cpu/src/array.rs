@@ -19,8 +19,8 @@ pub(crate) enum Form {
     /// Kernels split into bf16 tiles for the matrix unit.
     #[cfg(target_arch = "x86_64")]
     ConvTiles(ConvShape, Direction),
-    /// A linear layer's matrix in bf16.
-    Half(LinearShape, Direction),
+    /// A linear layer's matrix in panels, each weight of so many bytes.
+    Panels(LinearShape, usize),
 }
 
 /// Which way data runs through the layer.
@@ -43,11 +43,13 @@ struct Kept {
 pub struct Array {
     values: Buffer<f32>,
     forms: Mutex<Vec<Kept>>,
+    /// Whether forms pay that take long to make.
+    pub(crate) settled: bool,
 }
 
 impl Array {
     pub(crate) fn zeroed(len: usize) -> Self {
-        Self { values: Buffer::array(len), forms: Mutex::new(Vec::new()) }
+        Self { values: Buffer::array(len), forms: Mutex::new(Vec::new()), settled: false }
     }
 
     /// The `len` floats of `form`, made by `make` if the array was written since they last were.
@@ -115,7 +117,7 @@ mod tests {
             if written {
                 array[0] = 3.0;
             }
-            let doubled = array.form(Form::Half(SHAPE, Direction::Forward), 2, |form| {
+            let doubled = array.form(Form::Panels(SHAPE, 4), 2, |form| {
                 made += 1;
                 form.iter_mut().zip(&*array).for_each(|(form, x)| *form = 2.0 * x);
             });

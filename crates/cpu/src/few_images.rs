@@ -1,214 +1,218 @@
-//! The linear layer for a few images: `y (N, out) = x (N, in) · weightsᵀ` at the speed of memory.
+//! The linear layer for a few images: `y (N, out) = x (N, in) · weightsᵀ` at the speed of memory,
+//! and of only as much of it as counts.
 //!
-//! The weights are read once, in the order they lie in, and each is used for all N ≤ 8 images; the
-//! sums of a few outputs run along the inputs, a vector wide, and are folded at the end. Weights
-//! may be `f32` or bf16, which is half the bytes and so half the time.
+//! The weights lie in panels, `[input][outputs of the panel]`, and are read once for all N ≤ 8
+//! images. What a ReLU has set to 0 takes no part: the inputs that are not 0 in some image are
+//! listed first, and if they are few the others' weights are not even fetched. Sums run in the order
+//! of [`matmul`](crate::matmul), so results have its bits.
 
 use std::ops::Range;
 
-use alexnet_ops::{Activation, LinearShape};
+use alexnet_ops::Activation;
 
 use crate::Context;
 use crate::disjoint::Disjoint;
-use crate::elementwise::rectified;
 use crate::isa::Kernel;
-use crate::matmul::share;
+use crate::matmul::{chunks, share};
+use crate::microkernel::VECTORS;
+use crate::panels::{PANEL, Panels, Weight, vectors};
 use crate::simd::Vector;
 
-/// Largest batch: above it the sums no longer fit registers.
+/// Largest batch.
 pub(crate) const IMAGES: usize = 8;
 
-/// Outputs of a piece.
-const PIECE: usize = 32;
+/// Rows of a panel asked for ahead of use.
+const AHEAD: usize = 32;
 
-/// Bytes of a row asked for ahead of use.
-const AHEAD_BYTES: usize = 2048;
+/// Only if no more than one input in so many counts are the others left out: memory gives runs of
+/// lines faster than scattered ones, so that leaving out half of them takes longer than reading all.
+const SPARSE: usize = 3;
 
-/// More lanes than any vector has.
-const LANES_MAX: usize = 16;
-
-/// Weights in one of their forms.
-pub(crate) trait Weights: Copy + Sync {
-    /// How many there are.
-    fn count(self) -> usize;
-
-    /// The `count` weights from `at` on; the other lanes are 0.
-    ///
-    /// # Safety
-    /// They are there, and `count <= LANES`.
-    unsafe fn load<V: Vector>(self, at: usize, count: usize) -> V;
-
-    /// Asks for what will be read in a while.
-    fn ask<V: Vector>(self, at: usize);
-}
-
-impl Weights for &[f32] {
-    #[inline(always)]
-    fn count(self) -> usize {
-        self.len()
-    }
-
-    #[inline(always)]
-    unsafe fn load<V: Vector>(self, at: usize, count: usize) -> V {
-        debug_assert!(at + count <= self.len());
-        let from = self.as_ptr().wrapping_add(at);
-        // SAFETY: the caller's promise.
-        unsafe { if count == V::LANES { V::load(from) } else { V::load_part(from, count) } }
-    }
-
-    #[inline(always)]
-    fn ask<V: Vector>(self, at: usize) {
-        V::prefetch(self.as_ptr().wrapping_add(at).wrapping_byte_add(AHEAD_BYTES));
-    }
-}
-
-/// bf16.
-impl Weights for &[u16] {
-    #[inline(always)]
-    fn count(self) -> usize {
-        self.len()
-    }
-
-    #[inline(always)]
-    unsafe fn load<V: Vector>(self, at: usize, count: usize) -> V {
-        debug_assert!(at + count <= self.len());
-        let mut part = [0; LANES_MAX];
-        let mut from = self.as_ptr().wrapping_add(at);
-        // SAFETY: the caller's promise.
-        unsafe {
-            if count < V::LANES {
-                part.as_mut_ptr().copy_from_nonoverlapping(from, count);
-                from = part.as_ptr();
-            }
-            V::load_bf16(from)
-        }
-    }
-
-    #[inline(always)]
-    fn ask<V: Vector>(self, at: usize) {
-        V::prefetch(self.as_ptr().wrapping_add(at).wrapping_byte_add(AHEAD_BYTES).cast());
-    }
-}
-
-/// `y = activation(x · weightsᵀ + bias)` for at most [`IMAGES`] images.
-pub(crate) fn forward<W: Weights>(
+/// `y = activation(x · weightsᵀ + bias)` for `batch` images, at most [`IMAGES`].
+pub(crate) fn forward<W: Weight>(
     context: &Context,
     y: &mut [f32],
     x: &[f32],
-    weights: W,
-    bias: &[f32],
-    activation: Activation,
-    shape: &LinearShape,
+    weights: &Panels<W>,
+    (bias, activation): (&[f32], Activation),
+    (batch, inputs): (usize, usize),
 ) {
-    let LinearShape { batch, inputs, outputs } = *shape;
-    assert!(batch <= IMAGES && x.len() >= batch * inputs && weights.count() >= inputs * outputs);
-    let y = Disjoint::new(&mut y[..batch * outputs]);
-    let pieces = outputs.div_ceil(PIECE);
-    context.threads.for_each(pieces, |_, piece| {
-        let outputs = share(outputs, pieces, piece);
-        context.isa.dispatch(Piece { y: &y, x, weights, bias, activation, shape, outputs });
+    let outputs = bias.len();
+    let chunks = chunks(inputs);
+    let numbers = inputs + AHEAD + chunks;
+    let mut list = context.scratch.shared(0, numbers + batch * inputs);
+    let (rows, factors) = list.split_at_mut(numbers);
+    // SAFETY: as many numbers of the same size; any bits are one.
+    let rows = unsafe { std::slice::from_raw_parts_mut(rows.as_mut_ptr().cast(), numbers) };
+    let (ends, rows) = rows.split_at_mut(chunks);
+    let mut list = List { rows, factors, ends };
+    let counting = list.fill(x, (batch, inputs), |x| x != 0.0);
+    if counting * SPARSE > inputs || !weights.are_finite() {
+        list.fill(x, (batch, inputs), |_| true);
+    }
+    let layer = Layer {
+        y: &Disjoint::new(&mut y[..batch * outputs]),
+        list,
+        weights: weights.values(),
+        bias,
+        activation,
+        inputs,
+    };
+    context.threads.for_each(outputs.div_ceil(PANEL), |_, piece| {
+        let outputs = piece * PANEL..(piece * PANEL + PANEL).min(outputs);
+        context.isa.dispatch(Piece { layer: &layer, batch, outputs });
     });
 }
 
-/// A few outputs of all images.
-struct Piece<'a, W> {
+/// The inputs that count.
+struct List<'a> {
+    /// Their numbers, in order, and [`AHEAD`] more to ask for meanwhile.
+    rows: &'a mut [u32],
+    /// (listed input, image)
+    factors: &'a mut [f32],
+    /// How many are listed of all up to the end of each chunk.
+    ends: &'a mut [u32],
+}
+
+impl List<'_> {
+    /// Lists the inputs that `count` in some image; returns how many.
+    fn fill(
+        &mut self,
+        x: &[f32],
+        (batch, inputs): (usize, usize),
+        counts: impl Fn(f32) -> bool,
+    ) -> usize {
+        let (mut listed, chunks) = (0, self.ends.len());
+        for chunk in 0..chunks {
+            for input in share(inputs, chunks, chunk) {
+                let mut any = false;
+                let factors = &mut self.factors[listed * batch..][..batch];
+                for (n, factor) in factors.iter_mut().enumerate() {
+                    *factor = x[n * inputs + input];
+                    any |= counts(*factor);
+                }
+                self.rows[listed] = input as u32;
+                listed += usize::from(any);
+            }
+            self.ends[chunk] = listed as u32;
+        }
+        // The panel that follows begins with the same rows.
+        for i in 0..AHEAD {
+            self.rows[listed + i] = inputs as u32 + if i < listed { self.rows[i] } else { 0 };
+        }
+        listed
+    }
+}
+
+/// What all pieces read.
+struct Layer<'a, W> {
     y: &'a Disjoint<'a, f32>,
-    x: &'a [f32],
-    weights: W,
+    list: List<'a>,
+    weights: &'a [W],
     bias: &'a [f32],
     activation: Activation,
-    shape: &'a LinearShape,
+    inputs: usize,
+}
+
+/// A panel's outputs of all images.
+struct Piece<'a, W> {
+    layer: &'a Layer<'a, W>,
+    batch: usize,
     outputs: Range<usize>,
 }
 
-impl<W: Weights> Kernel for Piece<'_, W> {
+impl<W: Weight> Kernel for Piece<'_, W> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Vector>(self) {
-        match self.shape.batch {
-            1 => self.images::<V, 1, 4>(),
-            2 => self.images::<V, 2, 4>(),
-            3 => self.images::<V, 3, 2>(),
-            4 => self.images::<V, 4, 2>(),
-            5 => self.images::<V, 5, 2>(),
-            6 => self.images::<V, 6, 2>(),
-            7 => self.images::<V, 7, 2>(),
-            _ => self.images::<V, 8, 2>(),
+        match self.batch {
+            1 => self.images::<V, 1>(),
+            2 => self.images::<V, 2>(),
+            3 => self.images::<V, 3>(),
+            4 => self.images::<V, 4>(),
+            5 => self.images::<V, 5>(),
+            6 => self.images::<V, 6>(),
+            7 => self.images::<V, 7>(),
+            _ => self.images::<V, 8>(),
         }
     }
 }
 
-impl<W: Weights> Piece<'_, W> {
-    /// `N` images, `ROWS` outputs at a time.
+impl<W: Weight> Piece<'_, W> {
     #[inline(always)]
-    fn images<V: Vector, const N: usize, const ROWS: usize>(&self) {
-        let mut output = self.outputs.start;
-        while output + ROWS <= self.outputs.end {
-            self.rows::<V, N, ROWS>(output);
-            output += ROWS;
-        }
-        for output in output..self.outputs.end {
-            self.rows::<V, N, 1>(output);
-        }
-    }
-
-    /// The outputs `first..first + ROWS`.
-    #[inline(always)]
-    fn rows<V: Vector, const N: usize, const ROWS: usize>(&self, first: usize) {
-        let LinearShape { inputs, outputs, .. } = *self.shape;
-        let mut sums = [[V::zero(); N]; ROWS];
-        let whole = inputs - inputs % V::LANES;
-        for i in (0..whole).step_by(V::LANES) {
-            self.add::<V, N, ROWS>(&mut sums, first, i, V::LANES);
-        }
-        if whole < inputs {
-            self.add::<V, N, ROWS>(&mut sums, first, whole, inputs - whole);
-        }
-        for (row, sums) in sums.into_iter().enumerate() {
-            for (n, sum) in sums.into_iter().enumerate() {
-                let output = first + row;
-                let sum = folded(sum) + self.bias[output];
-                let at = n * outputs + output;
-                // SAFETY: each piece has its own outputs.
-                let y = unsafe { self.y.part(at..at + 1) };
-                y[0] = match self.activation {
-                    Activation::Identity => sum,
-                    Activation::Relu => rectified(sum),
-                };
+    fn images<V: Vector, const N: usize>(&self) {
+        for output in self.outputs.clone().step_by(VECTORS * V::LANES) {
+            let columns = self.outputs.end - output;
+            match vectors::<V>(columns) {
+                1 => self.panel::<V, N, 1>(output, columns),
+                _ => self.panel::<V, N, VECTORS>(output, columns.min(VECTORS * V::LANES)),
             }
         }
     }
 
-    /// Adds the products with the inputs `i..i + count`.
+    /// The outputs `first..first + columns`, a panel of `P` vectors.
     #[inline(always)]
-    fn add<V: Vector, const N: usize, const ROWS: usize>(
-        &self,
-        sums: &mut [[V; N]; ROWS],
-        first: usize,
-        i: usize,
-        count: usize,
-    ) {
-        let inputs = self.shape.inputs;
-        // SAFETY: `forward` has checked the sizes; `i + count <= inputs`.
-        let x: [V; N] = std::array::from_fn(|n| unsafe { self.x.load(n * inputs + i, count) });
-        for row in 0..ROWS {
-            let at = (first + row) * inputs + i;
-            self.weights.ask::<V>(at);
-            // SAFETY: as above.
-            let weights: V = unsafe { self.weights.load(at, count) };
+    fn panel<V: Vector, const N: usize, const P: usize>(&self, first: usize, columns: usize) {
+        let Layer { y, list, activation, .. } = self.layer;
+        let mut sums = [[V::zero(); P]; N];
+        let mut listed = 0..0;
+        for &end in &*list.ends {
+            listed = listed.end..end as usize;
+            let of_chunk = self.chunk::<V, N, P>(first, listed.clone());
             for n in 0..N {
-                sums[row][n] = weights.mul_add(x[n], sums[row][n]);
+                for j in 0..P {
+                    sums[n][j] = sums[n][j].add(of_chunk[n][j]);
+                }
+            }
+        }
+        for (n, sums) in sums.into_iter().enumerate() {
+            for (j, sum) in sums.into_iter().enumerate().take(columns.div_ceil(V::LANES)) {
+                let at = first + j * V::LANES;
+                let count = V::LANES.min(columns - j * V::LANES);
+                // SAFETY: the piece's own outputs, of which the layer has so many.
+                unsafe {
+                    let sum = sum.add(V::load_lanes(self.layer.bias[at..].as_ptr(), count));
+                    let sum = match activation {
+                        Activation::Identity => sum,
+                        Activation::Relu => sum.relu(),
+                    };
+                    sum.store_lanes(y.at(n * self.layer.bias.len() + at), count);
+                }
             }
         }
     }
+
+    /// The sums over some of the listed inputs.
+    #[inline(always)]
+    fn chunk<V: Vector, const N: usize, const P: usize>(
+        &self,
+        first: usize,
+        listed: Range<usize>,
+    ) -> [[V; P]; N] {
+        let &Layer { list: List { ref rows, ref factors, .. }, weights, inputs, .. } = self.layer;
+        let width = P * V::LANES;
+        let panel = weights[first * inputs..][..inputs * width].as_ptr();
+        let mut sums = [[V::zero(); P]; N];
+        for i in listed {
+            let ahead = panel.wrapping_add(rows[i + AHEAD] as usize * width);
+            for line in 0..(width * size_of::<W>()).div_ceil(LINE_BYTES) {
+                V::prefetch(ahead.wrapping_byte_add(line * LINE_BYTES).cast());
+            }
+            let row = panel.wrapping_add(rows[i] as usize * width);
+            // SAFETY: the panel has a row for each input.
+            let weights: [V; P] =
+                std::array::from_fn(|j| unsafe { W::load(row.add(j * V::LANES)) });
+            for n in 0..N {
+                let factor = V::splat(factors[i * N + n]);
+                for j in 0..P {
+                    sums[n][j] = factor.mul_add(weights[j], sums[n][j]);
+                }
+            }
+        }
+        sums
+    }
 }
 
-/// The sum of all lanes, in their order.
-#[inline(always)]
-fn folded<V: Vector>(sum: V) -> f32 {
-    let mut lanes = [0.0; LANES_MAX];
-    // SAFETY: no vector has more lanes.
-    unsafe { sum.store(lanes.as_mut_ptr()) };
-    lanes[..V::LANES].iter().sum()
-}
+/// Bytes of a cache line.
+const LINE_BYTES: usize = 64;

@@ -16,13 +16,13 @@ mod elementwise;
 mod few_images;
 #[cfg(all(test, target_os = "linux"))]
 mod guarded;
-mod half;
 mod isa;
 mod linear;
 mod loss;
 mod lrn;
 mod matmul;
 mod microkernel;
+mod panels;
 mod pool;
 mod reduce;
 #[cfg(all(test, target_os = "linux"))]
@@ -30,8 +30,6 @@ mod samples;
 mod scratch;
 mod sgd;
 mod simd;
-#[cfg(target_arch = "x86_64")]
-mod space_to_depth;
 mod threads;
 mod toom_cook;
 mod unfolded;
@@ -179,6 +177,9 @@ impl Device for Cpu {
         conv::backward_weights(&self.context, d_weights, d_bias, d_y, x, shape);
     }
 
+    fn settle(&self, weights: &mut Array) {
+        weights.settled = true;
+    }
     fn linear_forward(
         &self,
         y: &mut Array,

@@ -8,8 +8,8 @@ use crate::amx;
 use crate::array::Array;
 use crate::disjoint::Disjoint;
 use crate::few_images;
-use crate::half::HalfWeights;
-use crate::matmul::{Into, Matrix, matmul};
+use crate::matmul::{Into, Matrix, matmul, matmul_panels};
+use crate::panels::Panels;
 use crate::reduce::column_sums;
 use crate::weight_gradient::{Stored, Target, Update, weight_gradient};
 
@@ -23,14 +23,18 @@ pub(crate) fn forward(
     shape: &LinearShape,
 ) {
     let LinearShape { batch, inputs, outputs } = *shape;
-    if batch <= few_images::IMAGES {
+    let few = weights.settled && batch <= few_images::IMAGES;
+    let bias = &bias[..outputs];
+    if few {
+        let (layer, size) = ((bias, activation), (batch, inputs));
         return match context.precision {
             Precision::F32 => {
-                few_images::forward(context, y, x, &**weights, bias, activation, shape);
+                let weights = Panels::<f32>::of(context, weights, shape);
+                few_images::forward(context, y, x, &weights, layer, size);
             }
             Precision::Bf16 => {
-                let weights = HalfWeights::of(context, weights, shape);
-                few_images::forward(context, y, x, weights.values(), bias, activation, shape);
+                let weights = Panels::<u16>::of(context, weights, shape);
+                few_images::forward(context, y, x, &weights, layer, size);
             }
         };
     }
@@ -38,9 +42,14 @@ pub(crate) fn forward(
     if context.isa == crate::isa::Isa::Amx && amx::has_linear(shape) {
         return amx::linear_forward(context, y, x, weights, bias, activation, shape);
     }
-    let x = Matrix::row_major(x, batch, inputs, inputs);
-    let weights = Matrix::row_major(weights, outputs, inputs, inputs);
-    matmul(context, y, outputs, x, weights.transposed(), Into::Layer(bias, activation));
+    let (x, into) = (Matrix::row_major(x, batch, inputs, inputs), Into::Layer(bias, activation));
+    if weights.settled {
+        let panels = Panels::<f32>::of(context, weights, shape);
+        matmul_panels(context, y, outputs, x, (panels.values(), outputs), into);
+    } else {
+        let weights = Matrix::row_major(weights, outputs, inputs, inputs);
+        matmul(context, y, outputs, x, weights.transposed(), into);
+    }
 }
 
 pub(crate) fn backward_input(

@@ -56,7 +56,7 @@ fn scaled<V: Vector>(sum: V, shape: &LrnShape) -> V {
     sum.mul_add(V::splat(shape.alpha), V::splat(shape.k))
 }
 
-/// `s^−β` and `1/s`; two roots and no division for the β = 0.75 of every published AlexNet.
+/// `s^−β` and `1/s`; two roots and a division for the β = 0.75 of every published AlexNet.
 #[inline(always)]
 fn powers<V: Vector>(sum: V, beta: f32) -> (V, V) {
     let inverse_root = sum.rsqrt();

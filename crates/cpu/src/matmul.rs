@@ -7,12 +7,13 @@
 //! | copy | layout | of up to | why |
 //! | --- | --- | --- | --- |
 //! | A | as it lies, rows an odd number of lines apart | 256 x 256 | 14 rows fall into 14 sets |
-//! | B | panels `[k][2 · LANES]` | 256 x 256 | read in order; one panel stays in the inner cache |
+//! | B | [panels](crate::panels) | 256 x 256 | read in order; one panel stays in the inner cache |
 //! | sums | rows | 256 x 256 | added to by each chunk, then finished into C |
 //!
 //! Together they fill less than half of a 2 MiB outer cache. B must run along its columns to be
-//! copied so. If it runs along the depth it is transposed into panels once, for all pieces; when A
-//! is the cheaper one to transpose, `Cᵀ = Bᵀ · Aᵀ` is computed in its place.
+//! copied so. If it runs along the depth it is transposed into panels once, for all pieces, unless
+//! it lies in them already; when A is the cheaper one to transpose, `Cᵀ = Bᵀ · Aᵀ` is computed in its
+//! place. An element's sum is the same to the bit either way.
 
 use std::ops::Range;
 
@@ -21,7 +22,8 @@ use alexnet_ops::Activation;
 use crate::Context;
 use crate::disjoint::Disjoint;
 use crate::isa::Kernel;
-use crate::microkernel::{Left, Right, Store, VECTORS, multiply};
+use crate::microkernel::{Finish, INTERVAL, Left, Right, Store, VECTORS, multiply_columns};
+use crate::panels::{PANEL, panels_len, vectors, write_panels};
 use crate::simd::Vector;
 
 /// Rows and columns of the largest piece.
@@ -38,9 +40,6 @@ const CHUNK: usize = 256;
 
 /// Floats of a cache line.
 pub(crate) const LINE: usize = 16;
-
-/// Columns of the widest panel there is; every panel's width divides it.
-pub(crate) const PANEL: usize = 32;
 
 /// Scratch, in shared buffers, that the transposed operand takes. Callers may use those below.
 const SHARED: usize = 2;
@@ -79,9 +78,13 @@ impl<'a> Matrix<'a> {
         self.rows
     }
 
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// The elements from (row, column) on.
     #[inline(always)]
-    fn from(&self, row: usize, column: usize) -> &'a [f32] {
+    pub(crate) fn from(&self, row: usize, column: usize) -> &'a [f32] {
         &self.data[row * self.row_stride + column * self.column_stride..]
     }
 }
@@ -111,20 +114,44 @@ pub(crate) fn matmul(
     let exchanged = b.column_stride != 1 && (a.row_stride == 1 || a.rows < b.columns);
     let (a, b) = if exchanged { (b.transposed(), a.transposed()) } else { (a, b) };
     let output = Output { c: Disjoint::new(c), stride, exchanged, into };
-    let whole;
-    let panels = if b.column_stride == 1 {
-        None
-    } else {
-        whole = transposed_panels(context, b);
-        Some(&**whole)
-    };
-    let cut = Cut::new(a.rows, b.columns);
+    let columns = b.columns;
+    if b.column_stride == 1 {
+        return make(context, &output, a, Operand::Rows(b), columns);
+    }
+    let len = panels_len(b.rows, columns);
+    let mut panels = context.scratch.shared(SHARED, len);
+    write_panels(context, &mut panels[..len], b);
+    make(context, &output, a, Operand::Panels(&panels), columns);
+}
+
+/// [`matmul`] with a B of `columns` columns in [panels](crate::panels).
+pub(crate) fn matmul_panels(
+    context: &Context,
+    c: &mut [f32],
+    stride: usize,
+    a: Matrix,
+    (panels, columns): (&[f32], usize),
+    into: Into,
+) {
+    assert!(panels.len() >= panels_len(a.columns, columns));
+    assert!((a.rows - 1) * stride + columns <= c.len() && columns <= stride);
+    let output = Output { c: Disjoint::new(c), stride, exchanged: false, into };
+    make(context, &output, a, Operand::Panels(panels), columns);
+}
+
+/// The product, piece by piece.
+fn make(context: &Context, output: &Output, a: Matrix, b: Operand, columns: usize) {
+    let cut = Cut::new(a.rows, columns);
     context.threads.for_each(cut.pieces(), |worker, piece| {
         let (rows, columns) = cut.piece(piece);
         let mut scratch = context.scratch.own(worker, SCRATCH);
-        let output = &output;
-        context.isa.dispatch(Piece { a, b, panels, output, rows, columns, scratch: &mut scratch });
+        context.isa.dispatch(Piece { a, b, output, rows, columns, scratch: &mut scratch });
     });
+}
+
+/// Chunks that `depth` terms are summed in: the same wherever these sums are formed.
+pub(crate) fn chunks(depth: usize) -> usize {
+    depth.div_ceil(CHUNK)
 }
 
 /// How a product's output is cut into pieces.
@@ -230,12 +257,19 @@ const A_FLOATS: usize = PIECE * (CHUNK + LINE);
 const B_FLOATS: usize = CHUNK * PIECE;
 const SCRATCH: usize = A_FLOATS + B_FLOATS + PIECE * PIECE;
 
+/// The second factor.
+#[derive(Clone, Copy)]
+enum Operand<'a> {
+    /// Rows, of which each piece copies what it needs.
+    Rows(Matrix<'a>),
+    /// All of it, in panels.
+    Panels(&'a [f32]),
+}
+
 /// One thread's part of a product.
 struct Piece<'a> {
     a: Matrix<'a>,
-    b: Matrix<'a>,
-    /// All of B in panels, if it had to be transposed.
-    panels: Option<&'a [f32]>,
+    b: Operand<'a>,
     output: &'a Output<'a>,
     rows: Range<usize>,
     columns: Range<usize>,
@@ -247,36 +281,72 @@ impl Kernel for Piece<'_> {
 
     #[inline(always)]
     fn run<V: Vector>(self) {
-        let Self { a, b, panels, output, rows, columns, scratch } = self;
+        let Self { a, b, output, rows, columns, scratch } = self;
         let width = VECTORS * V::LANES;
         let (copy_a, rest) = scratch.split_at_mut(A_FLOATS);
         let (copy_b, sums) = rest.split_at_mut(B_FLOATS);
         let stride = columns.len().next_multiple_of(width);
         sums[..rows.len() * stride].fill(0.0);
         let depth = a.columns;
-        let chunks = depth.div_ceil(CHUNK);
+        let chunks = chunks(depth);
         for chunk in 0..chunks {
             let steps = share(depth, chunks, chunk);
             let left = copy_left(copy_a, a, &rows, &steps);
-            if panels.is_none() {
+            if let Operand::Rows(b) = b {
                 copy_panels::<V>(copy_b, b, &steps, &columns);
             }
+            let next_left = (chunk + 1 < chunks && a.column_stride == 1)
+                .then(|| (a.from(rows.start, steps.end).as_ptr(), a.row_stride));
             for (panel, column) in columns.clone().step_by(width).enumerate() {
-                let start = match panels {
-                    Some(panels) => &panels[(column * depth) + steps.start * width..],
-                    None => &copy_b[panel * steps.len() * width..],
+                let store = Store { start: sums[panel * width..].as_mut_ptr(), stride };
+                let sums = Sums { store, next_left: next_left.filter(|_| panel == 0) };
+                let (start, vectors) = match b {
+                    Operand::Rows(_) => (&copy_b[panel * steps.len() * width..], VECTORS),
+                    Operand::Panels(panels) => {
+                        let vectors = vectors::<V>(columns.end - column);
+                        (&panels[column * depth + steps.start * vectors * V::LANES..], vectors)
+                    }
                 };
-                let right = Right { start: start.as_ptr(), depth_stride: width };
-                let start = sums[panel * width..].as_mut_ptr();
+                let right = Right { start: start.as_ptr(), depth_stride: vectors * V::LANES };
+                let (rows, depth) = (rows.len(), steps.len());
                 // SAFETY: A's copy and the panel hold the chunk, the sums all rows and panels.
                 unsafe {
-                    let store = Store::<true> { start, stride };
-                    multiply::<V>(rows.len(), steps.len(), left, right, &store);
+                    match vectors {
+                        1 => multiply_columns::<V, 1>(rows, depth, left, right, &sums),
+                        _ => multiply_columns::<V, VECTORS>(rows, depth, left, right, &sums),
+                    }
                 }
             }
         }
         // SAFETY: pieces do not overlap.
         unsafe { output.write(sums, stride, rows, columns) };
+    }
+}
+
+/// Sums that are added to a piece's.
+struct Sums {
+    store: Store<true>,
+    /// Where the next chunk of A begins, and its row stride, if it is to be asked for meanwhile.
+    next_left: Option<(*const f32, usize)>,
+}
+
+impl<V: Vector> Finish<V> for Sums {
+    #[inline(always)]
+    unsafe fn finish<const W: usize>(&self, row: usize, sums: [V; W]) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store.finish(row, sums) };
+    }
+
+    #[inline(always)]
+    fn interval(&self, rows: Range<usize>, interval: usize) {
+        const INTERVALS: usize = LINE / INTERVAL;
+        if let Some((start, stride)) = self.next_left
+            && interval.is_multiple_of(INTERVALS)
+        {
+            for row in rows {
+                V::prefetch(start.wrapping_add(row * stride + interval * INTERVAL));
+            }
+        }
     }
 }
 
@@ -327,55 +397,6 @@ pub(crate) fn copy_panels<V: Vector>(
         if row.len().div_ceil(V::LANES) % VECTORS == 1 {
             let at = row.len() / width * panel_len + k * width + V::LANES;
             to[at..][..V::LANES].fill(0.0);
-        }
-    }
-}
-
-/// All of B in panels `[k][2 · LANES]` in shared scratch.
-fn transposed_panels<'c>(
-    context: &'c Context,
-    b: Matrix,
-) -> impl std::ops::Deref<Target = crate::buffer::Buffer<f32>> + use<'c> {
-    let groups = b.columns.div_ceil(PANEL);
-    let mut whole = context.scratch.shared(SHARED, groups * PANEL * b.rows);
-    let output = Disjoint::new(&mut whole);
-    context.threads.for_each(groups, |_, group| {
-        let columns = group * PANEL..(group * PANEL + PANEL).min(b.columns);
-        let len = PANEL * b.rows;
-        // SAFETY: each group has its own part.
-        let to = unsafe { output.part(group * len..(group + 1) * len) };
-        context.isa.dispatch(Transpose { to, b, columns });
-    });
-    whole
-}
-
-/// Transposes columns of B, which runs along the depth, into panels.
-struct Transpose<'a> {
-    to: &'a mut [f32],
-    b: Matrix<'a>,
-    columns: Range<usize>,
-}
-
-impl Kernel for Transpose<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<V: Vector>(self) {
-        let Self { to, b, columns } = self;
-        let width = VECTORS * V::LANES;
-        for first in (0..b.rows).step_by(LINE) {
-            let steps = LINE.min(b.rows - first);
-            for column in 0..PANEL {
-                let to =
-                    &mut to[column / width * b.rows * width + first * width + column % width..];
-                let to = to.iter_mut().step_by(width).take(steps);
-                if column < columns.len() {
-                    let from = &b.from(first, columns.start + column)[..steps];
-                    to.zip(from).for_each(|(to, from)| *to = *from);
-                } else {
-                    to.for_each(|to| *to = 0.0);
-                }
-            }
         }
     }
 }

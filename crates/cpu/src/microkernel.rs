@@ -1,22 +1,26 @@
 //! The innermost product: a few rows by two vectors of columns, all sums in registers.
 //!
 //! `sums[i][j] = Σ_k a(i, k) · b(k, j)` for `i < rows`, `j < 2 · LANES`. Of A one value at a time is
-//! spread over a vector, of B two vectors are read, and nothing is written until all of `depth` is
-//! summed. With 14 rows in 32 registers (AVX-512, NEON) each vector of B is used 14 times, so the
+//! spread over a vector, of B two vectors are read (or one, of a narrow B), and nothing is written
+//! until all of `depth` is summed. With 14 rows in 32 registers (AVX-512, NEON) each vector of B is used 14 times, so the
 //! multiply-add units are busy 97 % of the time from the inner cache; 6 rows in 16 registers (AVX2).
 
 use std::hint::black_box;
+use std::ops::Range;
 
 use crate::simd::Vector;
 
 /// Columns of a micro-kernel: vectors times lanes.
 pub(crate) const VECTORS: usize = 2;
 
+/// Multiply-adds of vectors between asking for a step of B and its use: what memory takes.
+const AHEAD: usize = 560;
+
+/// Steps of B asked for ahead of use, at most: the inner cache has to hold them.
+const AHEAD_STEPS: usize = 64;
+
 /// Rows of the tallest micro-kernel of all.
 const MAX_ROWS: usize = 14;
-
-/// Steps of B asked for ahead of use.
-const AHEAD: usize = 20;
 
 /// Floats of a cache line.
 const LINE: usize = 16;
@@ -32,7 +36,7 @@ pub(crate) struct Left {
     pub(crate) depth_stride: usize,
 }
 
-/// Operand B: row k of `2 · LANES` floats at `start + k · depth_stride`.
+/// Operand B: row k of two vectors, or one, at `start + k · depth_stride`.
 #[derive(Clone, Copy)]
 pub(crate) struct Right {
     pub(crate) start: *const f32,
@@ -45,12 +49,12 @@ pub(crate) trait Finish<V: Vector> {
     ///
     /// # Safety
     /// What the implementation writes at this row must be its own.
-    unsafe fn finish(&self, row: usize, sums: [V; VECTORS]);
+    unsafe fn finish<const W: usize>(&self, row: usize, sums: [V; W]);
 
-    /// Called while the sums of the rows from `row` on are formed, before every [`INTERVAL`] steps:
-    /// a time to ask for memory.
+    /// Called while the sums of `rows` are formed, before every [`INTERVAL`] steps: a time to ask
+    /// for memory.
     #[inline(always)]
-    fn interval(&self, _row: usize, _interval: usize) {}
+    fn interval(&self, _rows: Range<usize>, _interval: usize) {}
 }
 
 /// The sums replace, or are added to, rows of an output `stride` apart.
@@ -62,7 +66,7 @@ pub(crate) struct Store<const ADD: bool> {
 
 impl<V: Vector, const ADD: bool> Finish<V> for Store<ADD> {
     #[inline(always)]
-    unsafe fn finish(&self, row: usize, sums: [V; VECTORS]) {
+    unsafe fn finish<const W: usize>(&self, row: usize, sums: [V; W]) {
         for (j, sum) in sums.into_iter().enumerate() {
             // SAFETY: the caller's promise.
             unsafe {
@@ -73,12 +77,28 @@ impl<V: Vector, const ADD: bool> Finish<V> for Store<ADD> {
     }
 }
 
-/// Any number of rows, in micro-kernels of nearly equal height.
+/// Any number of rows, in micro-kernels of nearly equal height, two vectors wide.
 ///
 /// # Safety
 /// `depth` rows of B, `rows · depth` elements of A can be read, and `finish` may write `rows` rows.
 #[inline(always)]
 pub(crate) unsafe fn multiply<V: Vector>(
+    rows: usize,
+    depth: usize,
+    a: Left,
+    b: Right,
+    finish: &impl Finish<V>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { multiply_columns::<V, VECTORS>(rows, depth, a, b, finish) };
+}
+
+/// [`multiply`] with a B of `W` vectors.
+///
+/// # Safety
+/// As [`multiply`].
+#[inline(always)]
+pub(crate) unsafe fn multiply_columns<V: Vector, const W: usize>(
     rows: usize,
     depth: usize,
     a: Left,
@@ -91,7 +111,7 @@ pub(crate) unsafe fn multiply<V: Vector>(
     for kernel in 0..kernels {
         let height = height + usize::from(kernel < taller);
         // SAFETY: the caller's promise for a part of the rows.
-        unsafe { multiply_at_most_14(row, height, depth, a, b, finish) };
+        unsafe { multiply_at_most_14::<V, W>(row, height, depth, a, b, finish) };
         row += height;
     }
 }
@@ -99,7 +119,7 @@ pub(crate) unsafe fn multiply<V: Vector>(
 /// # Safety
 /// As [`multiply`]; `height <= V::ROWS`.
 #[inline(always)]
-unsafe fn multiply_at_most_14<V: Vector>(
+unsafe fn multiply_at_most_14<V: Vector, const W: usize>(
     row: usize,
     height: usize,
     depth: usize,
@@ -112,7 +132,7 @@ unsafe fn multiply_at_most_14<V: Vector>(
             match height {
                 // SAFETY: the caller's promise.
                 $($rows if $rows <= V::ROWS => unsafe {
-                    multiply_rows::<V, $rows>(row, depth, a, b, finish);
+                    multiply_rows::<V, $rows, W>(row, depth, a, b, finish);
                 },)*
                 _ => debug_assert_eq!(height, 0),
             }
@@ -124,14 +144,14 @@ unsafe fn multiply_at_most_14<V: Vector>(
 /// # Safety
 /// As [`multiply`] for rows `first..first + ROWS`.
 #[inline(always)]
-unsafe fn multiply_rows<V: Vector, const ROWS: usize>(
+unsafe fn multiply_rows<V: Vector, const ROWS: usize, const W: usize>(
     first: usize,
     depth: usize,
     a: Left,
     b: Right,
     finish: &impl Finish<V>,
 ) {
-    let mut sums = [[V::zero(); VECTORS]; MAX_ROWS];
+    let mut sums = [[V::zero(); W]; MAX_ROWS];
     let stride = a.row_stride;
     // Five pointers and one stride reach 14 rows without an address computed for each. The compiler
     // must not learn that they are related, or it computes one from the other at every step.
@@ -140,11 +160,11 @@ unsafe fn multiply_rows<V: Vector, const ROWS: usize>(
     let mut columns = b.start;
     let mut step = 0;
     while step < depth {
-        finish.interval(first, step / INTERVAL);
+        finish.interval(first..first + ROWS, step / INTERVAL);
         let end = depth.min(step + INTERVAL);
         while step < end {
             // SAFETY: the caller's promise.
-            unsafe { add_step::<V, ROWS>(&mut sums, thirds, stride, columns, b.depth_stride) };
+            unsafe { add_step::<V, ROWS, W>(&mut sums, thirds, stride, columns, b.depth_stride) };
             thirds = thirds.map(|third| third.wrapping_add(a.depth_stride));
             columns = columns.wrapping_add(b.depth_stride);
             step += 1;
@@ -167,28 +187,32 @@ unsafe fn multiply_rows<V: Vector, const ROWS: usize>(
 /// # Safety
 /// A row of B can be read at `columns`, element i of A at `thirds[i / 3] + i % 3 · stride`.
 #[inline(always)]
-unsafe fn add_step<V: Vector, const ROWS: usize>(
-    sums: &mut [[V; VECTORS]; MAX_ROWS],
+unsafe fn add_step<V: Vector, const ROWS: usize, const W: usize>(
+    sums: &mut [[V; W]; MAX_ROWS],
     thirds: [*const f32; 5],
     stride: usize,
     columns: *const f32,
     depth_stride: usize,
 ) {
+    let steps_ahead = const {
+        let steps = AHEAD / (ROWS * W);
+        if steps < AHEAD_STEPS { steps } else { AHEAD_STEPS }
+    };
     // SAFETY: the caller's promise; prefetched addresses need not be valid.
     unsafe {
-        let vectors = [V::load(columns), V::load(columns.add(V::LANES))];
-        let ahead = columns.wrapping_add(AHEAD * depth_stride);
-        V::prefetch(ahead);
-        if V::LANES == LINE {
-            V::prefetch(ahead.wrapping_add(V::LANES));
+        let vectors: [V; W] = std::array::from_fn(|j| V::load(columns.add(j * V::LANES)));
+        let ahead = columns.wrapping_add(steps_ahead * depth_stride);
+        for line in 0..(W * V::LANES).div_ceil(LINE) {
+            V::prefetch(ahead.wrapping_add(line * LINE));
         }
         // Written out: the compiler gives up unrolling so long a loop, and spills the sums.
         macro_rules! rows {
             ($($i:literal)*) => {
                 $(if $i < ROWS {
                     let factor = V::splat(*thirds[$i / 3].wrapping_add($i % 3 * stride));
-                    sums[$i][0] = factor.mul_add(vectors[0], sums[$i][0]);
-                    sums[$i][1] = factor.mul_add(vectors[1], sums[$i][1]);
+                    for j in 0..W {
+                        sums[$i][j] = factor.mul_add(vectors[j], sums[$i][j]);
+                    }
                 })*
             };
         }
@@ -210,6 +234,7 @@ mod tests {
         b: &'a [f32],
         sums: &'a mut [f32],
         add: bool,
+        narrow: bool,
     }
 
     const STRIDE: usize = 40;
@@ -220,19 +245,21 @@ mod tests {
 
         #[inline(always)]
         fn run<V: Vector>(self) -> usize {
-            let width = VECTORS * V::LANES;
+            let width = if self.narrow { V::LANES } else { VECTORS * V::LANES };
             let (row_stride, depth_stride) = self.a_strides;
             let a = Left { start: self.a.as_ptr(), row_stride, depth_stride };
             let b = Right { start: self.b.as_ptr(), depth_stride: width };
             let start = self.sums.as_mut_ptr();
+            let (put, add) =
+                (Store::<false> { start, stride: STRIDE }, Store::<true> { start, stride: STRIDE });
+            let (rows, depth) = (self.rows, self.depth);
             // SAFETY: the caller's slices are long enough.
             unsafe {
-                if self.add {
-                    let store = Store::<true> { start, stride: STRIDE };
-                    multiply::<V>(self.rows, self.depth, a, b, &store);
-                } else {
-                    let store = Store::<false> { start, stride: STRIDE };
-                    multiply::<V>(self.rows, self.depth, a, b, &store);
+                match (self.narrow, self.add) {
+                    (false, false) => multiply::<V>(rows, depth, a, b, &put),
+                    (false, true) => multiply::<V>(rows, depth, a, b, &add),
+                    (true, false) => multiply_columns::<V, 1>(rows, depth, a, b, &put),
+                    (true, true) => multiply_columns::<V, 1>(rows, depth, a, b, &add),
                 }
             }
             width
@@ -248,13 +275,21 @@ mod tests {
             for (rows, depth) in
                 (0..=29).flat_map(|rows| [0, 1, 7, 8, 9, 33, 64].map(|k| (rows, k)))
             {
-                for (a_strides, add) in [((70, 1), false), ((1, 30), false), ((70, 1), true)] {
+                for (a_strides, add, narrow) in [
+                    ((70, 1), false, false),
+                    ((1, 30), false, false),
+                    ((70, 1), true, false),
+                    ((70, 1), false, true),
+                    ((1, 30), true, true),
+                ] {
                     let mut sums = vec![POISON; 30 * STRIDE];
                     let (a, b) = (a.as_slice(), b.as_slice());
                     if add {
                         sums.fill(1.0);
                     }
-                    let product = Product { rows, depth, a, a_strides, b, sums: &mut sums, add };
+                    let sums_of = &mut sums;
+                    let product =
+                        Product { rows, depth, a, a_strides, b, sums: sums_of, add, narrow };
                     let width = isa.dispatch(product);
                     for (i, j) in (0..30).flat_map(|i| (0..STRIDE).map(move |j| (i, j))) {
                         let (down, along) = a_strides;
@@ -265,7 +300,7 @@ mod tests {
                             (false, true) => 1.0,
                             (false, false) => POISON,
                         };
-                        let case = (isa, rows, depth, a_strides, add, i, j);
+                        let case = (isa, rows, depth, a_strides, add, narrow, i, j);
                         assert_eq!(sums[i * STRIDE + j], expected, "{case:?}");
                     }
                 }

@@ -13,8 +13,9 @@ use alexnet_ops::{LinearShape, SgdStep};
 use crate::Context;
 use crate::disjoint::Disjoint;
 use crate::isa::Kernel;
-use crate::matmul::{LINE, Matrix, PANEL, copy_left, copy_panels, share};
+use crate::matmul::{LINE, Matrix, copy_left, copy_panels, share};
 use crate::microkernel::{Finish, INTERVAL, Left, Right, VECTORS, multiply};
+use crate::panels::PANEL;
 use crate::sgd;
 use crate::simd::Vector;
 
@@ -178,7 +179,7 @@ struct Tile<'a, T> {
 
 impl<V: Vector, T: Target> Finish<V> for Tile<'_, T> {
     #[inline(always)]
-    unsafe fn finish(&self, row: usize, sums: [V; VECTORS]) {
+    unsafe fn finish<const W: usize>(&self, row: usize, sums: [V; W]) {
         for (j, sum) in sums.into_iter().enumerate() {
             let (at, first) = (self.start + row * self.stride + j * V::LANES, j * V::LANES);
             if first < self.columns {
@@ -189,9 +190,9 @@ impl<V: Vector, T: Target> Finish<V> for Tile<'_, T> {
     }
 
     #[inline(always)]
-    fn interval(&self, row: usize, interval: usize) {
+    fn interval(&self, rows: Range<usize>, interval: usize) {
         for i in 0..self.rows_an_interval {
-            let row = row + interval * self.rows_an_interval + i;
+            let row = rows.start + interval * self.rows_an_interval + i;
             let next = self.start + row * self.stride + VECTORS * V::LANES;
             self.target.ask::<V>(next);
             self.target.ask::<V>(next + V::LANES);

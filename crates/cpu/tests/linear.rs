@@ -125,6 +125,78 @@ fn updated_in_two(cpu: &Cpu, shape: &LinearShape, step: &SgdStep) -> Vec<(&'stat
     ]
 }
 
+/// A linear layer's outputs; `settled` says how its weights are kept.
+fn forward(
+    cpu: &Cpu,
+    shape: &LinearShape,
+    [x, weights, bias]: [&[f32]; 3],
+    settled: bool,
+) -> Vec<f32> {
+    let up = |values: &[f32]| {
+        let mut array = cpu.floats(values.len());
+        cpu.upload(&mut array, values);
+        array
+    };
+    let (x, mut weights, bias) = (up(x), up(weights), up(bias));
+    let mut y = up(&vec![f32::NAN; shape.batch * shape.outputs]);
+    if settled {
+        cpu.settle(&mut weights);
+    }
+    cpu.linear_forward(&mut y, &x, &weights, &bias, Activation::Relu, shape);
+    y.to_vec()
+}
+
+/// Inputs of which one in `one_in` is not 0.
+fn sparse(len: usize, one_in: usize) -> Vec<f32> {
+    let value = |(i, value)| if i % one_in == 0 { value } else { 0.0 };
+    values(len, 1, 1.0).into_iter().enumerate().map(value).collect()
+}
+
+#[test]
+fn settled_weights_batches_and_zeros_left_out_give_the_same_bits() {
+    for isa in Isa::available().into_iter().filter(|&isa| isa != Isa::Amx) {
+        let cpu = Cpu::with(2, isa, Precision::F32).expect("threads start");
+        for (inputs, outputs) in [(1, 1), (7, 40), (256, 33), (257, 16), (700, 90), (1024, 49)] {
+            for one_in in [1, 2, 5, 11] {
+                let all = LinearShape { batch: 20, inputs, outputs };
+                let (x, weights) = (sparse(20 * inputs, one_in), values(inputs * outputs, 2, 1.0));
+                let bias = values(outputs, 3, 1.0);
+                let expected = forward(&cpu, &all, [&x, &weights, &bias], false);
+                for batch in [1, 2, 3, 7, 8, 9, 17, 20] {
+                    let shape = LinearShape { batch, ..all };
+                    for settled in [false, true] {
+                        let x = &x[..batch * inputs];
+                        let found = forward(&cpu, &shape, [x, &weights, &bias], settled);
+                        let name = format!("{shape:?}, settled: {settled}, {one_in}, {isa}");
+                        let expected = expected[..batch * outputs].to_vec();
+                        assert_same_bits(&name, &[("y", expected)], &[("y", found)]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_zero_is_not_left_out_where_a_weight_makes_it_no_number() {
+    let shape = LinearShape { batch: 1, inputs: 400, outputs: 40 };
+    let (x, bias) = (sparse(400, 10), vec![0.0; 40]);
+    for isa in Isa::available() {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let cpu = Cpu::with(2, isa, precision).expect("threads start");
+            for bad in [f32::INFINITY, f32::NAN] {
+                let mut weights = values(400 * 40, 2, 1.0);
+                weights[39 * 400 + 1] = bad; // meets a zero
+                let y = forward(&cpu, &shape, [&x, &weights, &bias], true);
+                assert!(
+                    y[39].is_nan() && y[..39].iter().all(|y| y.is_finite()),
+                    "{isa} {bad}: {y:?}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn bf16_stays_within_a_hundredth_and_sees_new_weights() {
     for isa in Isa::available() {
@@ -149,8 +221,11 @@ fn bf16_stays_within_a_hundredth_and_sees_new_weights() {
         let (mut x, mut weights, bias) = (cpu.floats(1), cpu.floats(1), cpu.floats(1));
         let mut y = cpu.floats(1);
         cpu.upload(&mut x, &ones);
-        for weight in [3.0, 5.0] {
+        for weight in [3.0, 5.0, 7.0, 11.0] {
             cpu.upload(&mut weights, &[weight]);
+            if weight > 5.0 {
+                cpu.settle(&mut weights);
+            }
             cpu.linear_forward(&mut y, &x, &weights, &bias, Activation::Identity, &shape);
             assert_eq!(y[0], weight, "{isa}");
         }

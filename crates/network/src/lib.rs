@@ -11,6 +11,7 @@ mod layer;
 pub mod models;
 mod network;
 mod order;
+mod places;
 mod plan;
 
 pub use initial::{Fill, Initialisation};

@@ -3,11 +3,12 @@
 
 mod arrays;
 
-use alexnet_ops::{Activation, Device, DropoutKey, LinearShape, SgdStep};
+use alexnet_ops::{Device, DropoutKey, LinearShape, SgdStep};
 
 pub use self::arrays::{Array, LoadError};
 use crate::initial::initial_values;
 use crate::order::to_device;
+use crate::places::reads_output_again;
 use crate::plan::{ParameterRole, ParameterSpec, Plan, Purpose, Step};
 
 /// What a forward pass is for.
@@ -61,14 +62,12 @@ pub struct Network<D: Device> {
     device: D,
     plan: Plan,
     parameters: Vec<Parameter<D>>,
-    /// The input, then each step's output: (N, H, W, C). In inference two take turns.
-    activations: Vec<D::Floats>,
+    /// Activations (N, H, W, C) and their gradients, where the plan's places say.
+    values: Vec<D::Floats>,
     /// Positions of each max pooling's maxima.
     positions: Vec<D::Bytes>,
     /// Batch statistics of each batch normalisation.
     statistics: Vec<D::Floats>,
-    /// The gradient on its way up: each step reads one and writes the other.
-    gradients: [D::Floats; 2],
     labels: D::Labels,
     losses: D::Floats,
     /// What the last pass gave, for the caller: (N, classes) and (N).
@@ -102,15 +101,6 @@ impl<D: Device> Network<D> {
 
     /// All arrays, all zero.
     fn empty(device: D, plan: Plan) -> Self {
-        let outputs = plan.output_lens();
-        let input_len = plan.batch * plan.image_len();
-        let largest = outputs.iter().copied().fold(input_len, usize::max);
-        let activations: Vec<_> = if plan.purpose.is_training() {
-            [input_len].iter().chain(&outputs).map(|&len| device.floats(len)).collect()
-        } else {
-            [input_len, largest, largest].map(|len| device.floats(len)).into()
-        };
-        let gradient_len = if plan.purpose.is_training() { largest } else { 0 };
         let (mut positions, mut statistics) = (Vec::new(), Vec::new());
         for step in &plan.steps {
             match step {
@@ -122,10 +112,9 @@ impl<D: Device> Network<D> {
         let parameters = 0..plan.parameters.len();
         Self {
             parameters: parameters.map(|index| Parameter::new(&device, &plan, index)).collect(),
-            activations,
+            values: plan.places.lens.iter().map(|&len| device.floats(len)).collect(),
             positions,
             statistics,
-            gradients: [device.floats(gradient_len), device.floats(gradient_len)],
             labels: device.labels(plan.batch),
             losses: device.floats(plan.batch),
             host_logits: vec![0.0; plan.batch * plan.model.config.classes],
@@ -166,30 +155,21 @@ impl<D: Device> Network<D> {
     pub fn forward(&mut self, images: &[f32], pass: Pass) -> &[f32] {
         let count = images.len() / self.plan.image_len();
         assert!(count <= self.plan.batch && images.len() == count * self.plan.image_len());
-        self.device.upload(&mut self.activations[0], images);
+        let mut from = self.plan.places.activations[0];
+        self.device.upload(&mut self.values[from], images);
         self.tell(Part::Input);
-        let mut from = 0;
         for index in 0..self.plan.steps.len() {
             if self.plan.steps[index].is_identity(pass) {
                 continue;
             }
-            let to = self.output_of(index, from);
+            let to = self.plan.places.activations[index + 1];
             self.forward_step(index, from, to, count, pass);
             self.tell(Part::Forward(index));
             from = to;
         }
         let logits = &mut self.host_logits[..count * self.plan.model.config.classes];
-        self.device.download(logits, &self.activations[from]);
+        self.device.download(logits, &self.values[from]);
         logits
-    }
-
-    /// Where step `index` writes when it reads activation `from`.
-    fn output_of(&self, index: usize, from: usize) -> usize {
-        match (self.plan.purpose.is_training(), from) {
-            (true, _) => index + 1,
-            (false, 1) => 2,
-            (false, _) => 1,
-        }
     }
 
     /// One step of training: forward, loss, backward, update by the figures `sgd` gives for each
@@ -250,8 +230,9 @@ impl<D: Device> Network<D> {
         self.forward(images, Pass::Train { seed, step });
         let shape = LinearShape { batch: labels.len(), inputs: 0, outputs: self.classes() };
         self.device.upload_labels(&mut self.labels, labels);
-        let logits = &self.activations[self.plan.steps.len()];
-        let d_logits = &mut self.gradients[0];
+        let (places, last) = (&self.plan.places, self.plan.steps.len());
+        let (logits, d_logits) =
+            pair(&mut self.values, places.activations[last], places.gradients[last]);
         self.device.softmax_cross_entropy(&mut self.losses, d_logits, logits, &self.labels, &shape);
         self.device.download(&mut self.host_losses[..labels.len()], &self.losses);
         self.tell(Part::Loss);
@@ -267,7 +248,7 @@ impl<D: Device> Network<D> {
     }
 
     fn forward_step(&mut self, index: usize, from: usize, to: usize, count: usize, pass: Pass) {
-        let (x, y) = pair(&mut self.activations, from, to);
+        let (x, y) = pair(&mut self.values, from, to);
         let (device, values) = (&self.device, |p: usize| &self.parameters[p].values);
         match self.plan.steps[index].at(count, self.plan.batch) {
             Step::Conv { shape, activation, weights, bias } => {
@@ -313,30 +294,32 @@ impl<D: Device> Network<D> {
         train_step: u64,
         sgd: Option<Sgd<'_>>,
     ) {
-        let device = &self.device;
-        let (x, y) = (&self.activations[index], &self.activations[index + 1]);
-        let [d_y, d_x] = &mut self.gradients;
-        let pooled = matches!(self.plan.steps.get(index + 1), Some(Step::MaxPool { .. }));
-        match self.plan.steps[index].at(count, self.plan.batch) {
-            Step::Conv { shape, activation, weights, bias } => {
-                if activation == Activation::Relu && !pooled {
-                    device.relu_backward(d_y, y, shape.output_len());
-                }
+        let (device, places) = (&self.device, &self.plan.places);
+        let [x, y] = [0, 1].map(|next| places.activations[index + next]);
+        let [d_x, d_y] = [0, 1].map(|next| places.gradients[index + next]);
+        let step = self.plan.steps[index].at(count, self.plan.batch);
+        if reads_output_again(&self.plan.steps, index) {
+            let (y, d_y) = pair(&mut self.values, y, d_y);
+            device.relu_backward(d_y, y, step.output_len());
+        }
+        match step {
+            Step::Conv { shape, weights, bias, .. } => {
                 let (weights, d_bias) = weights_and_d_bias(&mut self.parameters, weights, bias);
                 let d_weights = weights.gradient.as_mut().expect(KEPT);
-                device.conv_backward_weights(d_weights, d_bias, d_y, x, &shape);
+                let [x, d_y_read] = [x, d_y].map(|place| &self.values[place]);
+                device.conv_backward_weights(d_weights, d_bias, d_y_read, x, &shape);
                 if index > 0 {
+                    let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
                     device.conv_backward_input(d_x, d_y, &weights.values, &shape);
                 }
             }
-            Step::Linear { shape, activation, weights, bias } => {
-                if activation == Activation::Relu {
-                    device.relu_backward(d_y, y, shape.batch * shape.outputs);
-                }
+            Step::Linear { shape, weights, bias, .. } => {
                 let (weights, d_bias) = weights_and_d_bias(&mut self.parameters, weights, bias);
                 let Parameter { spec, values, velocity, gradient } = weights;
                 // With the weights of the forward pass, so before they move.
-                device.linear_backward_input(d_x, d_y, values, &shape);
+                let (d_y_read, d_x) = pair(&mut self.values, d_y, d_x);
+                device.linear_backward_input(d_x, d_y_read, values, &shape);
+                let [x, d_y] = [x, d_y].map(|place| &self.values[place]);
                 if let Some(d_weights) = gradient {
                     device.linear_backward_weights(d_weights, d_bias, d_y, x, &shape);
                 } else {
@@ -345,34 +328,32 @@ impl<D: Device> Network<D> {
                     device.linear_backward_update(values, velocity, d_bias, d_y, x, &sgd, &shape);
                 }
             }
-            Step::Relu { len } => {
-                if !pooled {
-                    device.relu_backward(d_y, y, len);
-                }
-                return; // in place: the gradient stays where it is
+            Step::Relu { .. } => {} // in place: the gradient stays where it is
+            Step::Lrn { shape } => {
+                let (x, d_y, d_x) = three(&mut self.values, x, d_y, d_x);
+                device.lrn_backward(d_x, d_y, x, &shape);
             }
-            Step::Lrn { shape } => device.lrn_backward(d_x, d_y, x, &shape),
             Step::MaxPool { shape, positions } => {
-                // A maximum of rectified values is one of them, so ReLU's gradient can be taken
-                // here, where there are a quarter as many.
-                if index > 0 && self.plan.steps[index - 1].rectifies() {
-                    device.relu_backward(d_y, y, shape.output_len());
-                }
+                let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
                 device.max_pool_backward(d_x, d_y, &self.positions[positions], &shape);
             }
-            Step::AveragePool { shape } => device.average_pool_backward(d_x, d_y, &shape),
+            Step::AveragePool { shape } => {
+                let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
+                device.average_pool_backward(d_x, d_y, &shape);
+            }
             Step::BatchNorm { shape, affine, statistics, .. } => {
                 let statistics = &self.statistics[statistics];
                 let Parameter { values, gradient, .. } = &mut self.parameters[affine];
                 let d_affine = gradient.as_mut().expect(KEPT);
+                let (x, d_y, d_x) = three(&mut self.values, x, d_y, d_x);
                 device.batch_norm_backward(d_x, d_affine, d_y, x, values, statistics, &shape);
             }
             Step::Dropout { rate, form, ordinal, len } => {
                 let key = DropoutKey { seed, step: train_step, layer: ordinal };
+                let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
                 device.dropout(d_x, d_y, rate, form.kept_scale(rate), key, len);
             }
         }
-        self.gradients.swap(0, 1);
     }
 }
 
@@ -383,8 +364,12 @@ impl<D: Device> Parameter<D> {
     fn new(device: &D, plan: &Plan, index: usize) -> Self {
         let spec = plan.parameters[index].clone();
         let zeros = || device.floats(spec.len());
+        let mut values = zeros();
+        if plan.is_settled(index) {
+            device.settle(&mut values);
+        }
         Self {
-            values: zeros(),
+            values,
             velocity: plan.has_velocity(index).then(zeros),
             gradient: plan.has_gradient(index).then(zeros),
             spec,
@@ -405,6 +390,13 @@ fn initial_parameter(spec: &ParameterSpec, seed: u64, index: u64) -> Vec<f32> {
 fn pair<T>(items: &mut [T], read: usize, write: usize) -> (&T, &mut T) {
     let [read, write] = items.get_disjoint_mut([read, write]).expect("two different places");
     (read, write)
+}
+
+/// Three different elements, the last to be written.
+fn three<T>(items: &mut [T], one: usize, other: usize, write: usize) -> (&T, &T, &mut T) {
+    let places = [one, other, write];
+    let [one, other, write] = items.get_disjoint_mut(places).expect("three different places");
+    (one, other, write)
 }
 
 /// A layer's weights, and the gradient of its bias.

@@ -11,6 +11,7 @@ use crate::layer::{Conv, DropoutForm, Layer, Linear, Units};
 use crate::models::{Model, ModelError, in_range};
 use crate::network::Pass;
 use crate::order::Block;
+use crate::places::Places;
 
 /// Largest batch: the largest anyone has trained this network with (GradientFlow, 2019).
 pub const BATCH_MAX: usize = 65_536;
@@ -22,12 +23,12 @@ const BATCH_NORM_MOMENTUM: f32 = 0.1;
 /// What the plan's buffers must serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Every activation is kept for the backward pass. A linear layer's weights are updated where
-    /// their gradient is formed, and the gradient is not stored.
+    /// What the backward pass reads is kept for it. A linear layer's weights are updated where their
+    /// gradient is formed, and the gradient is not stored.
     Training,
     /// As training, but every gradient is kept until the update: to be looked at, or changed.
     Gradients,
-    /// Two buffers take turns.
+    /// Nothing is kept but the last output, and weights are not expected to change often.
     Inference,
 }
 
@@ -53,6 +54,8 @@ pub struct Plan {
     pub parameters: Vec<ParameterSpec>,
     /// What runs, first to last. A ReLU right after its sums is part of their step.
     pub(crate) steps: Vec<Step>,
+    /// Where their outputs are kept, and the gradients of these.
+    pub(crate) places: Places,
 }
 
 /// A table's row with what follows from the rows above.
@@ -190,10 +193,12 @@ impl Plan {
         for (index, row) in model.rows.iter().enumerate() {
             planner.add(index, row)?;
         }
+        let input_len = batch * model.config.image_size.pow(2) * IMAGE_CHANNELS;
         Ok(Self {
             model: model.clone(),
             batch,
             purpose,
+            places: Places::new(&planner.steps, input_len, purpose.is_training()),
             layers: planner.layers,
             parameters: planner.parameters,
             steps: planner.steps,
@@ -218,16 +223,12 @@ impl Plan {
     /// Floats of activations, their gradients, parameters, their gradients and momentum, in bytes:
     /// what the network's own arrays take.
     pub fn bytes(&self) -> usize {
-        let outputs: Vec<usize> = self.output_lens();
-        let largest = outputs.iter().copied().max().unwrap_or(0).max(self.batch * self.image_len());
         let arrays = |index| {
             1 + usize::from(self.has_velocity(index)) + usize::from(self.has_gradient(index))
         };
         let parameters = self.parameters.iter().enumerate();
         let parameters: usize = parameters.map(|(index, spec)| arrays(index) * spec.len()).sum();
-        let input = self.batch * self.image_len();
-        let kept = if self.purpose.is_training() { outputs.iter().sum() } else { 0 };
-        (parameters + input + kept + 2 * largest) * size_of::<f32>()
+        (parameters + self.places.lens.iter().sum::<usize>()) * size_of::<f32>()
     }
 
     /// Whether parameter `index` is trained.
@@ -237,15 +238,19 @@ impl Plan {
 
     /// Whether its gradient is stored.
     pub(crate) fn has_gradient(&self, index: usize) -> bool {
-        let used_up =
-            |step: &Step| matches!(step, Step::Linear { weights, .. } if *weights == index);
         let all = self.purpose == Purpose::Gradients;
-        self.has_velocity(index) && (all || !self.steps.iter().any(used_up))
+        self.has_velocity(index) && (all || !self.is_linear(index))
     }
 
-    /// Floats each step writes.
-    pub(crate) fn output_lens(&self) -> Vec<usize> {
-        self.steps.iter().map(Step::output_len).collect()
+    /// Whether it is read far more often than written, and by an operation that can use that.
+    pub(crate) fn is_settled(&self, index: usize) -> bool {
+        !self.purpose.is_training() && self.is_linear(index)
+    }
+
+    /// Whether parameter `index` is a linear layer's weights.
+    fn is_linear(&self, index: usize) -> bool {
+        let of = |step: &Step| matches!(step, Step::Linear { weights, .. } if *weights == index);
+        self.steps.iter().any(of)
     }
 }
 
@@ -261,7 +266,6 @@ impl Step {
         }
     }
 
-    /// Floats written.
     /// Whether its outputs have passed a ReLU.
     pub(crate) fn rectifies(&self) -> bool {
         matches!(
@@ -272,6 +276,20 @@ impl Step {
         )
     }
 
+    /// Whether its backward pass reads what the forward pass read.
+    pub(crate) fn reads_input_again(&self) -> bool {
+        match self {
+            Self::Conv { .. } | Self::Linear { .. } | Self::Lrn { .. } | Self::BatchNorm { .. } => {
+                true
+            }
+            Self::Relu { .. }
+            | Self::MaxPool { .. }
+            | Self::AveragePool { .. }
+            | Self::Dropout { .. } => false,
+        }
+    }
+
+    /// Floats written.
     pub(crate) fn output_len(&self) -> usize {
         match self {
             Self::Conv { shape, .. } => shape.output_len(),

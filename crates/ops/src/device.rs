@@ -120,6 +120,10 @@ pub trait Device {
         shape: &ConvShape,
     );
 
+    /// Says that a linear layer's `weights` will be read many times before they are written again: a
+    /// device may keep them in other orders as well. No result depends on it but within
+    /// [`Precision::Bf16`].
+    fn settle(&self, _weights: &mut Self::Floats) {}
     /// `y = activation(x · weightsᵀ + bias)`.
     fn linear_forward(
         &self,

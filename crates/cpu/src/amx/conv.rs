@@ -16,7 +16,6 @@ use super::tiles::{DEPTH, ROW_BYTES, Strip, StripSums, TILE, TILE_BYTES, TILE_SU
 use crate::Context;
 use crate::array::{Array, Direction, Form};
 use crate::disjoint::Disjoint;
-use crate::space_to_depth;
 
 use std::arch::x86_64::*;
 
@@ -30,10 +29,7 @@ pub(crate) fn has_backward_input(shape: &ConvShape) -> bool {
 
 /// Whether [`forward`] and the weight gradient compute this convolution.
 pub(crate) fn has_forward(shape: &ConvShape) -> bool {
-    match space_to_depth::unit_stride(shape) {
-        Some(deep) => fills_tiles(&deep),
-        None => shape.stride == 1 && fills_tiles(shape),
-    }
+    shape.stride == 1 && fills_tiles(shape)
 }
 
 /// Tiles are 32 channels deep: with few channels much of their work is for nothing, and Toom-Cook,
@@ -105,15 +101,14 @@ impl Run<'_> {
     }
 
     fn in_parts<const PARTS: usize>(&self, context: &Context, direction: Direction) {
-        let deep = space_to_depth::unit_stride(self.shape);
         let computed = match direction {
-            Direction::Forward => deep.unwrap_or(*self.shape),
+            Direction::Forward => *self.shape,
             Direction::Backward => adjoint(self.shape),
         };
         let layout = Layout::new::<PARTS>(&computed);
         let form = Form::ConvTiles(ConvShape { batch: 0, ..*self.shape }, direction);
         let tiles = self.weights.form(form, layout.weight_floats(), |tiles| {
-            pack_weights::<PARTS>(context, tiles, self.weights, self.shape, &layout, direction);
+            pack_weights::<PARTS>(context, tiles, self.weights, &layout, direction);
         });
         let mut moves = context.scratch.shared(0, layout.steps() * 2);
         let moves = layout.moves(&mut moves);
@@ -133,12 +128,11 @@ impl Run<'_> {
                 images: images.min(computed.batch - first),
                 blocks: share * blocks / shares..(share + 1) * blocks / shares,
             };
-            let deep_len = deep.map_or(0, |deep| deep.input_len() / deep.batch);
-            let mut own = context.scratch.own(worker, layout.line_floats() + deep_len);
-            let (line, deep_image) = own.split_at_mut(layout.line_floats());
+            let mut own = context.scratch.own(worker, layout.line_floats());
+            let line = &mut own[..layout.line_floats()];
             // SAFETY: the device computes with AMX, so all instructions used are there.
             unsafe {
-                part.split_images::<PARTS>(line, deep_image, deep.as_ref());
+                part.split_images::<PARTS>(line);
                 part.multiply::<PARTS>(line);
             }
         });
@@ -277,14 +271,8 @@ struct Part<'a> {
 impl Part<'_> {
     /// Fills `line` with the split pixels of the part's images and the gaps around them.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-    fn split_images<const PARTS: usize>(
-        &self,
-        line: &mut [f32],
-        deep_image: &mut [f32],
-        deep: Option<&ConvShape>,
-    ) {
+    fn split_images<const PARTS: usize>(&self, line: &mut [f32]) {
         let Layout { shape, raster, .. } = self.layout;
-        let source = self.run.shape;
         let pixel = self.layout.pixel_bytes / 4;
         let group_in = shape.in_c / shape.groups;
         let chunk_floats = self.layout.chunk_pixels() * pixel;
@@ -292,20 +280,9 @@ impl Part<'_> {
             chunk[..raster.front * pixel].fill(0.0);
             chunk[raster.input(self.images, 0, 0) * pixel..].fill(0.0);
         }
-        let image_len = if deep.is_some() {
-            source.input_len() / source.batch
-        } else {
-            shape.in_h * shape.in_w * shape.in_c
-        };
+        let image_len = shape.in_h * shape.in_w * shape.in_c;
         for image in 0..self.images {
             let x = &self.run.x[(self.first + image) * image_len..][..image_len];
-            let x = match deep {
-                Some(deep) => {
-                    space_to_depth::rearrange(deep_image, x, 0..deep.in_h, source, deep);
-                    &*deep_image
-                }
-                None => x,
-            };
             for (index, chunk) in line.chunks_exact_mut(chunk_floats).enumerate() {
                 let (group, chunk_of_group) =
                     (index / self.layout.chunks, index % self.layout.chunks);
@@ -435,22 +412,9 @@ fn pack_weights<const PARTS: usize>(
     context: &Context,
     tiles: &mut [f32],
     weights: &[f32],
-    shape: &ConvShape,
     layout: &Layout,
     direction: Direction,
 ) {
-    let mut deep_weights;
-    let weights =
-        if let (Direction::Forward, Some(deep)) = (direction, space_to_depth::unit_stride(shape)) {
-            deep_weights = context.scratch.shared(1, deep.weights_len());
-            deep_weights[..deep.weights_len()].fill(0.0);
-            space_to_depth::for_each_weight_run(shape, &deep, |to, from, len| {
-                deep_weights[to..to + len].copy_from_slice(&weights[from..from + len]);
-            });
-            &deep_weights[..deep.weights_len()]
-        } else {
-            weights
-        };
     let step_floats = layout.step_bytes / 4;
     let chunk_floats = layout.taps() * step_floats;
     let tiles = Disjoint::new(tiles);

@@ -17,16 +17,12 @@ use super::split::{lanes, load, pair, split, transpose};
 use super::tiles::{BLOCK, BLOCK_SUMS, Block, DEPTH, ROW_BYTES, TILE, TILE_SUMS, Tiles};
 use crate::Context;
 use crate::disjoint::Disjoint;
-use crate::space_to_depth;
 
 use std::arch::x86_64::*;
 
 /// Places taken at a time, unless one image has more: enough to make reading and writing the sums
 /// a small part, few enough that 32 channels of both factors stay in the second cache.
 const PLACES: usize = 3400;
-
-/// Bands of rows an image is cut into where it is not cut by channels.
-const ROW_BANDS: usize = 8;
 
 /// `d_weights` from `d_y` and `x`.
 pub(crate) fn backward_weights(
@@ -49,30 +45,22 @@ fn in_parts<const PARTS: usize>(
     x: &[f32],
     shape: &ConvShape,
 ) {
-    let deep = space_to_depth::unit_stride(shape);
-    let layout = Layout::new::<PARTS>(&deep.unwrap_or(*shape));
+    let layout = Layout::new::<PARTS>(shape);
     let mut lines = context.scratch.shared(0, layout.lines_floats());
     let mut pairs = context.scratch.shared(1, layout.pairs_floats());
     let mut sums = context.scratch.shared(2, layout.sums_floats());
     zero(context, &mut pairs[..layout.pairs_floats()]);
     for first in (0..shape.batch).step_by(layout.images_at_once) {
         let images = layout.images_at_once.min(shape.batch - first);
-        let part = Part { layout: &layout, source: shape, first, images };
+        let part = Part { layout: &layout, first, images };
         if first == 0 || images < layout.images_at_once {
             zero(context, &mut lines[..layout.lines_floats()]);
         }
         part.lay_out_gradients::<PARTS>(context, &mut lines, d_y);
-        part.lay_out_inputs::<PARTS>(context, &mut pairs, x, deep.as_ref());
+        part.lay_out_inputs::<PARTS>(context, &mut pairs, x);
         part.multiply::<PARTS>(context, &mut sums, &lines, &pairs);
     }
-    let Some(deep) = deep else { return gather(context, d_weights, &sums, &layout) };
-    // The pairs are not needed any more.
-    let deep_weights = &mut pairs;
-    deep_weights.grow(deep.weights_len());
-    gather(context, deep_weights, &sums, &layout);
-    space_to_depth::for_each_weight_run(shape, &deep, |from, to, run| {
-        d_weights[to..to + run].copy_from_slice(&deep_weights[from..from + run]);
-    });
+    gather(context, d_weights, &sums, &layout);
 }
 
 fn zero(context: &Context, memory: &mut [f32]) {
@@ -156,7 +144,6 @@ fn channels(in_group: usize, tiles: usize, tile: usize) -> (usize, usize) {
 /// Images taken at once.
 struct Part<'a> {
     layout: &'a Layout,
-    source: &'a ConvShape,
     first: usize,
     images: usize,
 }
@@ -227,54 +214,31 @@ impl Part<'_> {
     }
 
     /// B: pairs of pixels of `x` for each 16 channels.
-    fn lay_out_inputs<const PARTS: usize>(
-        &self,
-        context: &Context,
-        pairs: &mut [f32],
-        x: &[f32],
-        deep: Option<&ConvShape>,
-    ) {
+    fn lay_out_inputs<const PARTS: usize>(&self, context: &Context, pairs: &mut [f32], x: &[f32]) {
         let Layout { shape, in_blocks, .. } = self.layout;
         let columns = shape.groups * in_blocks * 2;
         let pairs = Disjoint::new(pairs);
-        let image_len = self.source.input_len() / self.source.batch;
-        // An image is cut by channels, a rearranged one by rows, so that each is made once.
-        let (shares, bands) = if deep.is_some() { (1, ROW_BANDS) } else { (columns, 1) };
-        context.threads.for_each(self.images * shares * bands, |worker, piece| {
-            let (image, piece) = (piece / (shares * bands), piece % (shares * bands));
-            let (share, band) = (piece / bands, piece % bands);
-            let rows = band * shape.in_h / bands..(band + 1) * shape.in_h / bands;
+        let image_len = shape.in_h * shape.in_w * shape.in_c;
+        context.threads.for_each(self.images * columns, |_, piece| {
+            let (image, column) = (piece / columns, piece % columns);
             let x = &x[(self.first + image) * image_len..][..image_len];
-            let row_len = shape.in_w * shape.in_c;
-            let mut own = context.scratch.own(worker, rows.len() * row_len);
-            let x = match deep {
-                Some(deep) => {
-                    space_to_depth::rearrange(&mut own, x, rows.clone(), self.source, deep);
-                    &own[..rows.len() * row_len]
-                }
-                None => &x[rows.start * row_len..rows.end * row_len],
-            };
-            for column in share * columns / shares..(share + 1) * columns / shares {
-                let to = pairs.at(column * self.layout.columns_bytes::<PARTS>() / 4).cast::<u8>();
-                // SAFETY: these rows of these channels are this piece's own. The device computes
-                // with AMX.
-                unsafe { self.pair_rows::<PARTS>(to, x, image, rows.start, column) };
-            }
+            let to = pairs.at(column * self.layout.columns_bytes::<PARTS>() / 4).cast::<u8>();
+            // SAFETY: this image of these channels is this piece's own. The device computes with
+            // AMX.
+            unsafe { self.pair_image::<PARTS>(to, x, image, column) };
         });
     }
 
-    /// All pairs of neighbouring pixels that begin in rows of an image, from `first_row` on, or
-    /// right before them.
+    /// All pairs of neighbouring pixels that begin in one image or right before it.
     ///
     /// # Safety
-    /// `to` is where the pairs of these 16 channels begin; nobody else is at these rows of them.
+    /// `to` is where the pairs of these 16 channels begin; nobody else is at this image of them.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-    unsafe fn pair_rows<const PARTS: usize>(
+    unsafe fn pair_image<const PARTS: usize>(
         &self,
         to: *mut u8,
         x: &[f32],
         image: usize,
-        first_row: usize,
         column: usize,
     ) {
         let Layout { shape, raster, column_bytes, .. } = *self.layout;
@@ -284,7 +248,7 @@ impl Part<'_> {
         }
         let nothing = (_mm256_setzero_si256(), _mm256_setzero_si256());
         for (h, x) in x.chunks_exact(shape.in_w * shape.in_c).enumerate() {
-            let place = raster.input(image, first_row + h, 0);
+            let place = raster.input(image, h, 0);
             let begin = usize::from(place == 0);
             // There is a gap between rows: the first pair begins in it, and the last ends in it.
             let mut last = nothing;

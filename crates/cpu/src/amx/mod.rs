@@ -5,7 +5,7 @@
 //! for, each factor is split into a sum of two bf16 values, `x = high + low` with `|x − high − low|
 //! ≤ 2⁻¹⁷ |x|`, and three products are summed: `high·low + low·high + high·high`. What is left out is as
 //! small as what the split rounds away, so results are within 5e-6 (relative L2) of exact ones, as
-//! near as the Toom-Cook tiles of the vector units, at five times their multiply-adds. Where bf16
+//! near as the Toom-Cook tiles of the vector units. Where bf16
 //! is asked for, the high parts alone are multiplied.
 //!
 //! An infinite factor has no low part (`∞ − ∞`): it makes its sums NaN.

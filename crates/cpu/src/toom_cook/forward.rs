@@ -236,13 +236,15 @@ impl Pass<'_> {
         for pair in 0..p * q {
             let from = values.matrix(pair);
             let panel = self.layout.panel(block.group, pair, range * self.cut.panels);
-            let kernels = &self.kernels[panel..][..columns.div_ceil(PANEL) * depth * PANEL];
+            let others = (columns.div_ceil(PANEL) - 1) * self.layout.panel_stride();
+            let kernels = &self.kernels[panel..][..others + depth * PANEL];
             self.isa.dispatch(Multiply {
                 rows: from.rows,
                 depth,
                 columns,
                 a: Left { start: from.start, row_stride: values.row_stride, depth_stride: 1 },
                 kernels,
+                panel_stride: self.layout.panel_stride(),
                 to: (products.matrix(pair).start, products.row_stride),
             });
         }
@@ -330,6 +332,7 @@ struct Multiply<'a> {
     columns: usize,
     a: Left,
     kernels: &'a [f32],
+    panel_stride: usize,
     /// Start and row stride.
     to: (*mut f32, usize),
 }
@@ -342,7 +345,7 @@ impl Kernel for Multiply<'_> {
             return;
         }
         for column in (0..self.columns).step_by(VECTORS * V::LANES) {
-            let panel = &self.kernels[column / PANEL * self.depth * PANEL..];
+            let panel = &self.kernels[column / PANEL * self.panel_stride..];
             let start = panel.as_ptr().wrapping_add(column % PANEL);
             let b = Right { start, depth_stride: PANEL };
             let store = Store::<false> { start: self.to.0.wrapping_add(column), stride: self.to.1 };

@@ -1,7 +1,9 @@
 //! Kernels transformed for tiles: made once an update, kept with the weights.
 //!
 //! For each group and each pair of points one matrix `(in channels, out channels)`, in panels of 32
-//! output channels: a panel is what the micro-kernel reads from beginning to end.
+//! output channels: a panel is what the micro-kernel reads from beginning to end. Those of all pairs
+//! follow one another: that is how they are read where there is only an image, and fetching them
+//! is most of the work.
 
 use alexnet_ops::ConvShape;
 
@@ -34,17 +36,22 @@ impl KernelLayout {
 
     /// Floats from one point pair to the next.
     fn stride(&self) -> usize {
-        odd_lines(self.panels * self.in_channels * PANEL)
+        odd_lines(self.in_channels * PANEL)
+    }
+
+    /// Floats from one panel of a point pair to the next.
+    pub(super) fn panel_stride(&self) -> usize {
+        self.points.0 * self.points.1 * self.stride()
     }
 
     /// Floats of one group.
     pub(super) fn group_len(&self) -> usize {
-        self.points.0 * self.points.1 * self.stride()
+        self.panels * self.panel_stride()
     }
 
     /// Where panel `panel` of point pair `pair` of `group` begins.
     pub(super) fn panel(&self, group: usize, pair: usize, panel: usize) -> usize {
-        group * self.group_len() + pair * self.stride() + panel * self.in_channels * PANEL
+        group * self.group_len() + panel * self.panel_stride() + pair * self.stride()
     }
 }
 

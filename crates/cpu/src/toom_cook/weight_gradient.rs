@@ -12,6 +12,8 @@
 //! cache. Pixels are read again in pieces that need the same ones, which costs less than fetching
 //! values. Slices are added in order; they depend on the shape alone, and so do the results.
 
+use std::ops::Range;
+
 use alexnet_ops::ConvShape;
 
 use super::image::Lattice;
@@ -428,7 +430,7 @@ struct Add {
 
 impl<V: Vector> Finish<V> for Add {
     #[inline(always)]
-    unsafe fn finish(&self, row: usize, sums: [V; VECTORS]) {
+    unsafe fn finish<const W: usize>(&self, row: usize, sums: [V; W]) {
         let Store { start, stride } = self.to;
         // SAFETY: the caller's promise.
         unsafe {
@@ -440,9 +442,9 @@ impl<V: Vector> Finish<V> for Add {
         }
     }
     #[inline(always)]
-    fn interval(&self, row: usize, interval: usize) {
+    fn interval(&self, rows: Range<usize>, interval: usize) {
         let first = interval * self.rows_an_interval;
-        for row in row + first..row + V::ROWS.min(first + self.rows_an_interval) {
+        for row in rows.start + first..rows.start + V::ROWS.min(first + self.rows_an_interval) {
             let row = self.to.start.wrapping_add(row * self.to.stride);
             V::prefetch(row);
             V::prefetch(row.wrapping_add(LINE));

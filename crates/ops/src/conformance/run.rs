@@ -83,15 +83,19 @@ impl<D: Device> On<'_, D> {
     fn linear(&self, shape: &LinearShape, activation: Activation) -> Outputs {
         let LinearShape { batch, inputs, outputs } = *shape;
         let (x_len, y_len, w_len) = (batch * inputs, batch * outputs, inputs * outputs);
-        let (x, weights) = (self.input(x_len, 1), self.input(w_len, 2));
+        let (x, mut weights) = (self.input(x_len, 1), self.input(w_len, 2));
         let (bias, d_y) = (self.input(outputs, 3), self.input(y_len, 4));
-        let (mut y, mut d_x) = (self.poisoned(y_len), self.poisoned(x_len));
+        let (mut y, mut y_settled) = (self.poisoned(y_len), self.poisoned(y_len));
+        let mut d_x = self.poisoned(x_len);
         let (mut d_weights, mut d_bias) = (self.poisoned(w_len), self.poisoned(outputs));
         self.device.linear_forward(&mut y, &x, &weights, &bias, activation, shape);
+        self.device.settle(&mut weights);
+        self.device.linear_forward(&mut y_settled, &x, &weights, &bias, activation, shape);
         self.device.linear_backward_input(&mut d_x, &d_y, &weights, shape);
         self.device.linear_backward_weights(&mut d_weights, &mut d_bias, &d_y, &x, shape);
         vec![
             ("y", self.down(&y, y_len)),
+            ("y of settled weights", self.down(&y_settled, y_len)),
             ("d_x", self.down(&d_x, x_len)),
             ("d_weights", self.down(&d_weights, w_len)),
             ("d_bias", self.down(&d_bias, outputs)),

@@ -1,0 +1,197 @@
+//! Matrices in panels: the order in which the micro-kernel reads its second operand.
+//!
+//! A panel is two vectors of columns, `[k][2 · LANES]`; the last is one vector wide if that is
+//! enough. A linear layer's settled weights are kept so, `[input][outputs of the panel]`, in `f32` or
+//! in bf16, which is half the bytes to read.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use alexnet_ops::LinearShape;
+
+use crate::Context;
+use crate::array::{Array, Form, FormGuard};
+use crate::disjoint::Disjoint;
+use crate::isa::Kernel;
+use crate::matmul::{LINE, Matrix};
+use crate::microkernel::VECTORS;
+use crate::simd::Vector;
+
+/// Columns of the widest panel there is; every panel's width divides it.
+pub(crate) const PANEL: usize = 32;
+
+/// Floats of `columns` columns of `rows` in panels, at most.
+pub(crate) fn panels_len(rows: usize, columns: usize) -> usize {
+    columns.next_multiple_of(PANEL) * rows
+}
+
+/// Vectors across the panel that begins where so many columns are left.
+#[inline(always)]
+pub(crate) fn vectors<V: Vector>(columns: usize) -> usize {
+    if columns <= V::LANES { 1 } else { VECTORS }
+}
+
+/// A number as panels hold it.
+pub(crate) trait Weight: Copy + Send + Sync + 'static {
+    const ZERO: Self;
+    fn of(value: f32) -> Self;
+    fn is_finite(self) -> bool;
+    /// # Safety
+    /// `LANES` numbers can be read at `from`.
+    unsafe fn load<V: Vector>(from: *const Self) -> V;
+}
+
+impl Weight for f32 {
+    const ZERO: Self = 0.0;
+    #[inline(always)]
+    fn of(value: f32) -> Self {
+        value
+    }
+    #[inline(always)]
+    fn is_finite(self) -> bool {
+        self.is_finite()
+    }
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const Self) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { V::load(from) }
+    }
+}
+
+/// bf16.
+impl Weight for u16 {
+    const ZERO: Self = 0;
+    /// The nearest bf16, of two the even one; a NaN stays one.
+    #[inline(always)]
+    fn of(value: f32) -> Self {
+        let bits = value.to_bits();
+        let quiet_nan = (bits >> 16) | 0x40;
+        let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+        (if value.is_nan() { quiet_nan } else { nearest }) as Self
+    }
+    #[inline(always)]
+    fn is_finite(self) -> bool {
+        f32::from_bits(u32::from(self) << 16).is_finite()
+    }
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const Self) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { V::load_bf16(from) }
+    }
+}
+
+/// A linear layer's weights in panels of outputs, made anew when they were written.
+pub(crate) struct Panels<'a, W> {
+    form: FormGuard<'a>,
+    len: usize,
+    numbers: PhantomData<W>,
+}
+
+impl<'a, W: Weight> Panels<'a, W> {
+    pub(crate) fn of(context: &Context, weights: &'a Array, shape: &LinearShape) -> Self {
+        let LinearShape { inputs, outputs, .. } = *shape;
+        let len = panels_len(inputs, outputs);
+        let bytes = size_of::<W>();
+        // The numbers, and in a float of its own whether all are finite.
+        let floats = (len * bytes).div_ceil(size_of::<f32>());
+        let form = Form::Panels(LinearShape { batch: 0, ..*shape }, bytes);
+        let form = weights.form(form, floats + 1, |to| {
+            let (to, finite) = to.split_at_mut(floats);
+            // SAFETY: `floats` have room for `len` numbers, aligned for them; any bits are one.
+            let to = unsafe { std::slice::from_raw_parts_mut(to.as_mut_ptr().cast::<W>(), len) };
+            let matrix = Matrix::row_major(weights, outputs, inputs, inputs).transposed();
+            finite[0] = f32::from(u8::from(write_panels(context, to, matrix)));
+        });
+        Self { form, len, numbers: PhantomData }
+    }
+
+    pub(crate) fn values(&self) -> &[W] {
+        // SAFETY: as in `of`.
+        unsafe { std::slice::from_raw_parts(self.form.as_ptr().cast(), self.len) }
+    }
+
+    /// Whether no weight is infinite or no number.
+    pub(crate) fn are_finite(&self) -> bool {
+        self.form[self.form.len() - 1] == 1.0
+    }
+}
+
+/// Writes `matrix`, which runs along its rows' direction, the depth, in panels; tells whether it is
+/// finite.
+pub(crate) fn write_panels<W: Weight>(context: &Context, to: &mut [W], matrix: Matrix) -> bool {
+    let (rows, columns) = (matrix.rows(), matrix.columns());
+    let to = Disjoint::new(to);
+    let finite = AtomicBool::new(true);
+    context.threads.for_each(columns.div_ceil(PANEL), |_, group| {
+        let columns = group * PANEL..(group * PANEL + PANEL).min(columns);
+        let start = columns.start * rows;
+        // SAFETY: each group has its own part.
+        let to = unsafe { to.part(start..start + PANEL * rows) };
+        if !context.isa.dispatch(Transpose { to, matrix, columns }) {
+            finite.store(false, Ordering::Relaxed);
+        }
+    });
+    finite.into_inner()
+}
+
+/// Transposes columns of a matrix, which lie one after another, into panels.
+struct Transpose<'a, W> {
+    to: &'a mut [W],
+    matrix: Matrix<'a>,
+    columns: Range<usize>,
+}
+
+impl<W: Weight> Kernel for Transpose<'_, W> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<V: Vector>(self) -> bool {
+        let Self { to, matrix, columns } = self;
+        let rows = matrix.rows();
+        let mut finite = true;
+        for column in (0..columns.len()).step_by(VECTORS * V::LANES) {
+            let left = columns.len() - column;
+            let width = vectors::<V>(left) * V::LANES;
+            let to = &mut to[column * rows..][..width * rows];
+            for first in (0..rows).step_by(LINE) {
+                let steps = LINE.min(rows - first);
+                for i in 0..width {
+                    let to = to[first * width + i..].iter_mut().step_by(width).take(steps);
+                    if i < left {
+                        let from = &matrix.from(first, columns.start + column + i)[..steps];
+                        for (to, from) in to.zip(from) {
+                            *to = W::of(*from);
+                            finite &= to.is_finite();
+                        }
+                    } else {
+                        to.for_each(|to| *to = W::ZERO);
+                    }
+                }
+            }
+        }
+        finite
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_rounded_to_the_nearest_bf16_and_ties_to_even() {
+        let cases = [
+            (0x3f80_0000, 0x3f80), // 1
+            (0x3f80_7fff, 0x3f80), // below half
+            (0x3f80_8000, 0x3f80), // a tie, down to even
+            (0x3f81_8000, 0x3f82), // a tie, up to even
+            (0x3f80_8001, 0x3f81),
+            (0x7f7f_ffff, 0x7f80), // the largest number becomes infinite
+            (0xff80_0000, 0xff80), // −∞
+            (0x7f80_0001, 0x7fc0), // a NaN whose payload is in the lower half
+        ];
+        for (bits, half) in cases {
+            assert_eq!(<u16 as Weight>::of(f32::from_bits(bits)), half, "{bits:#x}");
+        }
+    }
+}

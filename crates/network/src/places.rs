@@ -1,0 +1,175 @@
+//! Where a pass keeps its activations and their gradients: arrays that take turns.
+//!
+//! A value is born in one moment of the step and last read in another. Between the last reader of
+//! one and the birth of another lies nothing, so both may have the same array. Most of what a
+//! training step computes is read again on its way back, but not all: the first convolution's
+//! output, the largest of all, is not, since the pooling after it notes where its maxima were. Its
+//! array is another's as soon as it was pooled, and in the end its own gradient's.
+
+use crate::network::Pass;
+use crate::plan::Step;
+
+/// A place for each value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Places {
+    /// Of the input, then of each step's output.
+    pub(crate) activations: Vec<usize>,
+    /// Of their gradients; none where nothing is trained.
+    pub(crate) gradients: Vec<usize>,
+    /// Floats of each place.
+    pub(crate) lens: Vec<usize>,
+}
+
+/// A value from its birth to its last reader, in moments of a step: the input comes at 0, step i
+/// runs at i + 1, the loss after all of them, and then the steps again, backwards.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Life {
+    birth: usize,
+    last: usize,
+    len: usize,
+}
+
+impl Places {
+    /// For `steps` on inputs of `input_len` floats.
+    pub(crate) fn new(steps: &[Step], input_len: usize, is_trained: bool) -> Self {
+        let (activations, gradients) = lives(steps, input_len, is_trained);
+        let all: Vec<Life> = activations.iter().chain(&gradients).copied().collect();
+        let (mut places, lens) = allot(&all);
+        let mut gradients = places.split_off(activations.len());
+        for value in (0..gradients.len()).rev().filter(|&value| is_in_place(steps, value)) {
+            gradients[value] = gradients[value + 1];
+        }
+        Self { activations: places, gradients, lens }
+    }
+}
+
+/// Of each activation, and of each gradient.
+fn lives(steps: &[Step], input_len: usize, is_trained: bool) -> (Vec<Life>, Vec<Life>) {
+    let count = steps.len();
+    let len = |value: usize| if value == 0 { input_len } else { steps[value - 1].output_len() };
+    // Moments of the loss, and of the way back through a step.
+    let loss = count + 1;
+    let back = |step: usize| 2 * count + 1 - step;
+    let activation = |value: usize| {
+        // Where steps that change nothing are left out, a later one reads.
+        let left_out = |step: &&Step| step.is_identity(Pass::Evaluate);
+        let mut last = value + 1 + steps[value..].iter().take_while(left_out).count();
+        if is_trained {
+            if value < count && steps[value].reads_input_again() {
+                last = last.max(back(value));
+            }
+            if value > 0 && reads_output_again(steps, value - 1) {
+                last = last.max(back(value - 1));
+            }
+        }
+        Life {
+            birth: value,
+            last: last.min(if is_trained { usize::MAX } else { loss }),
+            len: len(value),
+        }
+    };
+    let activations = (0..=count).map(activation).collect();
+    let gradient = |value: usize| {
+        let birth = if value == count { loss } else { back(value) };
+        // The images have no gradient, and some have another's place.
+        if value == 0 || is_in_place(steps, value) {
+            return Life { birth, last: birth, len: 0 };
+        }
+        let below = (0..value).rev().take_while(|&value| is_in_place(steps, value)).count();
+        Life { birth, last: back((value - below).saturating_sub(1)), len: len(value) }
+    };
+    let gradients = if is_trained { (0..=count).map(gradient).collect() } else { Vec::new() };
+    (activations, gradients)
+}
+
+/// Whether the gradient of this value is made where that of the next stands: that of a ReLU by itself.
+fn is_in_place(steps: &[Step], value: usize) -> bool {
+    matches!(steps.get(value), Some(Step::Relu { .. }))
+}
+
+/// Whether the gradient of step `index`'s output is set to 0 where the output is: its ReLU's part. A
+/// maximum of rectified values is one of them, so where pooling follows the ReLU, that is done to
+/// its output's gradient instead, of which there is a quarter.
+pub(crate) fn reads_output_again(steps: &[Step], index: usize) -> bool {
+    match steps[index] {
+        Step::MaxPool { .. } => index > 0 && steps[index - 1].rectifies(),
+        step => step.rectifies() && !matches!(steps.get(index + 1), Some(Step::MaxPool { .. })),
+    }
+}
+
+/// A place for each life, so that no two that overlap share one, and the floats of each place.
+fn allot(lives: &[Life]) -> (Vec<usize>, Vec<usize>) {
+    let mut order: Vec<usize> = (0..lives.len()).collect();
+    order.sort_by_key(|&index| lives[index].birth);
+    let mut places = vec![0; lives.len()];
+    // Of each place its floats and the last reader so far.
+    let mut taken: Vec<(usize, usize)> = Vec::new();
+    for index in order {
+        let Life { birth, last, len } = lives[index];
+        let free = || taken.iter().enumerate().filter(|(_, (_, until))| *until < birth);
+        // The smallest that is large enough, or the largest, made larger.
+        let fits =
+            free().filter(|(_, (floats, _))| *floats >= len).min_by_key(|(_, place)| place.0);
+        let place = fits.or_else(|| free().max_by_key(|(_, place)| place.0)).map(|(at, _)| at);
+        let place = place.unwrap_or_else(|| {
+            taken.push((0, 0));
+            taken.len() - 1
+        });
+        taken[place] = (taken[place].0.max(len), last);
+        places[index] = place;
+    }
+    (places, taken.into_iter().map(|(floats, _)| floats).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Initialisation, Model, ModelConfig, ModelName, Plan, Purpose};
+
+    fn plans() -> impl Iterator<Item = Plan> {
+        let all = ModelName::ALL.into_iter().flat_map(|model| [(model, false), (model, true)]);
+        let configs = all.filter_map(|(model, batch_norm)| {
+            let image_size = model.native_image_size();
+            Model::new(ModelConfig { model, classes: 10, image_size, width: 1.0, batch_norm }).ok()
+        });
+        configs.flat_map(|model| {
+            [Purpose::Training, Purpose::Inference]
+                .map(|purpose| Plan::new(&model, 4, purpose, Initialisation::He).expect("a plan"))
+        })
+    }
+
+    #[test]
+    fn values_that_live_at_the_same_time_have_places_of_their_own() {
+        for plan in plans() {
+            let (input_len, trained) = (plan.batch * plan.image_len(), plan.purpose.is_training());
+            let (activations, gradients) = lives(&plan.steps, input_len, trained);
+            let all: Vec<Life> = activations.into_iter().chain(gradients).collect();
+            let (places, lens) = allot(&all);
+            for (i, a) in all.iter().enumerate() {
+                assert!(a.len <= lens[places[i]], "{:?}: {a:?}", plan.model.config);
+                for (j, b) in all.iter().enumerate().skip(i + 1) {
+                    let apart = a.last < b.birth || b.last < a.birth;
+                    assert!(
+                        apart || places[i] != places[j],
+                        "{:?}: {a:?} {b:?}",
+                        plan.model.config
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_training_step_needs_a_fifth_less_than_an_array_for_each_value() {
+        for plan in
+            plans().filter(|plan| plan.purpose.is_training() && !plan.model.config.batch_norm)
+        {
+            let outputs: Vec<usize> = plan.steps.iter().map(Step::output_len).collect();
+            let largest = outputs.iter().max().copied().unwrap_or_default();
+            let apart = plan.batch * plan.image_len() + outputs.iter().sum::<usize>() + 2 * largest;
+            let together: usize = plan.places.lens.iter().sum();
+            let config = plan.model.config;
+            assert!(5 * together < 4 * apart, "{config:?}: {together} of {apart}");
+        }
+    }
+}
