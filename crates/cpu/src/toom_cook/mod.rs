@@ -35,11 +35,13 @@ use crate::array::Direction;
 use layer::Layer;
 use tiling::Tiling;
 
-/// Channels of a group that a layer needs, in and out. With fewer the transforms are a large part of the
-/// work, and the roundings of narrow networks are left to the exact way: they are trained on few
-/// images, where batch normalisation magnifies a difference of 4e-6.
-const IN_CHANNELS: usize = 48;
-const OUT_CHANNELS: usize = 64;
+/// Channels of a group that a layer of stride 1 needs, in and out. With fewer the transforms are a
+/// large part of the work, and the roundings of narrow networks are left to the exact way: they are
+/// trained on few images, where batch normalisation magnifies a difference of 4e-6.
+const CHANNELS: (usize, usize) = (24, 64);
+
+/// The same where squares of pixels are rearranged: the first layer, which gains most.
+const CHANNELS_OF_SQUARES: (usize, usize) = (48, 24);
 
 /// Taps of a side of the largest kernel: with eight points it yields two outputs a tile.
 const KERNEL_MOST: usize = 7;
@@ -56,7 +58,8 @@ pub(crate) fn suits(shape: &ConvShape) -> bool {
     let taps = shape.out_h * shape.out_w * shape.kernel * shape.kernel;
     // The transforms take about half as long as the multiplications at least.
     let saves = 3 * points * in_channels <= 2 * taps * (shape.in_c / shape.groups);
-    saves && in_channels >= IN_CHANNELS && out_channels >= OUT_CHANNELS
+    let least = if shape.stride == 1 { CHANNELS } else { CHANNELS_OF_SQUARES };
+    saves && in_channels >= least.0 && out_channels >= least.1
 }
 
 /// Whether this layer can be computed so.
