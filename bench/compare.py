@@ -97,8 +97,19 @@ def measured(given, case, contender, cache):
         return {"error": f"{error.__class__.__name__}: {getattr(error, 'stderr', error)}"[-300:]}
     elapsed = time.monotonic() - begin
     answer["other_processors"] = max(0.0, busy_seconds() - own_seconds() - others) / elapsed
-    # Each layer's times are not compared.
-    return {key: value for key, value in answer.items() if key != "layers"}
+    return {key: value for key, value in answer.items() if key != "layers"} | by_kind(answer.get("layers", []))
+
+
+def by_kind(layers):
+    """Effective GFLOP/s of all convolutions and of all linear layers, forward and backward."""
+    found = {}
+    for kind in ("conv", "linear"):
+        passes = [layer[way] for layer in layers if layer["kind"] == kind for way in ("forward", "backward")]
+        passes = [one for one in passes if one]
+        if passes:
+            work = sum(one["ms"] * one["effective_gflops"] for one in passes)
+            found[f"{kind}_gflops"] = work / sum(one["ms"] for one in passes)
+    return found
 
 
 def machine(given):

@@ -1,6 +1,7 @@
 """What `compare.py` measures: cases, each of some contenders, by part. All as data."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 # PyTorch gives every large tensor back to the system and faults its pages in anew at the next step. It is faster by
 # far when the C library keeps them.
@@ -76,8 +77,18 @@ OPENVINO_BF16_NO_UNIT = contender(
     "OpenVINO bf16, no matrix unit", "openvino", "bf16", NO_MATRIX_UNIT
 )
 
-TRAINERS = (F32, BF16, TORCH, TORCH_BF16, TORCH_BF16_NO_UNIT)
-SERVERS = (F32, BF16, OPENVINO, OPENVINO_BF16, OPENVINO_BF16_NO_UNIT, TORCH, TORCH_BF16)
+# Where there is no matrix unit, nobody has to be kept from it.
+CPU_INFO = Path("/proc/cpuinfo")
+HAS_MATRIX_UNIT = CPU_INFO.exists() and "amx_tile" in CPU_INFO.read_text()
+
+
+def with_unit(*contenders):
+    return contenders if HAS_MATRIX_UNIT else ()
+
+
+CEILINGS = (F32, *with_unit(F32_AVX512), BF16, *with_unit(BF16_AVX512), F32_AVX2)
+TRAINERS = (F32, BF16, TORCH, TORCH_BF16, *with_unit(TORCH_BF16_NO_UNIT))
+SERVERS = (F32, BF16, OPENVINO, OPENVINO_BF16, *with_unit(OPENVINO_BF16_NO_UNIT), TORCH, TORCH_BF16)
 ON_AVX2 = (F32_AVX2, TORCH_AVX2)
 
 BATCHES = [1, 2, 3, 4, 5, 7, 8, 12, 16, 17, 31, 32, 33, 64, 100, 128, 256]
@@ -90,13 +101,13 @@ def scaling(task, batch=32, contenders=(F32,), **more):
 
 TASKS = ["train", "infer"]
 CASES = [
-    Case("ceilings", "infer", 1, (F32, F32_AVX512, BF16, BF16_AVX512, F32_AVX2), seconds=0.1),
+    Case("ceilings", "infer", 1, CEILINGS, seconds=0.1),
     Case("train", "train", 128, TRAINERS),
     Case("train", "train", 32, TRAINERS),
     *[Case("infer", "infer", batch, SERVERS) for batch in (128, 16, 1)],
     *[Case("models", task, 128, (F32, TORCH), "torchvision") for task in TASKS],
     *[Case("models", task, 128, (F32, TORCH, TORCH_CONTIGUOUS), "paper", 227) for task in TASKS],
-    *[Case("sizes", task, 32, (F32,), image_size=s) for task in TASKS for s in (224, 64, 231)],
+    *[Case("sizes", task, 32, (F32, TORCH), image_size=s) for task in TASKS for s in (224, 64, 231)],
     *[Case("avx2", task, batch, ON_AVX2) for task in TASKS for batch in (128, 32)],
     Case(
         "memory", "train", 128, (F32, BF16, TORCH_AS_INSTALLED, TORCH_BF16_AS_INSTALLED),

@@ -79,13 +79,19 @@ def ceilings(rows):
 def sizes(rows):
     """`gflops` are a direct computation's over the time, so time per multiply-add is its inverse."""
     lines = []
-    found = {(case[1], case[3]): runs["alexnet f32"] for case, runs in cases(rows).items()}
-    for (task, size), runs in found.items():
-        rates = middle(runs, "gflops"), middle(found.get((task, 224), runs), "gflops")
-        relative = "" if None in rates else f"{rates[1] / rates[0]:.2f}"
-        lines.append([task, size, spread(runs), spread(runs, "gflops"), relative])
-    header = ["task", "pixels", "ms", "effective GFLOP/s", "time per multiply-add, of that at 224"]
-    return table(header, lines)
+    found = {(case[1], case[3]): runs for case, runs in cases(rows).items()}
+    for (task, size), contenders in found.items():
+        ours, peer = contenders["alexnet f32"], contenders["PyTorch f32"]
+        at_224 = found[task, 224]["alexnet f32"]
+        times = middle(ours), middle(peer)
+        ratio = "" if None in times else f"**{times[1] / times[0]:.2f}**"
+        relative = []
+        for key in ("gflops", "conv_gflops", "linear_gflops"):
+            rates = middle(ours, key), middle(at_224, key)
+            relative.append("" if None in rates else f"{rates[1] / rates[0]:.2f}")
+        lines.append([task, size, spread(ours), spread(peer), ratio, *relative])
+    relative = ["time per multiply-add, of that at 224", "of convolutions", "of linear layers"]
+    return table(["task", "pixels", "ours, ms", "PyTorch f32, ms", "PyTorch / ours", *relative], lines)
 
 
 def memory(rows):

@@ -1,8 +1,6 @@
 //! Convolution: which of the ways to compute it is taken.
 
-#[cfg(target_arch = "x86_64")]
-use alexnet_ops::Precision;
-use alexnet_ops::{Activation, ConvShape};
+use alexnet_ops::{Activation, ConvPass, ConvShape, Precision};
 
 #[cfg(target_arch = "x86_64")]
 use crate::amx;
@@ -21,16 +19,8 @@ enum Way {
     Unfolded,
 }
 
-/// Which of the three results.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pass {
-    Forward,
-    BackwardInput,
-    BackwardWeights,
-}
-
-fn way(context: &Context, shape: &ConvShape, pass: Pass) -> Way {
-    let has_pass = pass != Pass::BackwardInput || shape.stride == 1;
+fn way(context: &Context, shape: &ConvShape, pass: ConvPass) -> Way {
+    let has_pass = pass != ConvPass::BackwardInput || shape.stride == 1;
     if suits_tiles(context, shape, pass) {
         Way::Tiles
     } else if has_pass && toom_cook::suits(shape) {
@@ -44,7 +34,7 @@ fn way(context: &Context, shape: &ConvShape, pass: Pass) -> Way {
 /// as long or longer, but for an image or two: then reading Toom-Cook's larger weights is most of
 /// the work (`docs/decisions/006-the-matrix-unit.md`).
 #[cfg(target_arch = "x86_64")]
-fn suits_tiles(context: &Context, shape: &ConvShape, pass: Pass) -> bool {
+fn suits_tiles(context: &Context, shape: &ConvShape, pass: ConvPass) -> bool {
     const FEW_IMAGES: usize = 2;
     let pays = context.precision == Precision::Bf16
         || shape.batch <= FEW_IMAGES
@@ -52,14 +42,24 @@ fn suits_tiles(context: &Context, shape: &ConvShape, pass: Pass) -> bool {
     context.isa == crate::isa::Isa::Amx
         && pays
         && match pass {
-            Pass::BackwardInput => amx::has_backward_input(shape),
-            Pass::Forward | Pass::BackwardWeights => amx::has_forward(shape),
+            ConvPass::BackwardInput => amx::has_backward_input(shape),
+            ConvPass::Forward | ConvPass::BackwardWeights => amx::has_forward(shape),
         }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 fn suits_tiles(_: &Context, _: &ConvShape, _: Pass) -> bool {
     false
+}
+
+/// Products summed up in this pass.
+pub(crate) fn products(context: &Context, shape: &ConvShape, pass: ConvPass) -> usize {
+    match (way(context, shape, pass), context.precision) {
+        (Way::ToomCook, _) => toom_cook::products(shape, pass),
+        // `f32` by halves: three products of bf16 each.
+        (Way::Tiles, Precision::F32) => 3 * shape.macs(),
+        _ => shape.macs(),
+    }
 }
 
 pub(crate) fn forward(
@@ -71,7 +71,7 @@ pub(crate) fn forward(
     activation: Activation,
     shape: &ConvShape,
 ) {
-    match way(context, shape, Pass::Forward) {
+    match way(context, shape, ConvPass::Forward) {
         #[cfg(target_arch = "x86_64")]
         Way::Tiles => amx::forward(context, y, x, weights, bias, activation, shape),
         Way::ToomCook => toom_cook::forward(context, y, x, weights, bias, activation, shape),
@@ -86,7 +86,7 @@ pub(crate) fn backward_input(
     weights: &Array,
     shape: &ConvShape,
 ) {
-    match way(context, shape, Pass::BackwardInput) {
+    match way(context, shape, ConvPass::BackwardInput) {
         #[cfg(target_arch = "x86_64")]
         Way::Tiles => amx::backward_input(context, d_x, d_y, weights, shape),
         Way::ToomCook => toom_cook::backward_input(context, d_x, d_y, weights, shape),
@@ -102,7 +102,7 @@ pub(crate) fn backward_weights(
     x: &[f32],
     shape: &ConvShape,
 ) {
-    let way = way(context, shape, Pass::BackwardWeights);
+    let way = way(context, shape, ConvPass::BackwardWeights);
     if way == Way::ToomCook {
         return toom_cook::backward_weights(context, d_weights, d_bias, d_y, x, shape);
     }

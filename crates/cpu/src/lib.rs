@@ -38,8 +38,8 @@ mod weight_gradient;
 use std::sync::Arc;
 
 use alexnet_ops::{
-    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LrnShape, MaxPoolShape, Precision, SgdStep,
+    Activation, AveragePoolShape, BatchNormShape, ConvPass, ConvShape, Device, DropoutKey,
+    LinearShape, LrnShape, MaxPoolShape, Precision, SgdStep,
 };
 
 pub use array::Array;
@@ -175,6 +175,10 @@ impl Device for Cpu {
         shape: &ConvShape,
     ) {
         conv::backward_weights(&self.context, d_weights, d_bias, d_y, x, shape);
+    }
+
+    fn conv_products(&self, shape: &ConvShape, pass: ConvPass) -> usize {
+        conv::products(&self.context, shape, pass)
     }
 
     fn settle(&self, weights: &mut Array) {

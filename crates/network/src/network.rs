@@ -3,7 +3,7 @@
 
 mod arrays;
 
-use alexnet_ops::{Device, DropoutKey, LinearShape, SgdStep};
+use alexnet_ops::{ConvPass, Device, DropoutKey, LinearShape, SgdStep};
 
 pub use self::arrays::{Array, LoadError};
 use crate::initial::initial_values;
@@ -138,6 +138,25 @@ impl<D: Device> Network<D> {
     /// Classes told apart.
     pub fn classes(&self) -> usize {
         self.plan.model.config.classes
+    }
+
+    /// Products of two factors that the device sums up in a part of a pass over a whole batch.
+    pub fn products(&self, part: Part) -> usize {
+        let of = |index: usize, passes: &[ConvPass]| match self.plan.steps[index] {
+            Step::Conv { shape, .. } => {
+                passes.iter().map(|&pass| self.device.conv_products(&shape, pass)).sum()
+            }
+            Step::Linear { shape, .. } => shape.batch * shape.inputs * shape.outputs * passes.len(),
+            _ => 0,
+        };
+        match part {
+            Part::Forward(index) => of(index, &[ConvPass::Forward]),
+            Part::Backward(0) => of(0, &[ConvPass::BackwardWeights]),
+            Part::Backward(index) => {
+                of(index, &[ConvPass::BackwardInput, ConvPass::BackwardWeights])
+            }
+            Part::Input | Part::Loss | Part::Update => 0,
+        }
     }
 
     /// Has `watcher` told of each part of every pass from now on: to time them, for instance.

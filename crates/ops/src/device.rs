@@ -61,6 +61,17 @@ pub enum Precision {
     Bf16,
 }
 
+/// One of the three results that a convolution's step needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConvPass {
+    /// The output.
+    Forward,
+    /// The gradient of the input.
+    BackwardInput,
+    /// The gradients of weights and bias.
+    BackwardWeights,
+}
+
 /// Everything a device must be able to do.
 ///
 /// Outputs come first, then inputs, then the shape. A backward operation is named for the gradient
@@ -119,6 +130,12 @@ pub trait Device {
         x: &Self::Floats,
         shape: &ConvShape,
     );
+
+    /// Products of two factors that the device sums up in this pass: another number than the
+    /// convolution's multiply-adds where it computes in another way. Transforms are not counted.
+    fn conv_products(&self, shape: &ConvShape, _pass: ConvPass) -> usize {
+        shape.macs()
+    }
 
     /// Says that a linear layer's `weights` will be read many times before they are written again: a
     /// device may keep them in other orders as well. No result depends on it but within

@@ -26,7 +26,7 @@ mod tiling;
 mod transform;
 mod weight_gradient;
 
-use alexnet_ops::ConvShape;
+use alexnet_ops::{ConvPass, ConvShape};
 
 pub(crate) use forward::{backward_input, forward};
 pub(crate) use weight_gradient::backward_weights;
@@ -54,12 +54,24 @@ pub(crate) fn suits(shape: &ConvShape) -> bool {
     }
     let tiling = Tiling::new(Layer::new(shape, Direction::Forward));
     let Layer { in_channels, out_channels, .. } = tiling.layer;
-    let points = tiling.rows.multiplications() * tiling.columns.multiplications();
+    let points = tiling.multiplications();
     let taps = shape.out_h * shape.out_w * shape.kernel * shape.kernel;
     // The transforms take about half as long as the multiplications at least.
     let saves = 3 * points * in_channels <= 2 * taps * (shape.in_c / shape.groups);
     let least = if shape.stride == 1 { CHANNELS } else { CHANNELS_OF_SQUARES };
     saves && in_channels >= least.0 && out_channels >= least.1
+}
+
+/// Products that a pass sums up.
+pub(crate) fn products(shape: &ConvShape, pass: ConvPass) -> usize {
+    // The weight gradient is the forward pass' adjoint: the same products the other way round.
+    let direction = match pass {
+        ConvPass::Forward | ConvPass::BackwardWeights => Direction::Forward,
+        ConvPass::BackwardInput => Direction::Backward,
+    };
+    let tiling = Tiling::new(Layer::new(shape, direction));
+    let Layer { images, groups, in_channels, out_channels, .. } = tiling.layer;
+    images * groups * tiling.multiplications() * in_channels * out_channels
 }
 
 /// Whether this layer can be computed so.

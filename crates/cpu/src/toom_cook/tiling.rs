@@ -42,6 +42,11 @@ impl Tiling {
         (self.rows.points(), self.columns.points())
     }
 
+    /// Values of all of an image's tiles: multiplications for each pair of channels.
+    pub(super) fn multiplications(&self) -> usize {
+        self.rows.multiplications() * self.columns.multiplications()
+    }
+
     /// The tiles of row `row` with the outputs that lie inside the image.
     pub(super) fn kept(&self, row: &Tile, column: &Tile) -> Sides {
         let (height, width) = self.layer.output;

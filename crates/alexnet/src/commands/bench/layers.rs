@@ -1,6 +1,7 @@
 //! Where the time of a step goes, layer by layer.
 
-use alexnet_network::{LayerSummary, Part, Plan};
+use alexnet_network::{LayerSummary, Network, Part, Plan};
+use alexnet_ops::Device;
 use comfy_table::CellAlignment::Right;
 use serde::Serialize;
 
@@ -43,32 +44,42 @@ struct Pass {
     /// A direct computation's multiply-adds, twice, over the time: a device that needs fewer may
     /// pass its ceiling. None where there are none to count.
     effective_gflops: Option<f64>,
+    /// Twice the products really summed up, over the time: beside the ceiling it says how well the
+    /// device is used.
+    actual_gflops: Option<f64>,
     /// What has to be read and written, each array once, over the time.
     gb_per_s: f64,
 }
 
 impl Pass {
-    fn new(ms: f64, macs: usize, floats: usize) -> Self {
-        let gflops = 2e-6 * macs as f64 / ms;
+    fn new(ms: f64, macs: usize, products: usize, floats: usize) -> Self {
+        let gflops = |products: usize| (products > 0).then(|| 2e-6 * products as f64 / ms);
         let gb_per_s = 1e-6 * (floats * size_of::<f32>()) as f64 / ms;
-        Self { ms, effective_gflops: (macs > 0).then_some(gflops), gb_per_s }
+        Self { ms, effective_gflops: gflops(macs), actual_gflops: gflops(products), gb_per_s }
     }
 }
 
 impl Profile {
-    /// What `recorder` heard of the last `steps` steps, whose median is `median_ms`.
-    pub(super) fn new(recorder: &Recorder, plan: &Plan, steps: usize, median_ms: f64) -> Self {
+    /// What `recorder` heard of the last `steps` steps of `network`, whose median is `median_ms`.
+    pub(super) fn new<D: Device>(
+        recorder: &Recorder,
+        network: &Network<D>,
+        steps: usize,
+        median_ms: f64,
+    ) -> Self {
+        let plan = network.plan();
         let time = |part| recorder.median_ms(part, steps);
         let count = plan.layers.iter().filter_map(|layer| layer.step).max().map_or(0, |at| at + 1);
         let row = |step| {
-            let forward_ms = time(Part::Forward(step))?;
-            let backward_ms = time(Part::Backward(step));
+            let [forward, backward] = [Part::Forward(step), Part::Backward(step)];
+            let (forward_ms, backward_ms) = (time(forward)?, time(backward));
+            let [forward, backward] = [forward, backward].map(|part| network.products(part));
             let work = Work::of(plan, step);
             Some(Row {
                 share: (forward_ms + backward_ms.unwrap_or_default()) / median_ms,
-                forward: Pass::new(forward_ms, work.forward_macs, work.forward_floats),
+                forward: Pass::new(forward_ms, work.forward_macs, forward, work.forward_floats),
                 backward: backward_ms
-                    .map(|ms| Pass::new(ms, work.backward_macs, work.backward_floats)),
+                    .map(|ms| Pass::new(ms, work.backward_macs, backward, work.backward_floats)),
                 macs: work.forward_macs / plan.batch,
                 name: work.name,
                 kind: work.kind,
@@ -84,9 +95,9 @@ impl Profile {
     /// The table for a person, the machine's ceilings beneath.
     pub(super) fn print(&self, median_ms: f64, ceilings: &Ceilings) -> anyhow::Result<()> {
         let trained = self.loss_ms.is_some();
-        let mut header = vec!["layer", "macs", "forward", "GFLOP/s", "GB/s"];
+        let mut header = vec!["layer", "macs", "forward", "GFLOP/s", "actual", "GB/s"];
         if trained {
-            header.extend(["backward", "GFLOP/s", "GB/s"]);
+            header.extend(["backward", "GFLOP/s", "actual", "GB/s"]);
         }
         header.push("share");
         let mut rows = table(&header);
@@ -98,8 +109,9 @@ impl Profile {
         for row in &self.layers {
             let mut cells = vec![row.name.clone(), in_millions(row.macs)];
             [Some(&row.forward), row.backward.as_ref()].into_iter().flatten().for_each(|pass| {
-                let gflops = pass.effective_gflops.map_or(String::new(), |g| format!("{g:.0}"));
-                cells.extend([in_ms(pass.ms), gflops, format!("{:.1}", pass.gb_per_s)]);
+                let [effective, actual] = [pass.effective_gflops, pass.actual_gflops]
+                    .map(|gflops| gflops.map_or(String::new(), |gflops| format!("{gflops:.0}")));
+                cells.extend([in_ms(pass.ms), effective, actual, format!("{:.1}", pass.gb_per_s)]);
             });
             cells.push(in_percent(row.share));
             rows.add_row(cells);
@@ -119,7 +131,8 @@ impl Profile {
             "\nThis machine's ceilings: {matrix_product_gflops:.0} GFLOP/s in a matrix product, \
              {memory_read_gb_per_s:.1} GB/s read from memory.\n\
              Times are in ms. GFLOP/s are twice a direct computation's multiply-adds (macs, of one \
-             image)\nover the time, however many were saved; GB/s are all arrays read or written, once each."
+             image)\nover the time, actual ones twice the products that were not saved. GB/s are all \
+             arrays read or\nwritten, once each."
         ))
     }
 }

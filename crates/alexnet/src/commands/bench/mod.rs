@@ -105,12 +105,12 @@ fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow:
     // no former.
     let first = plan.layers.first().map_or(0, |layer| layer.macs);
     let image_macs = if trained { 3 * plan.macs() - first } else { plan.macs() };
-    let network = NetworkMeasured {
+    let measured_network = NetworkMeasured {
         gflops: 2e-6 * (image_macs * arguments.batch_size) as f64 / median_ms,
         ceilings: Ceilings::measure(device, measured.threads),
-        profile: Profile::new(&recorder, plan, arguments.steps, median_ms),
+        profile: Profile::new(&recorder, &network, arguments.steps, median_ms),
     };
-    Ok(Measured { network: Some(network), ..measured })
+    Ok(Measured { network: Some(measured_network), ..measured })
 }
 
 /// Milliseconds of each timed step.
