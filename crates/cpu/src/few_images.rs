@@ -46,10 +46,9 @@ pub(crate) fn forward<W: Weight>(
     let rows = unsafe { std::slice::from_raw_parts_mut(rows.as_mut_ptr().cast(), numbers) };
     let (ends, rows) = rows.split_at_mut(chunks);
     let mut list = List { rows, factors, ends };
-    let counting = list.fill(x, (batch, inputs), |x| x != 0.0);
-    if counting * SPARSE > inputs || !weights.are_finite() {
-        list.fill(x, (batch, inputs), |_| true);
-    }
+    let counting = |input: &usize| (0..batch).any(|n| x[n * inputs + input] != 0.0);
+    let sparse = weights.are_finite() && (0..inputs).filter(counting).count() * SPARSE <= inputs;
+    list.fill(x, (batch, inputs), |x| !sparse || x != 0.0);
     let layer = Layer {
         y: &Disjoint::new(&mut y[..batch * outputs]),
         list,
@@ -75,13 +74,8 @@ struct List<'a> {
 }
 
 impl List<'_> {
-    /// Lists the inputs that `count` in some image; returns how many.
-    fn fill(
-        &mut self,
-        x: &[f32],
-        (batch, inputs): (usize, usize),
-        counts: impl Fn(f32) -> bool,
-    ) -> usize {
+    /// Lists the inputs that `count` in some image.
+    fn fill(&mut self, x: &[f32], (batch, inputs): (usize, usize), counts: impl Fn(f32) -> bool) {
         let (mut listed, chunks) = (0, self.ends.len());
         for chunk in 0..chunks {
             for input in share(inputs, chunks, chunk) {
@@ -100,7 +94,6 @@ impl List<'_> {
         for i in 0..AHEAD {
             self.rows[listed + i] = inputs as u32 + if i < listed { self.rows[i] } else { 0 };
         }
-        listed
     }
 }
 

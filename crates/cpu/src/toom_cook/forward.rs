@@ -9,6 +9,8 @@
 //! An output's sum runs over the channels in order however the work is cut, so cuts may depend on
 //! the number of threads and results do not.
 
+use std::ops::Range;
+
 use alexnet_ops::{Activation, ConvShape};
 
 use super::kernels::{KernelLayout, kernels};
@@ -20,6 +22,7 @@ use crate::Context;
 use crate::array::{Array, Direction};
 use crate::disjoint::Disjoint;
 use crate::isa::{Isa, Kernel};
+use crate::matmul::share;
 use crate::microkernel::{Left, Right, Store, VECTORS, multiply};
 use crate::simd::Vector;
 
@@ -146,21 +149,26 @@ impl<'a> Pass<'a> {
         });
     }
 
-    /// Each block by all threads: first its tile rows, then its ranges of output channels.
+    /// Each block by all threads: first its tiles, or rows of them where a row's pixels are
+    /// rearranged at once; then its ranges of output channels.
     fn run_shared(&self, context: &Context, blocks: usize) {
         let [zeros, squares, values_len, products_len] = self.sizes();
         let mut values = context.scratch.shared(0, blocks * values_len);
         let values = Disjoint::new(&mut values);
         let rows = self.cut.blocking.tile_rows(&self.tiling);
-        context.threads.for_each(blocks * rows, |worker, piece| {
-            let (block, row) = (self.block(piece / rows), piece % rows);
+        let columns = self.tiling.columns.len();
+        let parts = if self.tiling.layer.is_rearranged() { 1 } else { columns };
+        context.threads.for_each(blocks * rows * parts, |worker, piece| {
+            let (index, row, part) = (piece / parts / rows, piece / parts % rows, piece % parts);
+            let block = self.block(index);
             if row < block.len() {
                 let mut own = context.scratch.own(worker, zeros + squares);
-                let start = values.at(piece / rows * values_len);
+                let start = values.at(index * values_len);
                 let (field, _) = self.fields(start, start, &block);
                 let (image, row) = (row % block.images, row / block.images);
-                // SAFETY: the scratch is this piece's, and so is the tile row.
-                unsafe { self.interpolate(&field, &block, (image, row..row + 1), &mut own) };
+                let tiles = (row..row + 1, share(columns, parts, part));
+                // SAFETY: the scratch is this piece's, and so are the tiles.
+                unsafe { self.interpolate(&field, &block, (image, tiles), &mut own) };
             }
         });
         context.threads.for_each(blocks * self.ranges(), |worker, piece| {
@@ -210,8 +218,9 @@ impl Pass<'_> {
         let (values, products) = rest.split_at_mut(sizes[2]);
         let fields = self.fields(values.as_mut_ptr(), products.as_mut_ptr(), block);
         for image in 0..block.images {
+            let tiles = (0..block.rows, 0..self.tiling.columns.len());
             // SAFETY: the scratch is this piece's.
-            unsafe { self.interpolate(&fields.0, block, (image, 0..block.rows), own) };
+            unsafe { self.interpolate(&fields.0, block, (image, tiles), own) };
         }
         for range in 0..self.ranges() {
             // SAFETY: as above; the block's outputs are written by no other piece.
@@ -252,16 +261,16 @@ impl Pass<'_> {
         unsafe { self.collect(products, block, first, columns) };
     }
 
-    /// The values of tile rows `tile_rows` of image `image` of the block.
+    /// The values of the tiles in some tile rows and columns of image `image` of the block.
     ///
     /// # Safety
-    /// These tile rows and `own`, zeros and rearranged rows, are as large as [`Self::sizes`] says
+    /// These tiles and `own`, zeros and rearranged rows, are as large as [`Self::sizes`] says
     /// and nobody else's.
     unsafe fn interpolate(
         &self,
         values: &Field,
         block: &Block,
-        (image, tile_rows): (usize, std::ops::Range<usize>),
+        (image, (tile_rows, tile_columns)): (usize, (Range<usize>, Range<usize>)),
         own: &mut [f32],
     ) {
         let (tiling, layer) = (&self.tiling, &self.tiling.layer);
@@ -276,7 +285,7 @@ impl Pass<'_> {
         let source = unsafe { layer.input_image(self.isa, self.x, source, rows, squares) };
         for tile_row in tile_rows {
             let row = tile(tile_row);
-            for tile_column in 0..tiling.columns.len() {
+            for tile_column in tile_columns.clone() {
                 let column = tiling.columns.tile(tile_column);
                 let at = (row.start, column.start);
                 let interpolate = Interpolate {

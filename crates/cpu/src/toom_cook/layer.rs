@@ -67,6 +67,11 @@ impl Layer {
         }
     }
 
+    /// Whether pixels are rearranged.
+    pub(super) fn is_rearranged(&self) -> bool {
+        self.squares.is_some()
+    }
+
     /// Floats of an image's rearranged rows, if it is rearranged.
     pub(super) fn squares_len(&self, rows: usize) -> usize {
         if self.squares.is_some() { rows * self.input.1 * self.in_channels } else { 0 }
