@@ -48,7 +48,7 @@ fn suits_tiles(context: &Context, shape: &ConvShape, pass: ConvPass) -> bool {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn suits_tiles(_: &Context, _: &ConvShape, _: Pass) -> bool {
+fn suits_tiles(_: &Context, _: &ConvShape, _: ConvPass) -> bool {
     false
 }
 

@@ -23,9 +23,12 @@ pub(crate) fn forward(
     shape: &LinearShape,
 ) {
     let LinearShape { batch, inputs, outputs } = *shape;
-    let few = weights.settled && batch <= few_images::IMAGES;
+    #[cfg(target_arch = "x86_64")]
+    if context.isa == crate::isa::Isa::Amx && amx::has_linear(shape) {
+        return amx::linear_forward(context, y, x, weights, bias, activation, shape);
+    }
     let bias = &bias[..outputs];
-    if few {
+    if weights.settled && batch <= few_images::IMAGES {
         let (layer, size) = ((bias, activation), (batch, inputs));
         return match context.precision {
             Precision::F32 => {
@@ -37,10 +40,6 @@ pub(crate) fn forward(
                 few_images::forward(context, y, x, &weights, layer, size);
             }
         };
-    }
-    #[cfg(target_arch = "x86_64")]
-    if context.isa == crate::isa::Isa::Amx && amx::has_linear(shape) {
-        return amx::linear_forward(context, y, x, weights, bias, activation, shape);
     }
     let (x, into) = (Matrix::row_major(x, batch, inputs, inputs), Into::Layer(bias, activation));
     if weights.settled {

@@ -62,11 +62,7 @@ fn lives(steps: &[Step], input_len: usize, is_trained: bool) -> (Vec<Life>, Vec<
                 last = last.max(back(value - 1));
             }
         }
-        Life {
-            birth: value,
-            last: last.min(if is_trained { usize::MAX } else { loss }),
-            len: len(value),
-        }
+        Life { birth: value, last, len: len(value) }
     };
     let activations = (0..=count).map(activation).collect();
     let gradient = |value: usize| {
