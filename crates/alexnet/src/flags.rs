@@ -76,6 +76,10 @@ pub(crate) struct TrainFlags {
     #[arg(long, value_enum, help_heading = "Model")]
     pub(crate) init: Option<InitName>,
 
+    /// Share of each class's training images to set aside and measure with, in place of val/; DATA
+    /// may then hold the class folders itself
+    #[arg(long, value_name = "SHARE", help_heading = "Images")]
+    pub(crate) val_fraction: Option<f64>,
     /// Side of the square the network sees, in pixels [default: the model's own]
     #[arg(long, visible_aliases = ["img-size", "crop-size"], help_heading = "Images")]
     pub(crate) image_size: Option<usize>,

@@ -20,6 +20,8 @@ const RATE_MAX: f64 = 1e6;
 const EPOCHS_MAX: f64 = 1e6;
 /// Shortest time between drops or of a cycle: shorter ones would only burn time in counting cycles.
 const PERIOD_MIN_EPOCHS: f64 = 0.01;
+/// Most of the images that may be set aside.
+const VAL_FRACTION_MAX: f64 = 0.9;
 /// First cycle of warm restarts unless told, as SGDR's authors have it on CIFAR.
 const FIRST_CYCLE_EPOCHS: f64 = 10.0;
 /// More loader threads than this are of no use before decoding is the limit.
@@ -53,6 +55,8 @@ pub(crate) struct Settings {
     pub(crate) batch_norm: bool,
     pub(crate) width: f32,
     pub(crate) init: InitName,
+    /// 0 means none.
+    pub(crate) val_fraction: f64,
     pub(crate) image_size: usize,
     pub(crate) resize_size: usize,
     pub(crate) augment: AugmentName,
@@ -102,6 +106,7 @@ impl Settings {
             batch_norm: flags.batch_norm.unwrap_or(model == ModelName::Modern),
             width: flags.width.unwrap_or(1.0),
             init: flags.init.unwrap_or(InitName::Model),
+            val_fraction: flags.val_fraction.unwrap_or(0.0),
             image_size,
             resize_size: flags.resize_size.unwrap_or(resize_size),
             augment: flags.augment.unwrap_or(defaults.augment),
@@ -127,6 +132,7 @@ impl Settings {
 
     fn check(&self) -> Result<(), UsageError> {
         let rules = [
+            ("val-fraction", self.val_fraction, 0.0, VAL_FRACTION_MAX),
             ("lr", self.lr, 0.0, RATE_MAX),
             ("momentum", self.momentum, 0.0, 1.0),
             ("weight-decay", self.weight_decay, 0.0, RATE_MAX),
@@ -216,6 +222,11 @@ impl Settings {
                 Schedule::WarmRestarts { period, growth: self.lr_cycle_growth, floor }
             }
         }
+    }
+
+    /// The share of the training images that is set aside to measure with.
+    pub(crate) fn val_fraction(&self) -> Option<f64> {
+        (self.val_fraction > 0.0).then_some(self.val_fraction)
     }
 
     /// Device, threads and precision.

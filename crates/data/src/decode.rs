@@ -59,6 +59,17 @@ pub enum DecodeError {
     /// A PNG the decoder refuses.
     #[error("is a damaged or unsupported PNG ({0}): restore, convert or remove it")]
     Png(String),
+    /// Not the bytes that were written.
+    #[error("is damaged (its CRC-32 is not the one kept of it): make the packed set anew")]
+    Checksum,
+    /// Bare pixels of another size.
+    #[error("has not the bytes of {width} x {height} pixels: make the set anew")]
+    PixelBytes {
+        /// Pixels in a row.
+        width: u32,
+        /// Rows.
+        height: u32,
+    },
     /// A decoder's own mistake, kept from taking the program down.
     #[error("makes the decoder fail: convert or remove it")]
     Panicked,
@@ -88,16 +99,23 @@ pub fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
 /// # Errors
 /// [`DataError::Io`] if it cannot be read, [`DataError::Decode`] as [`decode`] says; both name it.
 pub fn read_image(path: &Path) -> Result<Image, DataError> {
-    let named = |reason| DataError::Decode { path: path.to_path_buf(), reason };
+    decode(&read_file(path)?)
+        .map_err(|reason| DataError::Decode { path: path.to_path_buf(), reason })
+}
+
+/// An image file's bytes, if they are no more than [`MAX_FILE_BYTES`].
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
+    let too_large =
+        || DataError::Decode { path: path.to_path_buf(), reason: DecodeError::FileTooLarge };
     let file = File::open(path).map_err(DataError::io("read", path))?;
     let size_hint = file.metadata().map_err(DataError::io("read", path))?.len();
     if size_hint > MAX_FILE_BYTES {
-        return Err(named(DecodeError::FileTooLarge));
+        return Err(too_large());
     }
     let mut bytes = Vec::with_capacity(size_hint as usize);
     // One byte past the limit is enough to see that a growing file, or a pipe, is beyond it.
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(DataError::io("read", path))?;
-    decode(&bytes).map_err(named)
+    if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large()) } else { Ok(bytes) }
 }
 
 /// Asked with the header's sizes, before any pixel is allocated.

@@ -21,6 +21,29 @@ pub enum DataError {
         /// The system's answer.
         reason: io::Error,
     },
+    /// A larger file ends before one of its images does.
+    #[error(
+        "{} ends before byte {end}, where {name} should: it is not whole, restore it",
+        path.display()
+    )]
+    Cut {
+        /// The larger file.
+        path: PathBuf,
+        /// The image in it.
+        name: String,
+        /// Where the image should end.
+        end: u64,
+    },
+    /// A file that describes images does not say what it should.
+    #[error("{}, {place}: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Line, byte, field or record: "line 3", "byte 512", "column label".
+        place: String,
+        /// What is wrong there, and what to do.
+        reason: String,
+    },
     /// Nothing has this path.
     #[error("{} does not exist", path.display())]
     Missing {
@@ -43,14 +66,19 @@ pub enum DataError {
         root: PathBuf,
     },
     /// There is nothing to train on.
-    #[error("{} has no train/ folder: put the training images in train/<class>/", root.display())]
+    #[error(
+        "{} has no train/ folder: put the training images in train/<class>/, or pass --val-fraction \
+         if it holds the class folders itself",
+        root.display()
+    )]
     NoTrain {
         /// The dataset's folder.
         root: PathBuf,
     },
     /// There is nothing to measure with.
     #[error(
-        "{} has train/ but no validation images: add one of val/, valid/, validation/ or test/",
+        "{} has train/ but no validation images: add one of val/, valid/, validation/ or test/, or \
+         pass --val-fraction",
         root.display()
     )]
     NoValidation {
@@ -85,6 +113,20 @@ pub enum DataError {
     NoImages {
         /// The folder.
         folder: PathBuf,
+    },
+    /// Images without classes.
+    #[error(
+        "{} holds images, such as {}, but no class folders: put them in a folder for each class, \
+         or write their classes in {}.txt beside it, one line \"name class\" an image",
+        folder.display(),
+        image.file_name().unwrap_or_default().display(),
+        folder.display()
+    )]
+    Flat {
+        /// The folder.
+        folder: PathBuf,
+        /// One image in it.
+        image: PathBuf,
     },
     /// A class to be measured was never trained.
     #[error(

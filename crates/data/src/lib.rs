@@ -13,7 +13,9 @@
 
 mod error;
 
-mod folder;
+mod dataset;
+mod sample;
+mod sources;
 
 mod decode;
 mod image;
@@ -34,8 +36,10 @@ pub use decode::{
     DecodeError, MAX_FILE_BYTES, MAX_IMAGE_PIXELS, MAX_SIDE_PIXELS, decode, read_image,
 };
 pub use error::DataError;
-pub use folder::{Dataset, OpenedSplit, Sample, Split, find_images, open, open_split};
+pub use dataset::{Dataset, OpenedSplit, Split, open, open_split};
 pub use image::Image;
 pub use loader::{BATCHES_AHEAD, Batch, Epoch, Loader, LoaderConfig, Order};
 pub use preprocess::{MAX_RESIZE_PIXELS, Preprocess, PreprocessError};
+pub use sample::{Content, Form, Layout, Part, Sample, Store};
 pub use sample_set::{SampleSet, SampleSplit};
+pub use sources::find_images;

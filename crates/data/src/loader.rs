@@ -14,9 +14,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use rand::seq::SliceRandom;
 
 use crate::augment::{Augment, SampleKey};
-use crate::decode::read_image;
 use crate::error::DataError;
-use crate::folder::Sample;
+use crate::sample::Sample;
 use crate::preprocess::Preprocess;
 use crate::random::{Purpose, generator};
 
@@ -208,7 +207,7 @@ impl Source {
         let key = SampleKey { seed: config.seed, epoch: self.epoch, sample: sample as u64 };
         // The decoders' panics are caught, and their file named, in `decode`; this is for our own.
         let made = catch_unwind(AssertUnwindSafe(|| {
-            let image = read_image(&samples[sample].path)?;
+            let image = samples[sample].content.read_image()?;
             config.augment.apply(&image, &config.preprocess, key, out)?;
             Ok(())
         }));

@@ -44,10 +44,10 @@ fn samples_are_in_the_order_of_torchvisions_image_folder() {
         "train/.cache/0.jpg",
         "val/cat/0.jpg",
     ]);
-    let dataset = open(root.path()).unwrap();
+    let dataset = open(root.path(), None).unwrap();
     assert_eq!(dataset.classes, ["Dog", "cat"]);
     let (paths, labels): (Vec<_>, Vec<_>) =
-        dataset.train.samples.into_iter().map(|sample| (sample.path, sample.label)).unzip();
+        dataset.train.samples.into_iter().map(|sample| (sample.content.path(), sample.label)).unzip();
     let expected = [
         "train/Dog/1.jpg",
         "train/cat/B.jpg",
@@ -68,10 +68,10 @@ fn the_validation_split_goes_by_any_of_four_names() {
     for name in ["val", "valid", "validation", "test"] {
         let val = format!("{name}/b/0.jpg");
         let root = tree(&[train[0], train[1], &val]);
-        assert_eq!(open(root.path()).unwrap().val.folder, root.path().join(name));
+        assert_eq!(open(root.path(), None).unwrap().val.folder, root.path().join(name));
     }
     let root = tree(&[train[0], train[1], "test/a/0.jpg", "valid/a/0.jpg"]);
-    assert_eq!(open(root.path()).unwrap().val.folder, root.path().join("valid"));
+    assert_eq!(open(root.path(), None).unwrap().val.folder, root.path().join("valid"));
 }
 
 #[test]
@@ -79,21 +79,109 @@ fn a_dataset_that_cannot_be_used_says_why_in_one_line() {
     let both = ["train/a/0.jpg", "train/b/0.jpg"];
     for (files, says) in [
         (&[][..], "is empty: a dataset has train/<class>/ and val/<class>/"),
-        (&["a/0.jpg"], "has no train/ folder: put the training images in train/<class>/"),
+        (&["a/0.jpg"], "has no train/ folder: put the training images in train/<class>/, or pass"),
         (&both, "has train/ but no validation images: add one of val/, valid/, validation/ or"),
         (&["train/a/0.jpg", "val/a/0.jpg"], "train holds 1 class folder(s), at least 2"),
-        (&["train/0.jpg", "val/a/0.jpg"], "train holds 0 class folder(s), at least 2"),
+        (&["train/0.jpg", "val/a/0.jpg"], "train holds images, such as 0.jpg, but no class folders"),
+        (&["train/x", "val/a/0.jpg"], "train holds 0 class folder(s), at least 2"),
         (&[both[0], "train/b/", "val/a/0.jpg"], "train/b holds no .jpg, .jpeg or .png image"),
         (&[both[0], both[1], "val/a/"], "val holds no .jpg, .jpeg or .png image"),
         (&[both[0], both[1], "val/c/0.jpg"], "val/c is not one of the 2 known classes"),
     ] {
         let root = tree(files);
-        let message = open(root.path()).unwrap_err().to_string();
+        let message = open(root.path(), None).unwrap_err().to_string();
         assert!(message.contains(says) && !message.contains('\n'), "{message}");
         assert!(message.starts_with(&root.path().display().to_string()), "{message}");
     }
-    let message = open(Path::new("nowhere")).unwrap_err().to_string();
+    let message = open(Path::new("nowhere"), None).unwrap_err().to_string();
     assert_eq!(message, "nowhere does not exist");
+}
+
+/// A tree whose `.txt` files hold these lines.
+fn lists(files: &[&str], texts: &[(&str, &str)]) -> TempDir {
+    let root = tree(files);
+    for (name, text) in texts {
+        fs::write(root.path().join(name), text).unwrap();
+    }
+    root
+}
+
+#[test]
+fn a_list_says_what_the_images_of_a_flat_folder_show() {
+    let train = ["train/n2/0.jpg", "train/n1/0.jpg", "val/7.jpg", "val/my cat.jpg"];
+    for (case, names, text) in [
+        ("names", None, "7.jpg n2\n\nmy cat.jpg\tn1\n"),
+        ("numbers count train's folders, sorted", None, "val/7.jpg 1\r\nval/my cat.jpg 0\r\n"),
+        ("numbers count the lines of classes.txt", Some("n2\nn1\n"), "7.jpg 0\nmy cat.jpg 1"),
+    ] {
+        let root = lists(&train, &[("val.txt", text)]);
+        if let Some(names) = names {
+            fs::write(root.path().join("classes.txt"), names).unwrap();
+        }
+        let dataset = open(root.path(), None).unwrap();
+        let found: Vec<_> =
+            dataset.val.samples.iter().map(|s| (s.content.path(), s.label)).collect();
+        let val = root.path().join("val");
+        assert_eq!(found, [(val.join("7.jpg"), 1), (val.join("my cat.jpg"), 0)], "{case}");
+    }
+}
+
+#[test]
+fn numbers_in_lists_without_names_are_their_own_names() {
+    let texts = [("train.txt", "a.jpg 0\nb.jpg 2\nc.jpg 1\n"), ("val.txt", "c.jpg 1\n")];
+    let root = lists(&["a.jpg", "b.jpg", "c.jpg"], &texts);
+    let dataset = open(root.path(), None).unwrap();
+    assert_eq!(dataset.classes, ["0", "1", "2"]);
+    assert_eq!(dataset.val.samples[0].label, 1);
+}
+
+#[test]
+fn a_list_that_cannot_be_used_names_the_line() {
+    for (text, says) in [
+        ("0.jpg a\n1.jpg\n", "val.txt, line 2: it should be a path, a space and a class"),
+        ("0.jpg a\n0.jpg c\n", "val.txt, line 2: c is not one of the 2 classes"),
+        ("0.jpg 0\n0.jpg 2\n", "val.txt, line 2: 2 is not one of the 2 classes"),
+        ("9.jpg a\n", "val.txt, line 1: there is no 9.jpg in"),
+        ("\n", "val.txt, line 1: it names no image"),
+    ] {
+        let root = lists(&["train/a/0.jpg", "train/b/0.jpg", "val/0.jpg"], &[("val.txt", text)]);
+        let message = open(root.path(), None).unwrap_err().to_string();
+        assert!(message.contains(says) && !message.contains('\n'), "{message}");
+    }
+}
+
+#[test]
+fn a_flat_validation_folder_is_refused_with_two_ways_out() {
+    let root = tree(&["train/a/0.jpg", "train/b/0.jpg", "val/ILSVRC2012_val_00000001.JPEG"]);
+    let message = open(root.path(), None).unwrap_err().to_string();
+    for says in ["val holds images, such as ILSVRC2012_val_00000001.JPEG", "val.txt beside it"] {
+        assert!(message.contains(says), "{message}");
+    }
+}
+
+#[test]
+fn images_are_set_aside_by_name_alone_and_of_every_class() {
+    let files: Vec<String> = (0..40).map(|n| format!("{}/{n}.jpg", ["a", "b"][n % 2])).collect();
+    let mut files: Vec<&str> = files.iter().map(String::as_str).collect();
+    files.push("c/only.jpg");
+    let aside = |root: &TempDir| {
+        let dataset = open(root.path(), Some(0.25)).unwrap();
+        let paths: Vec<_> = dataset.val.samples.iter().map(|s| s.content.path()).collect();
+        let label = |label| dataset.val.samples.iter().filter(|s| s.label == label).count();
+        assert_eq!([0, 1, 2].map(label), [5, 5, 0]);
+        assert!(dataset.train.samples.iter().all(|s| !paths.contains(&s.content.path())));
+        assert_eq!(dataset.train.samples.len() + paths.len(), 41);
+        names(root.path(), &paths)
+    };
+    let first = tree(&files);
+    // The same files elsewhere, written in another order.
+    files.reverse();
+    assert_eq!(aside(&first), aside(&tree(&files)));
+    // Beside train/, what is there for validation is left alone.
+    let root = tree(&["train/a/0.jpg", "train/a/1.jpg", "train/b/0.jpg", "test/a/9.jpg"]);
+    let dataset = open(root.path(), Some(0.5)).unwrap();
+    assert_eq!((dataset.train.samples.len(), dataset.val.samples.len()), (2, 1));
+    assert!(dataset.val.samples[0].content.path().starts_with(root.path().join("train")));
 }
 
 #[test]

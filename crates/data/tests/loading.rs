@@ -6,7 +6,7 @@ use std::fs;
 
 use alexnet_data::{
     Augment, BATCHES_AHEAD, Batch, DataError, Dataset, Loader, LoaderConfig, Order, Preprocess,
-    Sample, SampleKey, SampleSet, open, read_image,
+    Sample, SampleKey, SampleSet, open,
 };
 use tempfile::TempDir;
 
@@ -16,7 +16,7 @@ fn dataset() -> (TempDir, Dataset) {
     let root = folder.path().join("set");
     let set = SampleSet { seed: 3, train_per_class: 3, val_per_class: 1, side: 24 };
     set.write(&root, &mut |_, _| true).unwrap();
-    let dataset = open(&root).unwrap();
+    let dataset = open(&root, None).unwrap();
     (folder, dataset)
 }
 
@@ -93,8 +93,8 @@ fn a_sequential_loader_without_variation_evaluates_each_image() {
         for ((&sample, &label), image) in
             batch.samples.iter().zip(&batch.labels).zip(batch.images.chunks_exact(image_len))
         {
-            let Sample { path, label: expected_label } = &dataset.train.samples[sample];
-            config.preprocess.evaluate(&read_image(path).unwrap(), &mut expected).unwrap();
+            let Sample { content, label: expected_label } = &dataset.train.samples[sample];
+            config.preprocess.evaluate(&content.read_image().unwrap(), &mut expected).unwrap();
             assert_eq!(image, expected);
             assert_eq!(label, *expected_label);
         }
@@ -104,7 +104,7 @@ fn a_sequential_loader_without_variation_evaluates_each_image() {
 #[test]
 fn variation_depends_on_seed_epoch_and_sample_alone() {
     let (_folder, dataset) = dataset();
-    let image = read_image(&dataset.train.samples[0].path).unwrap();
+    let image = dataset.train.samples[0].content.read_image().unwrap();
     let preprocess = config(0, Augment::None, Order::Sequential).preprocess;
     let vary = |augment: Augment, seed, epoch, sample| {
         let mut out = vec![0.0; preprocess.image_len()];
@@ -123,8 +123,8 @@ fn variation_depends_on_seed_epoch_and_sample_alone() {
 #[test]
 fn an_unreadable_image_is_an_error_that_names_it_and_the_epoch_goes_on() {
     let (_folder, dataset) = dataset();
-    let path = &dataset.train.samples[12].path;
-    fs::write(path, b"hello").unwrap();
+    let path = dataset.train.samples[12].content.path();
+    fs::write(&path, b"hello").unwrap();
     for workers in [0, 1, 4] {
         let config = config(workers, Augment::None, Order::Sequential);
         let mut epoch = Loader::new(&*dataset.train.samples, config).unwrap().epoch(0, 0);

@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use alexnet_data::{SampleSet, SampleSplit, open, read_image};
+use alexnet_data::{SampleSet, SampleSplit, open};
 
 const SMALL: SampleSet = SampleSet { seed: 5, train_per_class: 2, val_per_class: 1, side: 32 };
 
@@ -20,7 +20,7 @@ fn a_written_set_opens_as_a_dataset_of_twelve_classes() {
         })
         .unwrap();
 
-    let dataset = open(&root).unwrap();
+    let dataset = open(&root, None).unwrap();
     assert_eq!(dataset.classes, SampleSet::classes());
     assert_eq!(dataset.classes.len(), 12);
     assert!(dataset.classes.contains(&"red-striped-circle".to_owned()));
@@ -31,7 +31,7 @@ fn a_written_set_opens_as_a_dataset_of_twelve_classes() {
     // The folder it was drawn in is gone.
     assert_eq!(fs::read_dir(folder.path().join("new")).unwrap().count(), 1);
     for sample in dataset.train.samples {
-        let image = read_image(&sample.path).unwrap();
+        let image = sample.content.read_image().unwrap();
         assert_eq!(image.width().min(image.height()), 32);
     }
 }
@@ -64,7 +64,7 @@ fn a_folder_with_something_in_it_is_left_alone() {
 
     let empty = tempfile::tempdir().unwrap();
     SMALL.write(empty.path(), &mut |_, _| true).unwrap();
-    assert!(open(empty.path()).is_ok());
+    assert!(open(empty.path(), None).is_ok());
 }
 
 #[test]

@@ -130,7 +130,8 @@ pub(crate) fn fingerprint(dataset: &Dataset) -> String {
         crc.update(&[0]);
     }
     for sample in &dataset.train.samples {
-        let place = sample.path.strip_prefix(&dataset.train.folder).unwrap_or(&sample.path);
+        let path = sample.content.path();
+        let place = path.strip_prefix(&dataset.train.folder).unwrap_or(&path);
         crc.update(place.as_os_str().as_encoded_bytes());
         crc.update(&sample.label.to_le_bytes());
     }

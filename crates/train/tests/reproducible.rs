@@ -34,7 +34,7 @@ fn dataset(folder: &Path) -> Dataset {
     let root = folder.join("set");
     let set = SampleSet { seed: 1, train_per_class: 3, val_per_class: 1, side: 72 };
     set.write(&root, &mut |_, _| true).expect("drawn");
-    alexnet_data::open(&root).expect("opened")
+    alexnet_data::open(&root, None).expect("opened")
 }
 
 /// A small network with everything in it that could go wrong: dropout, batch normalisation, a last

@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use alexnet_data::{Dataset, SampleSet};
+use alexnet_data::{Content, Dataset, SampleSet};
 use alexnet_network::Plan;
 use alexnet_ops::Device;
 use alexnet_train::{
@@ -34,7 +34,7 @@ pub(crate) fn run(flags: TrainFlags) -> anyhow::Result<Ended> {
     };
     let (flags, data) = on_some_data(flags)?;
     let settings = Settings::decide(&flags, data.clone())?;
-    let dataset = alexnet_data::open(&data)?;
+    let dataset = alexnet_data::open(&data, settings.val_fraction())?;
     on_device!(settings.device_flags(), |device| train(device, &flags, &settings, &dataset))
 }
 
@@ -219,8 +219,8 @@ fn conclude(
     let best = folder.best();
     let (best, root) = (best.display(), dataset.root.display());
     display.say(&format!("Weights  {best}\nCurves   {}", folder.results().display()));
-    if let Some(sample) = dataset.val.samples.first() {
-        let image = sample.path.display();
+    if let Some(Content::File(image)) = dataset.val.samples.first().map(|sample| &sample.content) {
+        let image = image.display();
         display.say(&format!("Try next alexnet predict {image} --weights {best}"));
     }
     display.say(&format!("         alexnet eval {root} --weights {best}"));

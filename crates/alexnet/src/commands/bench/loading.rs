@@ -20,7 +20,7 @@ pub(super) fn measure(arguments: &BenchArguments) -> anyhow::Result<Measured> {
 }
 
 fn load(arguments: &BenchArguments, root: &Path) -> anyhow::Result<Measured> {
-    let dataset = alexnet_data::open(root)?;
+    let dataset = alexnet_data::open(root, None)?;
     let crop = u32::try_from(arguments.model.config().image_size)?;
     let config = LoaderConfig {
         batch_size: arguments.batch_size.min(dataset.train.samples.len()),

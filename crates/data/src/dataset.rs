@@ -1,0 +1,146 @@
+//! A data set: images to learn from and images to measure with, of the same classes.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use crate::error::DataError;
+use crate::sample::Sample;
+use crate::sources::{Listing, Wanted, recognise};
+
+/// The images to train on, or those to measure with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// The file or folder they are in.
+    pub folder: PathBuf,
+    /// In the source's order; of folders by class, then by folder and file name.
+    pub samples: Vec<Sample>,
+}
+
+/// Images to train from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataset {
+    /// What was opened.
+    pub root: PathBuf,
+    /// Class names; a label is an index into them. Of folders sorted by their bytes.
+    pub classes: Vec<String>,
+    /// What is learnt from.
+    pub train: Split,
+    /// What is measured with.
+    pub val: Split,
+}
+
+/// A split to be measured with a trained model's classes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenedSplit {
+    /// Its images.
+    pub split: Split,
+    /// The classes that have no image in it.
+    pub missing: Vec<String>,
+}
+
+/// Opens the data set at `root`, of whatever kind. The classes are those of the training images;
+/// those of the others are matched by name.
+///
+/// With a `val_fraction`, that share of each class's training images, at least one, is set aside to
+/// measure with, in place of any others; a bare folder of class folders will do then. Which images,
+/// their names alone decide: neither the seed nor images added later change it.
+///
+/// # Errors
+/// Nothing there or nothing recognised, fewer than two classes, a class without training images, a
+/// validation image of an unknown class.
+pub fn open(root: &Path, val_fraction: Option<f64>) -> Result<Dataset, DataError> {
+    let source = recognise(root)?;
+    let listing = match source.list(Wanted::Train)? {
+        None if val_fraction.is_some() => source.list(Wanted::Named(""))?,
+        listing => listing,
+    };
+    let train = listing.ok_or_else(|| DataError::NoTrain { root: root.to_path_buf() })?;
+    if train.classes.len() < 2 {
+        return Err(DataError::TooFewClasses { folder: train.place, found: train.classes.len() });
+    }
+    let classes = train.classes.clone();
+    let OpenedSplit { split: mut train, missing } = matched(train, &classes)?;
+    if let Some(class) = missing.first() {
+        return Err(DataError::NoImages { folder: train.folder.join(class) });
+    }
+    let val = if let Some(fraction) = val_fraction {
+        set_aside(&mut train, fraction)
+    } else {
+        let no_validation = || DataError::NoValidation { root: root.to_path_buf() };
+        matched(source.list(Wanted::Validation)?.ok_or_else(no_validation)?, &classes)?.split
+    };
+    Ok(Dataset { root: root.to_path_buf(), classes, train, val })
+}
+
+/// Opens one split for evaluation: the one called `split` if given; else the one to measure with;
+/// else, of a bare folder of class folders, all of it.
+///
+/// # Errors
+/// Nothing found, an image that is of none of `classes`, or no image at all.
+pub fn open_split(
+    root: &Path,
+    split: Option<&str>,
+    classes: &[String],
+) -> Result<OpenedSplit, DataError> {
+    let source = recognise(root)?;
+    if let Some(name) = split {
+        let missing = || DataError::Missing { path: root.join(name) };
+        return matched(source.list(Wanted::Named(name))?.ok_or_else(missing)?, classes);
+    }
+    if let Some(listing) = source.list(Wanted::Validation)? {
+        return matched(listing, classes);
+    }
+    let whole = source.list(Wanted::Named(""))?.filter(|listing| {
+        listing.classes.iter().any(|name| classes.contains(name))
+    });
+    let example = classes.first().cloned().unwrap_or_default();
+    let none = || DataError::NoSplit { root: root.to_path_buf(), example };
+    matched(whole.ok_or_else(none)?, classes)
+}
+
+/// A listing with labels that are indices into `classes`.
+fn matched(listing: Listing, classes: &[String]) -> Result<OpenedSplit, DataError> {
+    let Listing { place: folder, classes: own, mut samples } = listing;
+    if samples.is_empty() {
+        return Err(DataError::NoImages { folder });
+    }
+    let known: HashMap<&String, u32> = classes.iter().zip(0..).collect();
+    let labels: Vec<Option<u32>> = own.iter().map(|name| known.get(name).copied()).collect();
+    let mut present = vec![false; classes.len()];
+    for sample in &mut samples {
+        let own_label = sample.label as usize;
+        let Some(label) = labels.get(own_label).copied().flatten() else {
+            let folder = folder.join(own.get(own_label).map_or("?", |name| name));
+            return Err(DataError::UnknownClass { folder, classes: classes.len() });
+        };
+        sample.label = label;
+        present[label as usize] = true;
+    }
+    let absent = classes.iter().zip(&present).filter(|&(_, &present)| !present);
+    let missing = absent.map(|(class, _)| class.clone()).collect();
+    Ok(OpenedSplit { split: Split { folder, samples }, missing })
+}
+
+/// Takes `fraction` of each class out of `train`: those whose names have the smallest CRC-32.
+/// Of a class with a single image it stays.
+fn set_aside(train: &mut Split, fraction: f64) -> Split {
+    let mut by_class: HashMap<u32, Vec<(u32, PathBuf, usize)>> = HashMap::new();
+    for (index, sample) in train.samples.iter().enumerate() {
+        let path = sample.content.path();
+        let name = path.strip_prefix(&train.folder).unwrap_or(&path).to_path_buf();
+        let hash = crc32fast::hash(name.as_os_str().as_encoded_bytes());
+        by_class.entry(sample.label).or_default().push((hash, name, index));
+    }
+    let mut aside = vec![false; train.samples.len()];
+    for members in by_class.values_mut() {
+        members.sort_unstable();
+        let wanted = (members.len() as f64 * fraction).round() as usize;
+        let taken = wanted.max(1).min(members.len() - 1);
+        members[..taken].iter().for_each(|&(_, _, index)| aside[index] = true);
+    }
+    let mut is_aside = aside.into_iter();
+    let (val, rest) =
+        std::mem::take(&mut train.samples).into_iter().partition(|_| is_aside.next() == Some(true));
+    train.samples = rest;
+    Split { folder: train.folder.clone(), samples: val }
+}

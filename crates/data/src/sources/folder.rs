@@ -1,0 +1,165 @@
+//! Folders and lists.
+//!
+//! ```text
+//! root/train/<class>/*.jpg    root/train.txt
+//! root/val/<class>/*.jpg      root/val.txt      or valid, validation, test
+//! ```
+//!
+//! A list wins over the folder of its name, so that images which lie in one flat folder get their
+//! classes from it ([`list`]). Of folders the order is that of torchvision's `ImageFolder`: classes
+//! by the bytes of their names, images by folder, then by name. Hidden files and folders are
+//! skipped, links are followed.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Listing, Source, Wanted, list};
+use crate::error::DataError;
+use crate::sample::{Content, Sample};
+
+const TRAIN: &str = "train";
+/// The names of the set to measure with; the first that exists is taken.
+pub(super) const VALIDATION: [&str; 4] = ["val", "valid", "validation", "test"];
+/// Which files are images, whatever the case of their letters.
+const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
+/// What archives made on other systems leave behind.
+const LEFT_BEHIND: &str = "__MACOSX";
+
+/// A folder of splits, or of classes.
+struct Folder {
+    root: PathBuf,
+}
+
+pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataError> {
+    if !root.is_dir() {
+        return Ok(None);
+    }
+    if sorted_entries(root)?.is_empty() {
+        return Err(DataError::EmptyDataset { root: root.to_path_buf() });
+    }
+    Ok(Some(Box::new(Folder { root: root.to_path_buf() })))
+}
+
+impl Source for Folder {
+    fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
+        let names = match &wanted {
+            Wanted::Train => &[TRAIN][..],
+            Wanted::Validation => &VALIDATION,
+            Wanted::Named(name) => std::slice::from_ref(name),
+        };
+        for name in names {
+            if name.is_empty() {
+                return class_folders(self.root.clone()).map(Some);
+            }
+            let (file, folder) = (self.root.join(format!("{name}.txt")), self.root.join(name));
+            if file.is_file() {
+                return list::read(&file, &folder).map(Some);
+            }
+            if folder.is_dir() {
+                return class_folders(folder).map(Some);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The images meant by `paths`: a file stands for itself, a folder for every image beneath it,
+/// sorted.
+///
+/// # Errors
+/// A path that does not exist, a folder that holds no image.
+pub fn find_images(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
+    let mut found = Vec::new();
+    for path in paths {
+        if !path.exists() {
+            return Err(DataError::Missing { path: path.clone() });
+        }
+        if path.is_dir() {
+            let images = images_beneath(path)?;
+            if images.is_empty() {
+                return Err(DataError::NoImages { folder: path.clone() });
+            }
+            found.extend(images);
+        } else {
+            found.push(path.clone());
+        }
+    }
+    Ok(found)
+}
+
+/// One class for each folder in `folder`.
+fn class_folders(folder: PathBuf) -> Result<Listing, DataError> {
+    let (mut classes, mut samples) = (Vec::new(), Vec::new());
+    let mut flat = None;
+    for entry in sorted_entries(&folder)? {
+        if !entry.is_dir() {
+            flat = flat.or(is_image(&entry).then_some(entry));
+            continue;
+        }
+        let Some(name) = entry.file_name().and_then(|name| name.to_str()) else {
+            return Err(DataError::NameNotUnicode { path: entry });
+        };
+        let label = classes.len() as u32;
+        classes.push(name.to_owned());
+        let images = images_beneath(&entry)?;
+        samples.extend(images.into_iter().map(|path| Sample { content: Content::File(path), label }));
+    }
+    match flat {
+        Some(image) if classes.is_empty() => Err(DataError::Flat { folder, image }),
+        _ => Ok(Listing { place: folder, classes, samples }),
+    }
+}
+
+/// Every image file in `folder` and the folders in it, by folder, then by name.
+fn images_beneath(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut images = Vec::new();
+    let mut waiting = vec![folder.to_path_buf()];
+    // A link may lead back up: every folder is read once, whatever it is called.
+    let mut visited = HashSet::new();
+    while let Some(folder) = waiting.pop() {
+        let real = folder.canonicalize().map_err(DataError::io("read", &folder))?;
+        if !visited.insert(real) {
+            continue;
+        }
+        for entry in sorted_entries(&folder)? {
+            if entry.is_dir() {
+                waiting.push(entry);
+            } else if is_image(&entry) && entry.is_file() {
+                images.push(entry);
+            }
+        }
+    }
+    let key = |path: &PathBuf| {
+        let folder = path.parent().map(|parent| parent.as_os_str().to_owned());
+        (folder, path.file_name().map(|name| name.to_owned()))
+    };
+    images.sort_by_cached_key(key);
+    Ok(images)
+}
+
+/// What is in `folder`, but for hidden names, sorted by the bytes of the names.
+pub(super) fn sorted_entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    if !folder.exists() {
+        return Err(DataError::Missing { path: folder.to_path_buf() });
+    }
+    if !folder.is_dir() {
+        return Err(DataError::NotAFolder { path: folder.to_path_buf() });
+    }
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).map_err(DataError::io("read", folder))? {
+        let entry = entry.map_err(DataError::io("read", folder))?;
+        let name = entry.file_name();
+        if !name.as_encoded_bytes().starts_with(b".") && name != LEFT_BEHIND {
+            entries.push(entry.path());
+        }
+    }
+    entries.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
+    Ok(entries)
+}
+
+/// Whether the name says so.
+pub(super) fn is_image(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|name| EXTENSIONS.iter().any(|known| name.eq_ignore_ascii_case(known)))
+}

@@ -1,0 +1,68 @@
+//! The forms in which people have their images, one file each.
+//!
+//! Every source answers one question: which images does the training set, or the set to measure
+//! with, have, and of which classes. What it lists is told apart by class *names*; numbers are
+//! given out once, in [`crate::dataset`].
+
+mod folder;
+mod list;
+
+use std::path::{Path, PathBuf};
+
+use crate::error::DataError;
+use crate::sample::Sample;
+
+pub use folder::find_images;
+
+/// Which images are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted<'a> {
+    /// Those to learn from.
+    Train,
+    /// Those to measure with.
+    Validation,
+    /// Those of the split that the source calls so.
+    Named(&'a str),
+}
+
+/// The images of one split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listing {
+    /// The file or folder they are in, for messages.
+    pub(crate) place: PathBuf,
+    /// Class names in the source's own order.
+    pub(crate) classes: Vec<String>,
+    /// Labels are indices into `classes`.
+    pub(crate) samples: Vec<Sample>,
+}
+
+/// A set of images in one of the forms.
+pub(crate) trait Source {
+    /// The images of a split; `None` if the source has no such split.
+    ///
+    /// # Errors
+    /// When it has one that cannot be read.
+    fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError>;
+}
+
+/// Recognises a source by what lies at a path; `None` if it is another kind.
+type Recognise = fn(&Path) -> Result<Option<Box<dyn Source>>, DataError>;
+
+/// Asked in this order; a folder of folders is what remains.
+const KINDS: [Recognise; 1] = [folder::recognise];
+
+/// The source at `root`.
+///
+/// # Errors
+/// When nothing is there, or nothing that looks like images with classes.
+pub(crate) fn recognise(root: &Path) -> Result<Box<dyn Source>, DataError> {
+    if !root.exists() {
+        return Err(DataError::Missing { path: root.to_path_buf() });
+    }
+    for kind in KINDS {
+        if let Some(source) = kind(root)? {
+            return Ok(source);
+        }
+    }
+    Err(DataError::NotAFolder { path: root.to_path_buf() })
+}
