@@ -16,6 +16,7 @@ mod error;
 mod dataset;
 mod sample;
 mod sources;
+mod tar;
 
 mod decode;
 mod image;

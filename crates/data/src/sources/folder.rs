@@ -18,7 +18,7 @@ use super::{Listing, Source, Wanted, list};
 use crate::error::DataError;
 use crate::sample::{Content, Sample};
 
-const TRAIN: &str = "train";
+pub(super) const TRAIN: &str = "train";
 /// The names of the set to measure with; the first that exists is taken.
 pub(super) const VALIDATION: [&str; 4] = ["val", "valid", "validation", "test"];
 /// Which files are images, whatever the case of their letters.
@@ -89,7 +89,7 @@ pub fn find_images(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
 }
 
 /// One class for each folder in `folder`.
-fn class_folders(folder: PathBuf) -> Result<Listing, DataError> {
+pub(super) fn class_folders(folder: PathBuf) -> Result<Listing, DataError> {
     let (mut classes, mut samples) = (Vec::new(), Vec::new());
     let mut flat = None;
     for entry in sorted_entries(&folder)? {
@@ -112,7 +112,7 @@ fn class_folders(folder: PathBuf) -> Result<Listing, DataError> {
 }
 
 /// Every image file in `folder` and the folders in it, by folder, then by name.
-fn images_beneath(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+pub(super) fn images_beneath(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut images = Vec::new();
     let mut waiting = vec![folder.to_path_buf()];
     // A link may lead back up: every folder is read once, whatever it is called.

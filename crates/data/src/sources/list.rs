@@ -65,15 +65,15 @@ pub(super) fn read(file: &Path, folder: &Path) -> Result<Listing, DataError> {
 }
 
 /// The classes of a list.
-struct Classes {
-    names: Vec<String>,
+pub(super) struct Classes {
+    pub(super) names: Vec<String>,
     by_name: HashMap<String, u32>,
     /// Classes are given by number.
     numbered: bool,
 }
 
 impl Classes {
-    fn of(entries: &[(usize, &str, &str)], beside: &Path) -> Result<Self, DataError> {
+    pub(super) fn of(entries: &[(usize, &str, &str)], beside: &Path) -> Result<Self, DataError> {
         let numbers: Option<Vec<usize>> =
             entries.iter().map(|(_, _, class)| class.parse().ok()).collect();
         let given = given_names(beside)?;
@@ -95,7 +95,7 @@ impl Classes {
         Ok(Self { names, by_name, numbered: numbers.is_some() })
     }
 
-    fn label(&mut self, class: &str) -> Result<u32, String> {
+    pub(super) fn label(&mut self, class: &str) -> Result<u32, String> {
         if let Some(&label) = self.by_name.get(class) {
             return Ok(label);
         }

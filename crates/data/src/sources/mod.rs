@@ -5,7 +5,10 @@
 //! given out once, in [`crate::dataset`].
 
 mod folder;
+mod ilsvrc;
+mod kaggle;
 mod list;
+mod webdataset;
 
 use std::path::{Path, PathBuf};
 
@@ -49,7 +52,8 @@ pub(crate) trait Source {
 type Recognise = fn(&Path) -> Result<Option<Box<dyn Source>>, DataError>;
 
 /// Asked in this order; a folder of folders is what remains.
-const KINDS: [Recognise; 1] = [folder::recognise];
+const KINDS: [Recognise; 4] =
+    [ilsvrc::recognise, kaggle::recognise, webdataset::recognise, folder::recognise];
 
 /// The source at `root`.
 ///

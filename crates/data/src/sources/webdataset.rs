@@ -1,0 +1,218 @@
+//! WebDataset shards: tar files in which a sample's parts follow each other.
+//!
+//! ```text
+//! root/train-000000.tar    root/train/000000.tar    root/000000.tar (nothing but shards)
+//! root/val-000000.tar      root/val/000000.tar
+//!
+//! 000000.tar:  cat/1.jpg  cat/1.cls  cat/2.png  cat/2.json  ...
+//! ```
+//!
+//! A part's key is its path up to the first dot of the file name, what follows says what it is: the
+//! image, or its class, in `.cls` as plain text and in `.json` as `"label"`. Classes are numbers or
+//! names; of what they mean all is said in [`super::list`]. Parts of other kinds are passed over.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::folder::{TRAIN, VALIDATION, sorted_entries};
+use super::list::Classes;
+use super::{Listing, Source, Wanted};
+use crate::error::DataError;
+use crate::sample::{Content, Form, Part, Sample, Store};
+use crate::tar::{Member, members};
+
+/// Longest `.cls` or `.json` that is read, in bytes.
+const CLASS_BYTES_MAX: u64 = 1 << 20;
+
+/// A folder of shards.
+struct Shards {
+    root: PathBuf,
+}
+
+pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataError> {
+    if !root.is_dir() {
+        return Ok(None);
+    }
+    let mut found = !unsplit(root)?.is_empty();
+    for split in [TRAIN].iter().chain(&VALIDATION) {
+        found = found || !shards(root, split)?.is_empty();
+    }
+    Ok(found.then(|| Box::new(Shards { root: root.to_path_buf() }) as Box<dyn Source>))
+}
+
+impl Source for Shards {
+    fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
+        let names = match &wanted {
+            Wanted::Train => &[TRAIN][..],
+            Wanted::Validation => &VALIDATION,
+            Wanted::Named(name) => std::slice::from_ref(name),
+        };
+        for name in names {
+            let shards = match name.is_empty() {
+                true => unsplit(&self.root)?,
+                false => shards(&self.root, name)?,
+            };
+            if !shards.is_empty() {
+                return list(&self.root, &shards).map(Some);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The shards in the folder of a split, or else those named after it, sorted.
+fn shards(root: &Path, split: &str) -> Result<Vec<PathBuf>, DataError> {
+    let folder = root.join(split);
+    if folder.is_dir() {
+        return tars(&folder);
+    }
+    let is_of_split = |path: &PathBuf| {
+        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        name.strip_prefix(split).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_']))
+    };
+    Ok(tars(root)?.into_iter().filter(is_of_split).collect())
+}
+
+/// The shards of a folder that knows no splits: it holds no folder that could be meant instead.
+fn unsplit(root: &Path) -> Result<Vec<PathBuf>, DataError> {
+    for entry in sorted_entries(root)? {
+        if entry.is_dir() {
+            return Ok(Vec::new());
+        }
+    }
+    for split in [TRAIN].iter().chain(&VALIDATION) {
+        if !shards(root, split)?.is_empty() {
+            return Ok(Vec::new());
+        }
+    }
+    tars(root)
+}
+
+fn tars(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let is_tar = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "tar");
+    Ok(sorted_entries(folder)?.into_iter().filter(|path| is_tar(path) && path.is_file()).collect())
+}
+
+/// An image with what is said of its class.
+struct Labelled {
+    part: Part,
+    key: String,
+    class: String,
+}
+
+fn list(root: &Path, shards: &[PathBuf]) -> Result<Listing, DataError> {
+    let mut found = Vec::new();
+    for shard in shards {
+        read_shard(shard, &mut found)?;
+    }
+    let entries: Vec<_> = found.iter().map(|image| (0, "", &*image.class)).collect();
+    let mut classes = Classes::of(&entries, root)?;
+    let mut samples = Vec::with_capacity(found.len());
+    for Labelled { part, key, class } in found {
+        let unknown = |reason| malformed(part.store.path(), &key, reason);
+        let label = classes.label(&class).map_err(unknown)?;
+        samples.push(Sample { content: Content::Part(part), label });
+    }
+    Ok(Listing { place: root.to_path_buf(), classes: classes.names, samples })
+}
+
+/// Adds the samples of one shard, in its order.
+fn read_shard(shard: &Path, found: &mut Vec<Labelled>) -> Result<(), DataError> {
+    let mut file = File::open(shard).map_err(DataError::io("read", shard))?;
+    let store = Store::file(shard);
+    let members = members(shard)?;
+    let parts: Vec<_> = members.iter().filter_map(|member| Some((member, key_and_kind(member)?))).collect();
+    for sample in parts.chunk_by(|(_, (key, _)), (_, (next, _))| key == next) {
+        let (_, (key, _)) = sample[0];
+        let fault = |reason: &str| malformed(shard, key, reason.to_owned());
+        let mut images = sample.iter().filter(|(_, (_, kind))| is_image(kind));
+        let of_kind = |wanted: &str| {
+            sample.iter().find(|(_, (_, kind))| kind.eq_ignore_ascii_case(wanted)).map(|(it, _)| *it)
+        };
+        let (image, cls, json) = (images.next(), of_kind("cls"), of_kind("json"));
+        if images.next().is_some() {
+            return Err(fault("it has two images: a key must be of one sample"));
+        }
+        let (image, class) = match (image, cls, json) {
+            (None, None, _) => continue,
+            (None, ..) => return Err(fault("it has a class but no .jpg, .jpeg or .png: add it")),
+            (_, None, None) => return Err(fault("it has no .cls or .json to say its class: add it")),
+            (Some((image, _)), Some(cls), _) => (*image, cls_class(&read(&mut file, shard, key, cls)?)),
+            (Some((image, _)), None, Some(json)) => {
+                (*image, json_class(&read(&mut file, shard, key, json)?))
+            }
+        };
+        let class = class.map_err(fault)?;
+        found.push(Labelled { part: part(&store, image), key: key.to_owned(), class });
+    }
+    Ok(())
+}
+
+fn malformed(shard: &Path, key: &str, reason: String) -> DataError {
+    DataError::Malformed { path: shard.to_path_buf(), place: format!("sample {key}"), reason }
+}
+
+/// A member's path split at the first dot of its file name; `None` of hidden files and of those
+/// without a kind.
+fn key_and_kind(member: &Member) -> Option<(&str, &str)> {
+    let base = member.name.rfind('/').map_or(0, |slash| slash + 1);
+    let dot = base + member.name[base..].find('.')?;
+    (dot > base).then(|| (&member.name[..dot], &member.name[dot + 1..]))
+}
+
+fn is_image(kind: &str) -> bool {
+    ["jpg", "jpeg", "png"].iter().any(|known| kind.eq_ignore_ascii_case(known))
+}
+
+fn part(store: &Arc<Store>, member: &Member) -> Part {
+    Part {
+        store: Arc::clone(store),
+        name: member.name.as_str().into(),
+        start: member.start,
+        len: member.len,
+        form: Form::Encoded,
+        crc32: None,
+    }
+}
+
+/// The bytes of a small member.
+fn read(file: &mut File, shard: &Path, key: &str, member: &Member) -> Result<Vec<u8>, DataError> {
+    if member.len > CLASS_BYTES_MAX {
+        let reason = format!("its class takes more than {CLASS_BYTES_MAX} bytes: shorten it");
+        return Err(malformed(shard, key, reason));
+    }
+    let mut bytes = vec![0; member.len as usize];
+    file.seek(SeekFrom::Start(member.start)).map_err(DataError::io("read", shard))?;
+    file.read_exact(&mut bytes).map_err(DataError::io("read", shard))?;
+    Ok(bytes)
+}
+
+fn cls_class(bytes: &[u8]) -> Result<String, &'static str> {
+    let class = str::from_utf8(bytes).map(str::trim).unwrap_or_default();
+    match class.is_empty() || class.contains(char::is_control) {
+        true => Err("its .cls is not one number or name: write that in it"),
+        false => Ok(class.to_owned()),
+    }
+}
+
+fn json_class(bytes: &[u8]) -> Result<String, &'static str> {
+    #[derive(Deserialize)]
+    struct Described {
+        label: Label,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Label {
+        Number(u64),
+        Name(String),
+    }
+    match serde_json::from_slice::<Described>(bytes).map(|described| described.label) {
+        Ok(Label::Number(number)) => Ok(number.to_string()),
+        Ok(Label::Name(name)) => cls_class(name.as_bytes()),
+        Err(_) => Err("its .json has no \"label\" that is a number or a name: add one"),
+    }
+}
