@@ -454,6 +454,8 @@ fn weights_that_lie_about_their_model_take_no_memory() {
         },
         classes: vec!["a".into(), "b".into()],
         preprocess: alexnet::data::Preprocess {
+            fit: alexnet::data::Fit::ShorterSide,
+            mean_image: None,
             resize: 2000,
             crop: 2000,
             mean: [0.0; 3],

@@ -6,6 +6,7 @@
 
 mod folder;
 mod list;
+mod pack;
 
 use std::path::{Path, PathBuf};
 
@@ -49,7 +50,7 @@ pub(crate) trait Source {
 type Recognise = fn(&Path) -> Result<Option<Box<dyn Source>>, DataError>;
 
 /// Asked in this order; a folder of folders is what remains.
-const KINDS: [Recognise; 1] = [folder::recognise];
+const KINDS: [Recognise; 2] = [pack::recognise, folder::recognise];
 
 /// The source at `root`.
 ///
