@@ -4,7 +4,9 @@
 //! with, have, and of which classes. What it lists is told apart by class *names*; numbers are
 //! given out once, in [`crate::dataset`].
 
+mod cifar;
 mod folder;
+mod idx;
 mod list;
 mod pack;
 
@@ -50,7 +52,8 @@ pub(crate) trait Source {
 type Recognise = fn(&Path) -> Result<Option<Box<dyn Source>>, DataError>;
 
 /// Asked in this order; a folder of folders is what remains.
-const KINDS: [Recognise; 2] = [pack::recognise, folder::recognise];
+const KINDS: [Recognise; 4] =
+    [pack::recognise, cifar::recognise, idx::recognise, folder::recognise];
 
 /// The source at `root`.
 ///
@@ -66,4 +69,10 @@ pub(crate) fn recognise(root: &Path) -> Result<Box<dyn Source>, DataError> {
         }
     }
     Err(DataError::NotAFolder { path: root.to_path_buf() })
+}
+
+/// Says what is wrong, and what to do, at a place of a file.
+fn malformed(path: &Path, place: impl Into<String>, reason: impl Into<String>) -> DataError {
+    let (place, reason) = (place.into(), reason.into());
+    DataError::Malformed { path: path.to_path_buf(), place, reason }
 }
