@@ -23,7 +23,8 @@ const SETTINGS_BYTES_MAX: u64 = 1 << 20;
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct TrainFlags {
     /// Folder with train/ and val/ (or valid/, validation/, test/), each with a folder for each
-    /// class [default: the built-in sample set]
+    /// class; or a packed set, lists, CIFAR, IDX: see docs/data.md [default: the built-in sample
+    /// set]
     pub(crate) data: Option<PathBuf>,
 
     /// Read settings from a TOML file; typed flags win

@@ -166,7 +166,7 @@ pub enum DataError {
     /// More images than [`crate::Unreadable`] allows.
     #[error(
         "more than {budget} images of this epoch cannot be read{}: repair or remove them \
-         (alexnet data check lists them), or raise --max-unreadable",
+         (each was named as it was met)",
         last.as_ref().map(|error| format!("; the last: {error}")).unwrap_or_default()
     )]
     TooManyUnreadable {
@@ -179,7 +179,7 @@ pub enum DataError {
     #[error("stopped while reading the images; nothing was changed")]
     StoppedReading,
     /// Not one image of a set.
-    #[error("none of {images} images can be read: alexnet data check says why")]
+    #[error("none of {images} images can be read")]
     NothingReadable {
         /// How many there are.
         images: usize,
