@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use alexnet_data::SampleSet;
+use alexnet_data::{JPEG_QUALITY, SHARD_IMAGES, SampleSet};
 use alexnet_network::ModelName;
 use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::device::DeviceFlags;
-use crate::flags::TrainFlags;
+use crate::flags::{FitName, TrainFlags};
 
 /// AlexNet, whole: trains, evaluates and predicts on a folder of images. No Python, no framework.
 #[derive(Parser)]
@@ -40,7 +40,7 @@ pub(crate) enum Command {
     /// Measure speed on this machine
     #[command(after_help = ENVIRONMENT)]
     Bench(BenchArguments),
-    /// Make data sets
+    /// Make and pack data sets
     Data {
         #[command(subcommand)]
         command: DataCommand,
@@ -51,6 +51,8 @@ pub(crate) enum Command {
 pub(crate) enum DataCommand {
     /// Draw the built-in sample set as JPEG files in a folder
     Sample(SampleArguments),
+    /// Put a data set into a few large files, its images brought to size once
+    Pack(PackArguments),
 }
 
 /// How a result is printed.
@@ -88,6 +90,10 @@ pub(crate) struct EvalArguments {
     /// Measure even if DATA lacks images of some of the weights' classes
     #[arg(long)]
     pub(crate) allow_missing_classes: bool,
+    /// Crops of each image: 1, the centre; or 10, the corners, the centre and all mirrored, whose
+    /// probabilities are averaged
+    #[arg(long, default_value_t = 1, value_parser = crops)]
+    pub(crate) crops: usize,
     /// Images in a pass
     #[arg(long, short, default_value_t = 32, value_parser = positive)]
     pub(crate) batch_size: usize,
@@ -209,6 +215,46 @@ pub(crate) struct SampleArguments {
     pub(crate) val_per_class: u32,
 }
 
+/// How packed images are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EncodingName {
+    /// As they are; without --resize-size only
+    Original,
+    /// JPEG files
+    Jpeg,
+    /// Bare pixels: nothing is left to decode
+    Raw,
+}
+
+#[derive(Args)]
+pub(crate) struct PackArguments {
+    /// Data set to pack, as `train` takes it
+    pub(crate) data: PathBuf,
+    /// Folder to make; one that an ended run left is gone on with
+    pub(crate) out: PathBuf,
+    /// How images are stored
+    #[arg(long, value_enum, default_value_t = EncodingName::Raw)]
+    pub(crate) encoding: EncodingName,
+    /// Size images are brought to, in pixels [default: as they are]
+    #[arg(long, value_name = "PIXELS")]
+    pub(crate) resize_size: Option<u32>,
+    /// How images of other shapes are brought to size
+    #[arg(long, value_enum, default_value_t = FitName::ShorterSide)]
+    pub(crate) fit: FitName,
+    /// Quality of JPEG files, 1 to 100
+    #[arg(long, default_value_t = JPEG_QUALITY, value_parser = value_parser!(u8).range(1..=100))]
+    pub(crate) quality: u8,
+    /// Images in a shard
+    #[arg(long, default_value_t = SHARD_IMAGES, value_parser = positive)]
+    pub(crate) shard_images: usize,
+    /// Share of each class's training images to set aside as validation images, in place of val/
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) val_fraction: Option<f64>,
+    /// Threads that pack
+    #[arg(long, short = 'j', default_value_t = 2, value_parser = threads)]
+    pub(crate) workers: usize,
+}
+
 /// What the sample set is drawn like unless told.
 static SET: LazyLock<SampleSet> = LazyLock::new(SampleSet::default);
 
@@ -228,6 +274,15 @@ pub(crate) fn threads(text: &str) -> Result<usize, String> {
         Ok(count) if count > THREADS_MAX => Err(format!("it must be at most {THREADS_MAX}")),
         Ok(count) => Ok(count),
         Err(error) => Err(format!("{error}")),
+    }
+}
+
+/// One crop or ten.
+fn crops(text: &str) -> Result<usize, String> {
+    match text {
+        "1" => Ok(1),
+        "10" => Ok(10),
+        _ => Err("it must be 1 or 10".into()),
     }
 }
 

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
+use alexnet_data::Fit;
 use alexnet_network::ModelName;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -22,7 +23,8 @@ const SETTINGS_BYTES_MAX: u64 = 1 << 20;
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct TrainFlags {
     /// Folder with train/ and val/ (or valid/, validation/, test/), each with a folder for each
-    /// class [default: the built-in sample set]
+    /// class; or a packed set, lists, CIFAR, IDX: see docs/data.md [default: the built-in sample
+    /// set]
     pub(crate) data: Option<PathBuf>,
 
     /// Read settings from a TOML file; typed flags win
@@ -91,6 +93,22 @@ pub(crate) struct TrainFlags {
     /// random-crop]
     #[arg(long, value_enum, help_heading = "Images")]
     pub(crate) augment: Option<AugmentName>,
+
+    /// How images of other shapes are brought to size [default: warp for caffe and caffenet;
+    /// centre-square for original and paper; else shorter-side]
+    #[arg(long, value_enum, visible_alias = "resize-mode", help_heading = "Images")]
+    pub(crate) fit: Option<FitName>,
+    /// Images in a row that share the place of their crop and their flip [default: 32 for original;
+    /// else 1]
+    #[arg(long, value_name = "IMAGES", help_heading = "Images")]
+    pub(crate) shared_crops: Option<u64>,
+    /// Deviation of the noise along ILSVRC-2012's principal colours; 0 is none [default: 0.1 for
+    /// original and paper; else 0]
+    #[arg(long, value_name = "SIGMA", help_heading = "Images")]
+    pub(crate) colour_noise: Option<f32>,
+    /// Epochs with colour noise; 0 is all [default: 66 for original; else 0]
+    #[arg(long, value_name = "EPOCHS", help_heading = "Images")]
+    pub(crate) colour_noise_epochs: Option<u64>,
 
     /// Passes over the training images [default: 90; 30 for modern]
     #[arg(long, help_heading = "Training")]
@@ -162,6 +180,27 @@ pub(crate) enum AugmentName {
     RandomCrop,
     /// Random areas and aspect ratios, and flips (torchvision's)
     RandomResizedCrop,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FitName {
+    /// The shorter side to the size, crops anywhere (torchvision's)
+    ShorterSide,
+    /// The shorter side to the size, crops of the centre square (the paper's)
+    CentreSquare,
+    /// Both sides to the size, whatever the shape (Caffe's)
+    Warp,
+}
+
+impl From<FitName> for Fit {
+    fn from(name: FitName) -> Self {
+        match name {
+            FitName::ShorterSide => Self::ShorterSide,
+            FitName::CentreSquare => Self::CentreSquare,
+            FitName::Warp => Self::Warp,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]

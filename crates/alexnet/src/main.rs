@@ -66,6 +66,7 @@ fn run(command: Command) -> anyhow::Result<Ended> {
         Command::Data { command: DataCommand::Sample(arguments) } => {
             commands::sample::run(&arguments)
         }
+        Command::Data { command: DataCommand::Pack(arguments) } => commands::pack::run(&arguments),
     }
 }
 

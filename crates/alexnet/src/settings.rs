@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use alexnet_data::{Augment, Preprocess};
+use alexnet_data::{Augment, ColourNoise, Preprocess, View};
 use alexnet_network::{BATCH_MAX, Initialisation, ModelConfig, ModelName};
 use alexnet_ops::UpdateRule;
 use alexnet_train::{Schedule, SgdConfig, TrainConfig};
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::arguments::THREADS_MAX;
 use crate::device::{DeviceFlags, DeviceName, PrecisionName};
-use crate::flags::{AugmentName, InitName, RuleName, SchedulerName, TrainFlags};
+use crate::flags::{AugmentName, FitName, InitName, RuleName, SchedulerName, TrainFlags};
 
 /// Largest learning rate, decay or factor: far beyond any that trains, and well within `f32`.
 const RATE_MAX: f64 = 1e6;
@@ -59,7 +59,13 @@ pub(crate) struct Settings {
     pub(crate) val_fraction: f64,
     pub(crate) image_size: usize,
     pub(crate) resize_size: usize,
+    pub(crate) fit: FitName,
     pub(crate) augment: AugmentName,
+    pub(crate) shared_crops: u64,
+    /// 0 means none.
+    pub(crate) colour_noise: f32,
+    /// 0 means all.
+    pub(crate) colour_noise_epochs: u64,
     pub(crate) epochs: u64,
     pub(crate) batch_size: usize,
     pub(crate) update_rule: RuleName,
@@ -109,7 +115,11 @@ impl Settings {
             val_fraction: flags.val_fraction.unwrap_or(0.0),
             image_size,
             resize_size: flags.resize_size.unwrap_or(resize_size),
+            fit: flags.fit.unwrap_or(defaults.fit),
             augment: flags.augment.unwrap_or(defaults.augment),
+            shared_crops: flags.shared_crops.unwrap_or(defaults.shared_crops),
+            colour_noise: flags.colour_noise.unwrap_or(defaults.colour_noise),
+            colour_noise_epochs: flags.colour_noise_epochs.unwrap_or(defaults.colour_noise_epochs),
             epochs: flags.epochs.unwrap_or(defaults.epochs),
             batch_size: flags.batch_size.unwrap_or(defaults.batch_size),
             update_rule: flags.update_rule.unwrap_or(defaults.rule),
@@ -134,6 +144,8 @@ impl Settings {
         let rules = [
             ("val-fraction", self.val_fraction, 0.0, VAL_FRACTION_MAX),
             ("lr", self.lr, 0.0, RATE_MAX),
+            ("shared-crops", self.shared_crops as f64, 1.0, EPOCHS_MAX),
+            ("colour-noise", self.colour_noise.into(), 0.0, RATE_MAX),
             ("momentum", self.momentum, 0.0, 1.0),
             ("weight-decay", self.weight_decay, 0.0, RATE_MAX),
             ("bias-lr-factor", self.bias_lr_factor, 0.0, RATE_MAX),
@@ -196,17 +208,31 @@ impl Settings {
             },
             schedule: self.schedule(),
             warmup_epochs: self.warmup_epochs,
-            augment: match self.augment {
-                AugmentName::None => Augment::None,
-                AugmentName::RandomCrop => Augment::RandomCrop,
-                AugmentName::RandomResizedCrop => Augment::RandomResizedCrop,
-            },
+            augment: self.augment(),
             preprocess: Preprocess {
+                fit: self.fit.into(),
                 resize: pixels(self.resize_size),
                 crop: pixels(self.image_size),
                 mean,
                 std,
+                mean_image: None,
             },
+        }
+    }
+
+    fn augment(&self) -> Augment {
+        let view = match self.augment {
+            AugmentName::None => View::Centre,
+            AugmentName::RandomCrop => View::RandomCrop,
+            AugmentName::RandomResizedCrop => View::RandomResizedCrop,
+        };
+        let epochs = (self.colour_noise_epochs > 0).then_some(self.colour_noise_epochs);
+        let scaled = self.model == ModelName::Original;
+        let colour = ColourNoise::imagenet(self.colour_noise, scaled, epochs);
+        Augment {
+            view,
+            shared: self.shared_crops,
+            colour: (self.colour_noise > 0.0).then_some(colour),
         }
     }
 
@@ -253,7 +279,11 @@ const CAFFE_LEVELS: ([f32; 3], [f32; 3]) = ([123.0, 117.0, 104.0], [1.0; 3]);
 /// What differs between models where nothing is typed: the published recipes' main figures, and for
 /// `modern` what trains well from a few thousand images.
 struct Defaults {
+    fit: FitName,
     augment: AugmentName,
+    shared_crops: u64,
+    colour_noise: f32,
+    colour_noise_epochs: u64,
     normalisation: ([f32; 3], [f32; 3]),
     epochs: u64,
     batch_size: usize,
@@ -270,7 +300,11 @@ struct Defaults {
 impl Defaults {
     fn of(model: ModelName) -> Self {
         let paper = Self {
+            fit: FitName::CentreSquare,
             augment: AugmentName::RandomCrop,
+            shared_crops: 1,
+            colour_noise: 0.1,
+            colour_noise_epochs: 0,
             normalisation: PAPER_LEVELS,
             epochs: 90,
             batch_size: 128,
@@ -284,8 +318,13 @@ impl Defaults {
         };
         match model {
             ModelName::Paper => paper,
-            ModelName::Original => Self { bias_lr_factor: 2.0, ..paper },
+            // The 2012 code: mini-batches of 32 shared a crop, the noise was switched off at epoch 67.
+            ModelName::Original => {
+                Self { shared_crops: 32, colour_noise_epochs: 66, bias_lr_factor: 2.0, ..paper }
+            }
             ModelName::Caffe | ModelName::Caffenet => Self {
+                fit: FitName::Warp,
+                colour_noise: 0.0,
                 normalisation: CAFFE_LEVELS,
                 batch_size: 256,
                 bias_lr_factor: 2.0,
@@ -294,7 +333,9 @@ impl Defaults {
                 ..paper
             },
             ModelName::Torchvision => Self {
+                fit: FitName::ShorterSide,
                 augment: AugmentName::RandomResizedCrop,
+                colour_noise: 0.0,
                 normalisation: IMAGENET_LEVELS,
                 batch_size: 256,
                 rule: RuleName::Pytorch,
@@ -304,7 +345,9 @@ impl Defaults {
                 ..paper
             },
             ModelName::Modern => Self {
+                fit: FitName::ShorterSide,
                 augment: AugmentName::RandomResizedCrop,
+                colour_noise: 0.0,
                 normalisation: IMAGENET_LEVELS,
                 epochs: 30,
                 batch_size: 32,

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 
+use alexnet_data::UnreadableImage;
 use alexnet_train::{EpochRow, Observer, StepReport};
 use anyhow::Context;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -11,6 +12,19 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// A line on standard error. A closed one is no reason to end.
 pub(crate) fn note(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Says which image could not be read, why, and what was shown instead.
+pub(crate) fn unreadable(image: &UnreadableImage) {
+    note(&unreadable_line(image));
+}
+
+fn unreadable_line(image: &UnreadableImage) -> String {
+    let instead = match image.replacement {
+        Some(_) => "another is shown instead",
+        None => "it counts as wrong",
+    };
+    format!("alexnet: {}; {instead}", image.error)
 }
 
 /// A line of a command's result, on standard output.
@@ -105,6 +119,10 @@ impl Display {
 }
 
 impl Observer for Display {
+    fn unreadable(&mut self, image: &UnreadableImage) {
+        self.say(&unreadable_line(image));
+    }
+
     fn step(&mut self, report: &StepReport) {
         self.means.steps += 1;
         self.means.images += report.images;

@@ -379,7 +379,7 @@ fn data_that_is_not_as_it_should_be_is_refused_by_name() {
 }
 
 #[test]
-fn images_that_are_none_are_refused_by_name() {
+fn images_that_are_none_are_named_and_end_no_training() {
     let set = FIXTURE.spoilable_set();
     let class = set.path().join("train/blue-dotted-circle");
     let image = fs::read_dir(&class).expect("listed").flatten().next().expect("an image").path();
@@ -390,10 +390,76 @@ fn images_that_are_none_are_refused_by_name() {
     for (bytes, word) in cases {
         fs::write(&image, bytes).expect("written");
         let root = set.path().display().to_string();
-        assert_refused(&train_tiny(&[&root, "--epochs", "1"]), &[name, word]);
+        let (code, _, told) = run(&train_tiny(&[&root, "--epochs", "1"]));
+        let line = told.lines().find(|line| line.contains(name)).unwrap_or_default();
+        assert_eq!(code, 0, "{told}");
+        assert!(line.contains(word) && line.contains("another is shown instead"), "{told}");
         let alone = image.display().to_string();
         assert_refused(&["predict", &alone, "--weights", &FIXTURE.weights()], &[name, word]);
     }
+}
+
+#[test]
+fn more_images_that_are_none_than_ten_end_the_training_with_the_last_one_s_name() {
+    let set = FIXTURE.spoilable_set();
+    for class in fs::read_dir(set.path().join("train")).expect("listed").flatten() {
+        let image = fs::read_dir(class.path()).expect("listed").flatten().next();
+        fs::write(image.expect("an image").path(), b"no image").expect("written");
+    }
+    let root = set.path().display().to_string();
+    let train = train_tiny(&[&root, "--epochs", "1"]);
+    assert_refused(&train, &["more than 10 images of this epoch cannot be read", ".jpg"]);
+}
+
+#[test]
+fn an_image_that_cannot_be_read_counts_as_wrong_in_evaluation() {
+    let set = FIXTURE.spoilable_set();
+    let class = set.path().join("val/blue-dotted-circle");
+    let image = fs::read_dir(&class).expect("listed").flatten().next().expect("an image").path();
+    let weights = FIXTURE.weights();
+    let root = set.path().display().to_string();
+    let eval = ["eval", &root, "--weights", &weights, "--format", "json"];
+    fs::write(&image, b"no image").expect("written");
+    let found = json(&eval);
+    assert_eq!(found["images"], 12);
+    let (_, _, told) = run(&eval);
+    assert!(told.contains(&image.display().to_string()), "{told}");
+    assert!(told.contains("it counts as wrong"), "{told}");
+}
+
+#[test]
+fn ten_crops_are_measured_like_one() {
+    let (set, weights) = (FIXTURE.set(), FIXTURE.weights());
+    let eval = ["eval", &set, "--weights", &weights, "--format", "json", "--crops"];
+    let [one, ten] = ["1", "10"].map(|crops| json(&[&eval[..], &[crops]].concat()));
+    assert_eq!(one["images"], ten["images"]);
+    assert_ne!(one["loss"], ten["loss"]);
+    let (code, _, told) = run(&[&eval[..], &["5"]].concat());
+    assert!(code == 2 && told.contains("it must be 1 or 10"), "{told}");
+}
+
+#[test]
+fn a_packed_set_is_trained_on_like_its_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let set = FIXTURE.set();
+    let pack = ["data", "pack", &set, "packed"];
+    let (code, out, told) = run_in(folder.path(), &pack);
+    assert_eq!(code, 0, "{told}");
+    assert!(out.contains("packed: 24 training and 12 validation images"), "{out}");
+    // Bare pixels of whole images: the network sees the same, to the last bit.
+    let loss = |data: &str| {
+        let train = train_tiny(&[data, "--epochs", "1", "--project", data]);
+        let (code, _, told) = run_in(folder.path(), &train);
+        assert_eq!(code, 0, "{told}");
+        let results = folder.path().join(data).join("exp1/results.csv");
+        let text = fs::read_to_string(results).expect("read");
+        let row = text.lines().last().expect("a row").to_owned();
+        row.split(',').nth(3).expect("a loss").to_owned()
+    };
+    let copy = FIXTURE.spoilable_set();
+    assert_eq!(loss("packed"), loss(&copy.path().display().to_string()));
+    let (code, _, told) = run_in(folder.path(), &["data", "pack", &set, "packed"]);
+    assert!(code == 1 && told.contains("packed exists and is not empty"), "{told}");
 }
 
 #[test]
@@ -454,6 +520,8 @@ fn weights_that_lie_about_their_model_take_no_memory() {
         },
         classes: vec!["a".into(), "b".into()],
         preprocess: alexnet::data::Preprocess {
+            fit: alexnet::data::Fit::ShorterSide,
+            mean_image: None,
             resize: 2000,
             crop: 2000,
             mean: [0.0; 3],

@@ -4,19 +4,35 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::colour::{ColourNoise, Tint};
 use crate::image::Image;
-use crate::preprocess::{Preprocess, PreprocessError};
+use crate::preprocess::{Placement, Preprocess, PreprocessError};
 use crate::random::{Purpose, generator};
 use crate::resize::Window;
 
-/// How a training image is varied.
+/// How an image is varied.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Augment {
+    /// Which part of it is shown.
+    pub view: View,
+    /// So many images that follow each other in an epoch share the place of their crop and their
+    /// flip: 1, but 32 in the 2012 code. At least 1.
+    pub shared: u64,
+    /// How its colours are shifted.
+    pub colour: Option<ColourNoise>,
+}
+
+/// Which part of an image is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Augment {
-    /// Not at all: as in evaluation.
-    None,
-    /// The shorter side to `resize`, a `crop` at random, mirrored half of the time: the 2012
-    /// paper's translations and reflections.
+pub enum View {
+    /// The centre crop: evaluation.
+    Centre,
+    /// Four corners, the centre, and all five mirrored: the paper's evaluation (§4.1), whose
+    /// probabilities are averaged.
+    TenCrops,
+    /// A `crop` anywhere, mirrored half of the time: the paper's translations and reflections.
     RandomCrop,
     /// A random part of the image resized to `crop`, mirrored half of the time; as torchvision's
     /// `RandomResizedCrop`, but that the filter may look past the part's edge.
@@ -32,6 +48,8 @@ pub struct SampleKey {
     pub epoch: u64,
     /// Index of the image in its split.
     pub sample: u64,
+    /// Its place in the epoch's order, from 0; seed and epoch decide it.
+    pub position: u64,
 }
 
 /// The share of the image's area that a random part covers (torchvision's `scale`).
@@ -40,36 +58,105 @@ const AREA: std::ops::Range<f64> = 0.08..1.0;
 const RATIO_MAX: f64 = 4.0 / 3.0;
 /// So often is a part drawn that may not fit, before the centre is taken (torchvision).
 const TRIES_MAX: usize = 10;
+/// Groups of images that share a crop draw from other generators than single images.
+const GROUP: u64 = 1 << 63;
+
+impl From<View> for Augment {
+    /// The view alone, drawn for each image by itself.
+    fn from(view: View) -> Self {
+        Self { view, shared: 1, colour: None }
+    }
+}
+
+impl View {
+    /// How many pictures one image becomes.
+    #[must_use]
+    pub fn count(self) -> usize {
+        if self == View::TenCrops { 10 } else { 1 }
+    }
+}
 
 impl Augment {
-    /// `image` varied and normalised into `out`, (crop, crop, 3); the same for the same `key`.
+    /// Whether the view and the settings go together.
+    ///
+    /// # Errors
+    /// As [`Preprocess::check`], or a mean image where the picture's place has none.
+    pub fn check(&self, preprocess: &Preprocess) -> Result<(), PreprocessError> {
+        preprocess.check()?;
+        match &preprocess.mean_image {
+            Some(image) if self.view == View::RandomResizedCrop => {
+                Err(preprocess.no_mean_image(image))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// `image` varied and normalised into `out`, (views, crop, crop, 3); the same for the same
+    /// `key`.
     ///
     /// # Errors
     /// As [`Preprocess::evaluate`].
     pub fn apply(
-        self,
+        &self,
         image: &Image,
         preprocess: &Preprocess,
         key: SampleKey,
         out: &mut [f32],
     ) -> Result<(), PreprocessError> {
-        preprocess.check()?;
-        let mut random = generator(key.seed, Purpose::Augment, key.epoch, key.sample);
+        self.check(preprocess)?;
+        let SampleKey { seed, epoch, sample, .. } = key;
+        let member = if self.shared > 1 { GROUP | (key.position / self.shared) } else { sample };
+        let mut random = generator(seed, Purpose::Augment, epoch, member);
+        let tint = self.colour.as_ref().map_or(Tint::NONE, |noise| noise.draw(seed, epoch, sample));
         let flip = random.random::<bool>();
-        let window = match self {
-            Augment::None => return preprocess.evaluate(image, out),
-            Augment::RandomCrop => random_crop(image, preprocess, &mut random),
-            Augment::RandomResizedCrop => random_part(image, &mut random),
+        let placement = match self.view {
+            View::Centre => Placement { flip: false, ..preprocess.centre(image) },
+            View::TenCrops => return ten_crops(image, preprocess, &tint, out),
+            View::RandomCrop => random_crop(image, preprocess, flip, &mut random),
+            View::RandomResizedCrop => {
+                Placement { window: random_part(image, &mut random), at: None, flip }
+            }
         };
-        preprocess.render(image, window, flip, out)
+        preprocess.render(image, &placement, &tint, out)
     }
 }
 
-fn random_crop(image: &Image, preprocess: &Preprocess, random: &mut ChaCha8Rng) -> Window {
-    let (width, height) = preprocess.resized(image);
-    let left = random.random_range(0..=width - preprocess.crop);
-    let top = random.random_range(0..=height - preprocess.crop);
-    preprocess.window(image, left, top)
+/// Any offset, all equally likely. Images that share a group draw the same where their regions have
+/// the same size.
+fn random_crop(
+    image: &Image,
+    preprocess: &Preprocess,
+    flip: bool,
+    random: &mut ChaCha8Rng,
+) -> Placement {
+    let (right, bottom) = preprocess.last_offsets(image);
+    let left = random.random_range(0..=right);
+    let top = random.random_range(0..=bottom);
+    preprocess.place(image, left, top, flip)
+}
+
+fn ten_crops(
+    image: &Image,
+    preprocess: &Preprocess,
+    tint: &Tint,
+    out: &mut [f32],
+) -> Result<(), PreprocessError> {
+    let len = preprocess.image_len();
+    if out.len() != 10 * len {
+        return Err(PreprocessError::Buffer { expected: 10 * len, actual: out.len() });
+    }
+    let (right, bottom) = preprocess.last_offsets(image);
+    let centre = preprocess.centre(image);
+    let corners = [(0, 0), (right, 0), (0, bottom), (right, bottom)];
+    let corners = corners.map(|(left, top)| preprocess.place(image, left, top, false));
+    let [first, second, third, fourth] = corners;
+    let five = [first, second, centre, third, fourth];
+    let mirrored = five.map(|placement| Placement { flip: true, ..placement });
+    let mut pictures = out.chunks_exact_mut(len);
+    five.iter()
+        .chain(&mirrored)
+        .zip(&mut pictures)
+        .try_for_each(|(placement, out)| preprocess.render(image, placement, tint, out))
 }
 
 /// A whole number of pixels of random area and shape, as torchvision draws it.

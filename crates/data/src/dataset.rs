@@ -90,9 +90,9 @@ pub fn open_split(
     if let Some(listing) = source.list(Wanted::Validation)? {
         return matched(listing, classes);
     }
-    let whole = source.list(Wanted::Named(""))?.filter(|listing| {
-        listing.classes.iter().any(|name| classes.contains(name))
-    });
+    let whole = source
+        .list(Wanted::Named(""))?
+        .filter(|listing| listing.classes.iter().any(|name| classes.contains(name)));
     let example = classes.first().cloned().unwrap_or_default();
     let none = || DataError::NoSplit { root: root.to_path_buf(), example };
     matched(whole.ok_or_else(none)?, classes)

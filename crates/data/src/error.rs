@@ -163,9 +163,51 @@ pub enum DataError {
         /// The image or batch it was working on.
         doing: String,
     },
+    /// More images than [`crate::Unreadable`] allows.
+    #[error(
+        "more than {budget} images of this epoch cannot be read{}: repair or remove them \
+         (each was named as it was met)",
+        last.as_ref().map(|error| format!("; the last: {error}")).unwrap_or_default()
+    )]
+    TooManyUnreadable {
+        /// The most that one epoch may have.
+        budget: u64,
+        /// Why the last could not be read.
+        last: Option<Box<DataError>>,
+    },
+    /// Whoever watched the reading of a whole set asked to stop.
+    #[error("stopped while reading the images; nothing was changed")]
+    StoppedReading,
+    /// Not one image of a set.
+    #[error("none of {images} images can be read")]
+    NothingReadable {
+        /// How many there are.
+        images: usize,
+    },
     /// Whoever watched the drawing of the sample set asked to stop.
     #[error("stopped while drawing; nothing was left")]
     Stopped,
+    /// Images whose size changes have other bytes.
+    #[error("images brought to another size cannot keep their bytes: pack them as jpeg or raw")]
+    PackSettings,
+    /// A folder in which something else was being packed.
+    #[error(
+        "{} holds the beginning of another packed set: remove it, or repeat the command that began it",
+        path.display()
+    )]
+    OtherPack {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder in which packing did not end.
+    #[error(
+        "{} is not packed to the end: repeat the alexnet data pack that began it, it will go on",
+        path.display()
+    )]
+    HalfPacked {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The sample set is written into a new folder only.
     #[error("{} exists and is not empty: choose another folder or remove it", path.display())]
     NotEmpty {

@@ -29,6 +29,12 @@ impl Image {
         self.height
     }
 
+    /// The bytes, (height, width, 3), and nothing else.
+    #[must_use]
+    pub fn into_rgb(self) -> Vec<u8> {
+        self.rgb
+    }
+
     /// The bytes, (height, width, 3).
     #[must_use]
     pub fn rgb(&self) -> &[u8] {

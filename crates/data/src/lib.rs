@@ -24,6 +24,10 @@ mod jpeg;
 mod png;
 
 mod augment;
+mod colour;
+mod pack;
+mod parallel;
+mod partial;
 mod preprocess;
 mod random;
 mod resize;
@@ -31,16 +35,26 @@ mod resize;
 mod loader;
 
 mod sample_set;
+mod statistics;
 
-pub use augment::{Augment, SampleKey};
+pub use augment::{Augment, SampleKey, View};
+pub use colour::ColourNoise;
+pub use dataset::{Dataset, OpenedSplit, Split, open, open_split};
 pub use decode::{
     DecodeError, MAX_FILE_BYTES, MAX_IMAGE_PIXELS, MAX_SIDE_PIXELS, decode, read_image,
 };
 pub use error::DataError;
-pub use dataset::{Dataset, OpenedSplit, Split, open, open_split};
 pub use image::Image;
-pub use loader::{BATCHES_AHEAD, Batch, Epoch, Loader, LoaderConfig, Order};
-pub use preprocess::{MAX_RESIZE_PIXELS, Preprocess, PreprocessError};
+pub use loader::{
+    BATCHES_AHEAD, Batch, Epoch, Loader, LoaderConfig, Order, Unreadable, UnreadableImage,
+    unreadable_budget,
+};
+pub use pack::{
+    Encoding, JPEG_QUALITY, PackOutcome, PackSettings, PackSize, SHARD_IMAGES, pack, shard_count,
+};
+pub use parallel::Progress;
+pub use preprocess::{Fit, MAX_RESIZE_PIXELS, MeanImage, MeanPart, Preprocess, PreprocessError};
 pub use sample::{Content, Form, Layout, Part, Sample, Store};
 pub use sample_set::{SampleSet, SampleSplit};
 pub use sources::find_images;
+pub use statistics::{Statistics, statistics};

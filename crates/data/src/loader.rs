@@ -1,7 +1,7 @@
 //! Batches made ahead of the network, by a few threads, in order.
 //!
 //! A job is one image: a thread decodes and varies it in a buffer of its own, then copies it to
-//! its place in the batch. So the first batch is ready as soon as all threads together can make
+//! its place in the batch. An image that cannot be read ends no epoch: [`Unreadable`]. So the first batch is ready as soon as all threads together can make
 //! it; memory is bounded by [`BATCHES_AHEAD`] batches and one decoded image a thread.
 //! Threads without work sleep. What a batch holds does not depend on how many there are.
 
@@ -11,16 +11,53 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use crate::augment::{Augment, SampleKey};
 use crate::error::DataError;
-use crate::sample::Sample;
 use crate::preprocess::Preprocess;
 use crate::random::{Purpose, generator};
+use crate::sample::Sample;
 
 /// So many batches are being made or wait for the network.
 pub const BATCHES_AHEAD: usize = 3;
+
+/// So many other images are tried in an unreadable one's place.
+const REPLACEMENTS_MAX: u64 = 16;
+
+/// What becomes of an image that cannot be read or decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// Another is shown in its place, the same whoever makes the batch: training. An epoch with
+    /// more than `budget` of them is an error.
+    Replace {
+        /// The most in one epoch.
+        budget: u64,
+    },
+    /// A blank one stands in its place and it is named in [`Batch::unreadable`]: evaluation, where
+    /// it counts as wrong.
+    Blank,
+}
+
+/// How many unreadable images an epoch of `images` may have unless told: 10, or one in 10,000.
+#[must_use]
+pub fn unreadable_budget(images: usize) -> u64 {
+    (images as u64 / 10_000).max(10)
+}
+
+/// One image that could not be read.
+#[derive(Debug)]
+pub struct UnreadableImage {
+    /// Its place in the batch.
+    pub slot: usize,
+    /// Its index in the split.
+    pub sample: usize,
+    /// The index of the one shown instead.
+    pub replacement: Option<usize>,
+    /// Why; names the file.
+    pub error: DataError,
+}
 
 /// The order in which an epoch shows the samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +79,8 @@ pub struct LoaderConfig {
     pub seed: u64,
     /// How each image is varied.
     pub augment: Augment,
+    /// What becomes of one that cannot be read.
+    pub unreadable: Unreadable,
     /// How each image is resized, cropped and normalised.
     pub preprocess: Preprocess,
     /// The order of the samples.
@@ -49,14 +88,16 @@ pub struct LoaderConfig {
 }
 
 /// N images and what they show.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub struct Batch {
-    /// (N, crop, crop, 3)
+    /// (N, views, crop, crop, 3): [`crate::View::count`] views.
     pub images: Vec<f32>,
     /// (N), indices into the classes.
     pub labels: Vec<u32>,
     /// (N), indices into the split.
     pub samples: Vec<usize>,
+    /// Those that could not be read, by slot.
+    pub unreadable: Vec<UnreadableImage>,
 }
 
 impl Batch {
@@ -84,7 +125,7 @@ impl Loader {
     /// A loader of `samples`, a `Vec<Sample>` or one shared with others.
     ///
     /// # Errors
-    /// As [`Preprocess::check`], since its settings may come from a file.
+    /// As [`Augment::check`], since settings may come from a file.
     ///
     /// # Panics
     /// If `batch_size` is 0.
@@ -93,7 +134,7 @@ impl Loader {
         config: LoaderConfig,
     ) -> Result<Loader, DataError> {
         assert!(config.batch_size > 0, "a batch has at least one image");
-        config.preprocess.check()?;
+        config.augment.check(&config.preprocess)?;
         Ok(Loader { samples: samples.into(), config: Arc::new(config) })
     }
 
@@ -101,6 +142,12 @@ impl Loader {
     #[must_use]
     pub fn batches(&self) -> usize {
         self.samples.len().div_ceil(self.config.batch_size)
+    }
+
+    /// How many pictures each image becomes.
+    #[must_use]
+    pub fn views(&self) -> usize {
+        self.config.augment.view.count()
     }
 
     /// Starts an epoch at its batch `first_batch`, 0 unless a run is resumed; its threads begin
@@ -117,6 +164,7 @@ impl Loader {
             threads,
             ahead: VecDeque::new(),
             spare: Vec::new(),
+            unreadable: 0,
         };
         epoch.make_ahead();
         epoch
@@ -143,22 +191,38 @@ pub struct Epoch {
     ahead: VecDeque<Receiver<Result<Batch, DataError>>>,
     /// Buffers to be used again.
     spare: Vec<Batch>,
+    /// How many images so far could not be read.
+    unreadable: u64,
 }
 
 impl Epoch {
     /// The next batch, or `None` at the end of the epoch. Waits if it is not ready.
     ///
     /// # Errors
-    /// That of the batch's first image that could not be read or decoded.
+    /// More unreadable images than [`Unreadable`] allows, or none readable in one's place.
     pub fn next_batch(&mut self) -> Option<Result<Batch, DataError>> {
-        if self.threads.is_none() {
-            return self.begin_batch().map(|batch| self.source.fill(batch));
+        let made = if self.threads.is_none() {
+            let (first, batch) = self.begin_batch()?;
+            self.source.fill(first, batch)
+        } else {
+            let ready = self.ahead.pop_front()?;
+            let lost = || DataError::Worker { doing: "a batch".into() };
+            let made = ready.recv().unwrap_or_else(|_| Err(lost()));
+            self.make_ahead();
+            made
+        };
+        Some(made.and_then(|batch| self.within_budget(batch)))
+    }
+
+    fn within_budget(&mut self, batch: Batch) -> Result<Batch, DataError> {
+        self.unreadable += batch.unreadable.len() as u64;
+        match self.source.loader.config.unreadable {
+            Unreadable::Replace { budget } if self.unreadable > budget => {
+                let last = batch.unreadable.into_iter().next_back().map(|image| image.error);
+                Err(DataError::TooManyUnreadable { budget, last: last.map(Box::new) })
+            }
+            _ => Ok(batch),
         }
-        let ready = self.ahead.pop_front()?;
-        let lost = || DataError::Worker { doing: "a batch".into() };
-        let batch = ready.recv().unwrap_or_else(|_| Err(lost()));
-        self.make_ahead();
-        Some(batch)
     }
 
     /// Gives a batch's memory back for a later one.
@@ -171,25 +235,28 @@ impl Epoch {
             return;
         }
         while self.ahead.len() < BATCHES_AHEAD {
-            let Some(batch) = self.begin_batch() else { break };
+            let Some((first, batch)) = self.begin_batch() else { break };
             if let Some(threads) = &self.threads {
-                self.ahead.push_back(threads.fill(batch));
+                self.ahead.push_back(threads.fill(first, batch));
             }
         }
     }
 
-    /// The next batch with its labels, its images yet to be made.
-    fn begin_batch(&mut self) -> Option<Batch> {
+    /// The next batch with its labels, its images yet to be made, and the place of its first image
+    /// in the epoch.
+    fn begin_batch(&mut self) -> Option<(u64, Batch)> {
         let Loader { samples, config } = &self.source.loader;
         let members = self.order.chunks(config.batch_size).nth(self.next_batch)?;
+        let first = (self.next_batch * config.batch_size) as u64;
         self.next_batch += 1;
         let mut batch = self.spare.pop().unwrap_or_default();
         batch.samples.clear();
         batch.samples.extend_from_slice(members);
         batch.labels.clear();
         batch.labels.extend(members.iter().map(|&sample| samples[sample].label));
-        batch.images.resize(members.len() * config.preprocess.image_len(), 0.0);
-        Some(batch)
+        batch.unreadable.clear();
+        batch.images.resize(members.len() * config.pictures_len(), 0.0);
+        Some((first, batch))
     }
 }
 
@@ -200,11 +267,51 @@ struct Source {
     epoch: u64,
 }
 
+impl LoaderConfig {
+    /// Numbers of all views of one image.
+    fn pictures_len(&self) -> usize {
+        self.augment.view.count() * self.preprocess.image_len()
+    }
+}
+
+/// Why a slot does not show the image that belongs there.
+enum MakeError {
+    /// What is shown instead: another image, or a blank one.
+    Shown(Option<usize>, DataError),
+    /// No image that can be read was found.
+    Lost(DataError),
+}
+
 impl Source {
-    /// One image, (crop, crop, 3).
-    fn make(&self, sample: usize, out: &mut [f32]) -> Result<(), DataError> {
+    /// One image, (views, crop, crop, 3), or what the loader's settings have shown in its place.
+    fn make(&self, sample: usize, position: u64, out: &mut [f32]) -> Result<(), MakeError> {
+        let Err(error) = self.try_make(sample, position, out) else { return Ok(()) };
+        match self.loader.config.unreadable {
+            Unreadable::Blank => {
+                out.fill(0.0);
+                Err(MakeError::Shown(None, error))
+            }
+            Unreadable::Replace { .. } => Err(self.replace(sample, position, error, out)),
+        }
+    }
+
+    /// Shows another image: which, seed, epoch and sample decide.
+    fn replace(&self, sample: usize, at: u64, error: DataError, out: &mut [f32]) -> MakeError {
+        let seed = self.loader.config.seed;
+        let mut random = generator(seed, Purpose::Replacement, self.epoch, sample as u64);
+        for _ in 0..REPLACEMENTS_MAX {
+            let other = random.random_range(0..self.loader.samples.len());
+            if self.try_make(other, at, out).is_ok() {
+                return MakeError::Shown(Some(other), error);
+            }
+        }
+        MakeError::Lost(error)
+    }
+
+    fn try_make(&self, sample: usize, position: u64, out: &mut [f32]) -> Result<(), DataError> {
         let Loader { samples, config } = &self.loader;
-        let key = SampleKey { seed: config.seed, epoch: self.epoch, sample: sample as u64 };
+        let (seed, epoch) = (config.seed, self.epoch);
+        let key = SampleKey { seed, epoch, sample: sample as u64, position };
         // The decoders' panics are caught, and their file named, in `decode`; this is for our own.
         let made = catch_unwind(AssertUnwindSafe(|| {
             let image = samples[sample].content.read_image()?;
@@ -215,12 +322,39 @@ impl Source {
     }
 
     /// All images of a batch, on this thread.
-    fn fill(&self, mut batch: Batch) -> Result<Batch, DataError> {
-        let image_len = self.loader.config.preprocess.image_len();
-        for (&sample, out) in batch.samples.iter().zip(batch.images.chunks_exact_mut(image_len)) {
-            self.make(sample, out)?;
+    fn fill(&self, first: u64, mut batch: Batch) -> Result<Batch, DataError> {
+        let len = self.loader.config.pictures_len();
+        let mut images = std::mem::take(&mut batch.images);
+        for (slot, out) in images.chunks_exact_mut(len).enumerate() {
+            let made = self.make(batch.samples[slot], first + slot as u64, out);
+            batch.record(slot, made, &self.loader.samples)?;
         }
+        batch.images = images;
         Ok(batch)
+    }
+}
+
+impl Batch {
+    /// Notes what was shown in a slot.
+    fn record(
+        &mut self,
+        slot: usize,
+        made: Result<(), MakeError>,
+        samples: &[Sample],
+    ) -> Result<(), DataError> {
+        match made {
+            Ok(()) => Ok(()),
+            Err(MakeError::Lost(error)) => Err(error),
+            Err(MakeError::Shown(replacement, error)) => {
+                let sample = self.samples[slot];
+                if let Some(other) = replacement {
+                    self.samples[slot] = other;
+                    self.labels[slot] = samples[other].label;
+                }
+                self.unreadable.push(UnreadableImage { slot, sample, replacement, error });
+                Ok(())
+            }
+        }
     }
 }
 
@@ -228,6 +362,8 @@ impl Source {
 struct Job {
     slot: usize,
     sample: usize,
+    /// Its place in the epoch.
+    position: u64,
     filling: Arc<Filling>,
 }
 
@@ -245,22 +381,19 @@ struct FillingState {
 }
 
 impl Filling {
-    fn add(&self, slot: usize, image: &[f32], made: Result<(), DataError>) {
+    fn add(&self, slot: usize, image: &[f32], made: Result<(), MakeError>, samples: &[Sample]) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match made {
-            Ok(()) => {
-                let start = slot * image.len();
-                state.batch.images[start..start + image.len()].copy_from_slice(image);
-            }
-            Err(error) => {
-                if state.error.as_ref().is_none_or(|&(first, _)| slot < first) {
-                    state.error = Some((slot, error));
-                }
-            }
+        let start = slot * image.len();
+        state.batch.images[start..start + image.len()].copy_from_slice(image);
+        if let Err(error) = state.batch.record(slot, made, samples)
+            && state.error.as_ref().is_none_or(|&(first, _)| slot < first)
+        {
+            state.error = Some((slot, error));
         }
         state.left -= 1;
         if state.left == 0 {
-            let batch = std::mem::take(&mut state.batch);
+            let mut batch = std::mem::take(&mut state.batch);
+            batch.unreadable.sort_unstable_by_key(|image| image.slot);
             let result = state.error.take().map_or(Ok(batch), |(_, error)| Err(error));
             // Nobody waits for it when the epoch has been dropped.
             let _ = self.ready.send(result);
@@ -295,7 +428,7 @@ impl Threads {
     }
 
     /// Has the batch's images made; the result arrives in the channel.
-    fn fill(&self, batch: Batch) -> Receiver<Result<Batch, DataError>> {
+    fn fill(&self, first: u64, batch: Batch) -> Receiver<Result<Batch, DataError>> {
         let (ready, receiver) = bounded(1);
         let samples = batch.samples.clone();
         let state = FillingState { left: batch.len(), batch, error: None };
@@ -305,7 +438,8 @@ impl Threads {
             return receiver;
         }
         for (slot, sample) in samples.into_iter().enumerate() {
-            let job = Job { slot, sample, filling: Arc::clone(&filling) };
+            let position = first + slot as u64;
+            let job = Job { slot, sample, position, filling: Arc::clone(&filling) };
             if let Some(jobs) = &self.jobs {
                 // The queue is open as long as `self` holds its other end.
                 let _ = jobs.send(job);
@@ -327,30 +461,50 @@ impl Drop for Threads {
 }
 
 fn work(source: &Source, queue: &Receiver<Job>) {
-    let mut image = vec![0.0; source.loader.config.preprocess.image_len()];
-    for Job { slot, sample, filling } in queue {
-        let made = source.make(sample, &mut image);
-        filling.add(slot, &image, made);
+    let mut image = vec![0.0; source.loader.config.pictures_len()];
+    for Job { slot, sample, position, filling } in queue {
+        let made = source.make(sample, position, &mut image);
+        filling.add(slot, &image, made, &source.loader.samples);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::augment::View;
 
     #[test]
     fn a_panic_in_a_worker_is_an_error_and_the_thread_goes_on() {
-        let preprocess = Preprocess { resize: 2, crop: 1, mean: [0.0; 3], std: [1.0; 3] };
-        let (augment, order) = (Augment::None, Order::Sequential);
-        let config =
-            LoaderConfig { batch_size: 1, workers: 1, seed: 0, augment, preprocess, order };
+        let preprocess = Preprocess {
+            fit: crate::Fit::ShorterSide,
+            resize: 2,
+            crop: 1,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            mean_image: None,
+        };
+        let config = LoaderConfig {
+            batch_size: 1,
+            workers: 1,
+            seed: 0,
+            augment: View::Centre.into(),
+            unreadable: Unreadable::Blank,
+            preprocess,
+            order: Order::Sequential,
+        };
         let loader = Loader::new(Vec::new(), config).unwrap();
         let threads = Threads::new(&Source { loader, epoch: 0 });
         for _ in 0..3 {
             // There is no such sample: looking it up panics.
-            let batch = Batch { images: vec![0.0; 3], labels: vec![0], samples: vec![9] };
-            let error = threads.fill(batch).recv().unwrap().unwrap_err();
-            assert_eq!(error.to_string(), "a loader thread failed while preparing image 9");
+            let batch = Batch {
+                images: vec![0.0; 3],
+                labels: vec![0],
+                samples: vec![9],
+                unreadable: Vec::new(),
+            };
+            let batch = threads.fill(0, batch).recv().unwrap().unwrap();
+            let message = batch.unreadable[0].error.to_string();
+            assert_eq!(message, "a loader thread failed while preparing image 9");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::colour::Tint;
 use crate::image::Image;
 use crate::resize::{Window, resize};
 
@@ -11,7 +12,10 @@ pub const MAX_RESIZE_PIXELS: u32 = 4096;
 /// How an image becomes the network's input; kept inside weights files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preprocess {
-    /// The shorter side is resized to this, in pixels.
+    /// What is resized to `resize`, and where crops may lie.
+    #[serde(default)]
+    pub fit: Fit,
+    /// The side that is asked for before the crop, in pixels.
     pub resize: u32,
     /// The side of the square that is cut out, in pixels.
     pub crop: u32,
@@ -19,6 +23,53 @@ pub struct Preprocess {
     pub mean: [f32; 3],
     /// What is left is divided by this, in grey levels.
     pub std: [f32; 3],
+    /// Subtracted pixel by pixel, in place of `mean`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_image: Option<MeanImage>,
+}
+
+/// How an image of any shape is brought to size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fit {
+    /// The shorter side becomes `resize`; crops may lie anywhere (torchvision).
+    #[default]
+    ShorterSide,
+    /// The shorter side becomes `resize`; crops lie in the centre square (the paper, §2).
+    CentreSquare,
+    /// Both sides become `resize`, whatever the shape (Caffe).
+    Warp,
+}
+
+/// The mean of all training images, pixel by pixel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MeanImage {
+    /// Which part of it belongs to a crop.
+    pub part: MeanPart,
+    /// (resize, resize, 3), red, green and blue, in grey levels.
+    pub levels: Vec<f32>,
+}
+
+/// Which part of the mean image is subtracted from a crop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MeanPart {
+    /// Its centre, wherever the crop lies, and not mirrored with it (the 2012 code).
+    Centre,
+    /// Where the crop lies, mirrored with it (Caffe).
+    Crop,
+}
+
+/// Where one picture lies in an image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Placement {
+    /// In the image's own pixels.
+    pub(crate) window: Window,
+    /// Left and top in the resized region, if the picture is a crop of it.
+    pub(crate) at: Option<(u32, u32)>,
+    /// Whether it is mirrored.
+    pub(crate) flip: bool,
 }
 
 /// Settings that no image could satisfy.
@@ -46,6 +97,17 @@ pub enum PreprocessError {
         /// [`Preprocess::std`]
         std: [f32; 3],
     },
+    /// The mean image does not belong to these settings.
+    #[error(
+        "the mean image has {actual} numbers and needs {expected} (resize, resize, 3), crops of a \
+         square region and no random parts: compute it with the same --resize-size and --fit"
+    )]
+    MeanImage {
+        /// `resize * resize * 3`
+        expected: usize,
+        /// Its length.
+        actual: usize,
+    },
     /// The caller's buffer is not (crop, crop, 3).
     #[error("the buffer has room for {actual} numbers, an image has {expected}")]
     Buffer {
@@ -71,7 +133,7 @@ impl Preprocess {
     /// # Errors
     /// A crop that does not fit, sizes beyond the limit, or a deviation of zero.
     pub fn check(&self) -> Result<(), PreprocessError> {
-        let Preprocess { resize, crop, mean, std } = *self;
+        let Preprocess { resize, crop, mean, std, .. } = *self;
         if resize > MAX_RESIZE_PIXELS {
             return Err(PreprocessError::Resize { resize });
         }
@@ -82,25 +144,40 @@ impl Preprocess {
         if !usable || std.iter().any(|&s| s < 0.0) {
             return Err(PreprocessError::Normalisation { mean, std });
         }
-        Ok(())
+        match &self.mean_image {
+            Some(image) => self.check_mean_image(image),
+            None => Ok(()),
+        }
     }
 
-    /// The one way from pixels to input wherever a result is measured or shown: the shorter side
-    /// to `resize`, the centre `crop`, normalised; as torchvision's `Resize`, `CenterCrop`,
-    /// `Normalize` on a Pillow image. `out` is (crop, crop, 3).
+    fn check_mean_image(&self, image: &MeanImage) -> Result<(), PreprocessError> {
+        let right_size = image.levels.len() == self.resize as usize * self.resize as usize * 3;
+        let square = self.fit != Fit::ShorterSide;
+        let finite = image.levels.iter().all(|level| level.is_finite());
+        if right_size && square && finite { Ok(()) } else { Err(self.no_mean_image(image)) }
+    }
+
+    pub(crate) fn no_mean_image(&self, image: &MeanImage) -> PreprocessError {
+        let expected = self.resize as usize * self.resize as usize * 3;
+        PreprocessError::MeanImage { expected, actual: image.levels.len() }
+    }
+
+    /// The one way from pixels to input wherever a result is measured or shown: brought to size,
+    /// the centre cut out, normalised; with [`Fit::ShorterSide`] as torchvision's `Resize`,
+    /// `CenterCrop`, `Normalize` on a Pillow image. `out` is (crop, crop, 3).
     ///
     /// # Errors
     /// As [`Preprocess::check`], or if `out` has another length.
     pub fn evaluate(&self, image: &Image, out: &mut [f32]) -> Result<(), PreprocessError> {
         self.check()?;
-        let (width, height) = self.resized(image);
-        let centre = |side: u32| (f64::from(side - self.crop) / 2.0).round_ties_even() as u32;
-        let window = self.window(image, centre(width), centre(height));
-        self.render(image, window, false, out)
+        self.render(image, &self.centre(image), &Tint::NONE, out)
     }
 
-    /// Width and height once the shorter side is `resize`; the longer is rounded down.
+    /// Width and height of the whole image brought to size; the longer side is rounded down.
     pub(crate) fn resized(&self, image: &Image) -> (u32, u32) {
+        if self.fit == Fit::Warp {
+            return (self.resize, self.resize);
+        }
         let (width, height) = (u64::from(image.width()), u64::from(image.height()));
         let longer = u64::from(self.resize) * width.max(height) / width.min(height);
         // At most MAX_RESIZE_PIXELS * MAX_SIDE_PIXELS, which is 2^26.
@@ -108,50 +185,131 @@ impl Preprocess {
         if width <= height { (self.resize, longer) } else { (longer, self.resize) }
     }
 
-    /// Where the crop at (`left`, `top`) of the resized image lies in the image itself.
-    pub(crate) fn window(&self, image: &Image, left: u32, top: u32) -> Window {
+    /// Where the region of the crops begins in the resized image, and its sides: (left, top),
+    /// (width, height).
+    fn region(&self, image: &Image) -> ((u32, u32), (u32, u32)) {
         let (width, height) = self.resized(image);
-        let x_scale = f64::from(image.width()) / f64::from(width);
-        let y_scale = f64::from(image.height()) / f64::from(height);
-        Window {
-            left: f64::from(left) * x_scale,
-            top: f64::from(top) * y_scale,
-            width: f64::from(self.crop) * x_scale,
-            height: f64::from(self.crop) * y_scale,
+        match self.fit {
+            Fit::ShorterSide | Fit::Warp => ((0, 0), (width, height)),
+            Fit::CentreSquare => {
+                let start = ((width - self.resize) / 2, (height - self.resize) / 2);
+                (start, (self.resize, self.resize))
+            }
         }
     }
 
-    /// `window` resized to (crop, crop, 3), mirrored if `flip`, normalised into `out`.
+    /// The largest left and top at which a crop still fits the region.
+    pub(crate) fn last_offsets(&self, image: &Image) -> (u32, u32) {
+        let (_, (width, height)) = self.region(image);
+        (width - self.crop, height - self.crop)
+    }
+
+    /// The crop in the middle.
+    pub(crate) fn centre(&self, image: &Image) -> Placement {
+        let (right, bottom) = self.last_offsets(image);
+        let half = |offset: u32| (f64::from(offset) / 2.0).round_ties_even() as u32;
+        self.place(image, half(right), half(bottom), false)
+    }
+
+    /// The crop at (`left`, `top`) of the region.
+    pub(crate) fn place(&self, image: &Image, left: u32, top: u32, flip: bool) -> Placement {
+        let (width, height) = self.resized(image);
+        let ((start_left, start_top), _) = self.region(image);
+        let x_scale = f64::from(image.width()) / f64::from(width);
+        let y_scale = f64::from(image.height()) / f64::from(height);
+        let window = Window {
+            left: f64::from(start_left + left) * x_scale,
+            top: f64::from(start_top + top) * y_scale,
+            width: f64::from(self.crop) * x_scale,
+            height: f64::from(self.crop) * y_scale,
+        };
+        Placement { window, at: Some((left, top)), flip }
+    }
+
+    /// The region of all crops in the image's own pixels, and its width and height brought to size.
+    pub(crate) fn whole_region(&self, image: &Image) -> (Window, (u32, u32)) {
+        let (width, height) = self.resized(image);
+        let ((left, top), size) = self.region(image);
+        let x_scale = f64::from(image.width()) / f64::from(width);
+        let y_scale = f64::from(image.height()) / f64::from(height);
+        let window = Window {
+            left: f64::from(left) * x_scale,
+            top: f64::from(top) * y_scale,
+            width: f64::from(size.0) * x_scale,
+            height: f64::from(size.1) * y_scale,
+        };
+        (window, size)
+    }
+
+    /// One picture of `image` resized to (crop, crop, 3) and normalised into `out`.
     pub(crate) fn render(
         &self,
         image: &Image,
-        window: Window,
-        flip: bool,
+        placement: &Placement,
+        tint: &Tint,
         out: &mut [f32],
     ) -> Result<(), PreprocessError> {
         let (expected, actual) = (self.image_len(), out.len());
         if expected != actual {
             return Err(PreprocessError::Buffer { expected, actual });
         }
-        let mut pixels = resize(image, window, self.crop)
+        let mut pixels = resize(image, placement.window, (self.crop, self.crop))
             .map_err(|error| PreprocessError::Library(error.to_string()))?;
-        if flip {
+        if placement.flip {
             mirror(&mut pixels, self.crop as usize);
         }
-        self.normalise(&pixels, out);
+        let Some(mean_image) = &self.mean_image else {
+            self.normalise(&pixels, self.mean, tint, out);
+            return Ok(());
+        };
+        self.normalise(&pixels, [0.0; 3], tint, out);
+        let Some(at) = placement.at else {
+            return Err(self.no_mean_image(mean_image));
+        };
+        self.subtract(mean_image, at, placement.flip, tint, out);
         Ok(())
     }
 
-    /// Each of 256 levels is computed once per colour, then looked up.
-    fn normalise(&self, pixels: &[u8], out: &mut [f32]) {
+    /// `(level - mean + shift) / (std * divisor)`: each of 256 levels is computed once per colour,
+    /// then looked up.
+    fn normalise(&self, pixels: &[u8], mean: [f32; 3], tint: &Tint, out: &mut [f32]) {
         let [red, green, blue] = [0, 1, 2].map(|colour| {
-            let (mean, std) = (self.mean[colour], self.std[colour]);
+            let mean = mean[colour] - tint.shift[colour];
+            let std = self.std[colour] * tint.divisor;
             std::array::from_fn::<f32, 256, _>(|level| (level as f32 - mean) / std)
         });
         let (pixels, _) = pixels.as_chunks::<3>();
         let (out, _) = out.as_chunks_mut::<3>();
         for (out, &[r, g, b]) in out.iter_mut().zip(pixels) {
             *out = [red[usize::from(r)], green[usize::from(g)], blue[usize::from(b)]];
+        }
+    }
+
+    /// Subtracts the part of the mean image that belongs to a crop at `at`.
+    fn subtract(
+        &self,
+        mean_image: &MeanImage,
+        at: (u32, u32),
+        flip: bool,
+        tint: &Tint,
+        out: &mut [f32],
+    ) {
+        let (side, crop) = (self.resize as usize, self.crop as usize);
+        let centre = (side - crop) / 2;
+        let (left, top, flip) = match mean_image.part {
+            MeanPart::Centre => (centre, centre, false),
+            MeanPart::Crop => (at.0 as usize, at.1 as usize, flip),
+        };
+        let std = self.std.map(|std| std * tint.divisor);
+        let (levels, _) = mean_image.levels.as_chunks::<3>();
+        let rows = levels.chunks_exact(side).skip(top);
+        for (row, out) in rows.zip(out.chunks_exact_mut(crop * 3)) {
+            let row = &row[left..left + crop];
+            let (out, _) = out.as_chunks_mut::<3>();
+            for (x, out) in out.iter_mut().enumerate() {
+                let mean = row[if flip { crop - 1 - x } else { x }];
+                (0..3).for_each(|colour| out[colour] -= mean[colour] / std[colour]);
+            }
         }
     }
 }

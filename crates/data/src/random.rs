@@ -12,6 +12,8 @@ pub(crate) enum Purpose {
     Order = 1,
     Augment = 2,
     SampleSet = 3,
+    Colour = 4,
+    Replacement = 5,
 }
 
 /// The generator for one thing: (seed, purpose, group) is its key, `member` its stream.

@@ -1,4 +1,4 @@
-//! A window of an image is resized to a square, with Pillow's antialiased bilinear filter.
+//! A window of an image is resized, with Pillow's antialiased bilinear filter.
 //!
 //! Resizing just the window that a crop will keep gives the same pixels as resizing the whole
 //! image and cropping then, but does less and needs no memory for the rest.
@@ -24,13 +24,17 @@ thread_local! {
     static RESIZER: RefCell<Resizer> = RefCell::new(Resizer::new());
 }
 
-/// `window` of `image` as (side, side, 3) bytes.
+/// `window` of `image` as (height, width, 3) bytes; `size` is the width and the height.
 ///
 /// The filter also sees the pixels next to the window, where there are some.
-pub(crate) fn resize(image: &Image, window: Window, side: u32) -> Result<Vec<u8>, ResizeError> {
+pub(crate) fn resize(
+    image: &Image,
+    window: Window,
+    size: (u32, u32),
+) -> Result<Vec<u8>, ResizeError> {
     let source = ImageRef::new(image.width(), image.height(), image.rgb(), PixelType::U8x3)
         .map_err(|_| ResizeError::PixelTypesAreDifferent)?;
-    let mut target = Target::new(side, side, PixelType::U8x3);
+    let mut target = Target::new(size.0, size.1, PixelType::U8x3);
     // Rounding may have pushed the far edges past the image by the last bit of a float.
     let width = window.width.min(f64::from(image.width()) - window.left);
     let height = window.height.min(f64::from(image.height()) - window.top);

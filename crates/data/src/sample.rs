@@ -206,9 +206,9 @@ fn interleaved(
     let rgb = match layout {
         Layout::Interleaved => bytes,
         Layout::Grey => bytes.iter().flat_map(|&level| [level; 3]).collect(),
-        Layout::Planar if bytes.len() == 3 * plane => {
-            (0..plane).flat_map(|at| [bytes[at], bytes[plane + at], bytes[2 * plane + at]]).collect()
-        }
+        Layout::Planar if bytes.len() == 3 * plane => (0..plane)
+            .flat_map(|at| [bytes[at], bytes[plane + at], bytes[2 * plane + at]])
+            .collect(),
         Layout::Planar => Vec::new(),
     };
     Image::new(width, height, rgb).ok_or(DecodeError::PixelBytes { width, height })

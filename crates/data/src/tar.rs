@@ -82,7 +82,8 @@ fn index<R: Read + Seek>(window: Window<R>, shown: &Path) -> Result<Vec<Member>,
     };
     let found = match found {
         Ok(_) | Err(Fault::Unreadable(_)) if window.ended => {
-            let reason = "it ends here, before the zeros that close a tar: it is not whole, restore it";
+            let reason =
+                "it ends here, before the zeros that close a tar: it is not whole, restore it";
             return Err(malformed(len, reason));
         }
         Err(Fault::Unreadable(reason)) if reason.raw_os_error().is_some() => {

@@ -46,8 +46,12 @@ fn samples_are_in_the_order_of_torchvisions_image_folder() {
     ]);
     let dataset = open(root.path(), None).unwrap();
     assert_eq!(dataset.classes, ["Dog", "cat"]);
-    let (paths, labels): (Vec<_>, Vec<_>) =
-        dataset.train.samples.into_iter().map(|sample| (sample.content.path(), sample.label)).unzip();
+    let (paths, labels): (Vec<_>, Vec<_>) = dataset
+        .train
+        .samples
+        .into_iter()
+        .map(|sample| (sample.content.path(), sample.label))
+        .unzip();
     let expected = [
         "train/Dog/1.jpg",
         "train/cat/B.jpg",
@@ -82,7 +86,10 @@ fn a_dataset_that_cannot_be_used_says_why_in_one_line() {
         (&["a/0.jpg"], "has no train/ folder: put the training images in train/<class>/, or pass"),
         (&both, "has train/ but no validation images: add one of val/, valid/, validation/ or"),
         (&["train/a/0.jpg", "val/a/0.jpg"], "train holds 1 class folder(s), at least 2"),
-        (&["train/0.jpg", "val/a/0.jpg"], "train holds images, such as 0.jpg, but no class folders"),
+        (
+            &["train/0.jpg", "val/a/0.jpg"],
+            "train holds images, such as 0.jpg, but no class folders",
+        ),
         (&["train/x", "val/a/0.jpg"], "train holds 0 class folder(s), at least 2"),
         (&[both[0], "train/b/", "val/a/0.jpg"], "train/b holds no .jpg, .jpeg or .png image"),
         (&[both[0], both[1], "val/a/"], "val holds no .jpg, .jpeg or .png image"),

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use alexnet_data::{Image, Preprocess, decode, read_image};
+use alexnet_data::{Fit, Image, Preprocess, decode, read_image};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens/pixels").join(name)
@@ -73,7 +73,14 @@ fn resize_and_centre_crop_are_torchvisions_within_one_level() {
         // Pillow's own pixels go in, so that only the resizing is compared.
         let size = decode(&fs::read(golden(name)).unwrap()).unwrap();
         let image = Image::new(size.width(), size.height(), expected(name)).unwrap();
-        let preprocess = Preprocess { resize, crop, mean: [0.0; 3], std: [1.0; 3] };
+        let preprocess = Preprocess {
+            fit: Fit::ShorterSide,
+            mean_image: None,
+            resize,
+            crop,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+        };
         let mut out = vec![0.0; preprocess.image_len()];
         preprocess.evaluate(&image, &mut out).unwrap();
 
@@ -87,7 +94,8 @@ fn resize_and_centre_crop_are_torchvisions_within_one_level() {
 fn normalisation_subtracts_the_mean_and_divides_by_the_deviation() {
     let image = Image::new(2, 2, [10, 20, 30].repeat(4)).unwrap();
     let (mean, std) = ([8.0, 20.0, 32.0], [2.0, 1.0, 4.0]);
-    let preprocess = Preprocess { resize: 2, crop: 2, mean, std };
+    let preprocess =
+        Preprocess { fit: Fit::ShorterSide, mean_image: None, resize: 2, crop: 2, mean, std };
     let mut out = vec![0.0; 12];
     preprocess.evaluate(&image, &mut out).unwrap();
     assert_eq!(out, [1.0, 0.0, -0.5].repeat(4));

@@ -1,34 +1,42 @@
 //! Loss and accuracy of one network or of several together.
 
-use alexnet_data::{DataError, Loader};
+use alexnet_data::{Batch, DataError, Loader};
 use alexnet_network::{Network, Pass};
 use alexnet_ops::{Device, softmax};
 
 use crate::metrics::{Metrics, Totals};
 
 /// Evaluates `networks` over all of `loader`'s images. Several are an ensemble: their probabilities
-/// are averaged, as the paper does (§6). `counted` is told how many images are done.
+/// are averaged, as the paper does (§6); so are those of several views of an image (§4.1). An image
+/// that could not be read counts as wrong, with the loss of a guess. After each batch `counted` is
+/// told it, and how many images are done.
 ///
 /// # Errors
 /// When an image cannot be read.
 pub fn evaluate<D: Device>(
     networks: &mut [Network<D>],
     loader: &Loader,
-    mut counted: impl FnMut(u64),
+    mut counted: impl FnMut(&Batch, u64),
 ) -> Result<Metrics, DataError> {
     let mut totals = Totals::default();
     let (mut probabilities, mut outputs) = (Vec::new(), Vec::new());
     let mut epoch = loader.epoch(0, 0);
     while let Some(batch) = epoch.next_batch() {
         let batch = batch?;
-        mean_probabilities(&mut probabilities, networks, &batch.images);
+        mean_probabilities(&mut probabilities, networks, &batch.images, loader.views());
         let classes = probabilities.len() / batch.len();
-        for (row, &label) in probabilities.chunks_exact(classes).zip(&batch.labels) {
+        let mut unreadable = batch.unreadable.iter().map(|image| image.slot).peekable();
+        for (slot, row) in probabilities.chunks_exact(classes).enumerate() {
+            let label = batch.labels[slot];
+            if unreadable.next_if_eq(&slot).is_some() {
+                totals.add_wrong(loss(1.0 / classes as f64));
+                continue;
+            }
             outputs.clear();
             outputs.extend(row.iter().map(|&p| p.ln() as f32));
             totals.add(&outputs, label, loss(row[label as usize]));
         }
-        counted(totals.images);
+        counted(&batch, totals.images);
         epoch.recycle(batch);
     }
     Ok(totals.metrics())
@@ -40,15 +48,27 @@ fn loss(probability: f64) -> f64 {
     if probability < f64::MIN_POSITIVE { -f64::MIN_POSITIVE.ln() } else { -probability.ln() }
 }
 
-/// The networks' `mean` probabilities of each class: (N, classes).
-fn mean_probabilities<D: Device>(mean: &mut Vec<f64>, networks: &mut [Network<D>], images: &[f32]) {
-    let share = 1.0 / networks.len() as f64;
+/// The `mean` probabilities of each class over networks and views: (N, classes).
+fn mean_probabilities<D: Device>(
+    mean: &mut Vec<f64>,
+    networks: &mut [Network<D>],
+    images: &[f32],
+    views: usize,
+) {
+    let share = 1.0 / (networks.len() * views) as f64;
     mean.clear();
     for network in networks {
-        let classes = network.classes();
-        let logits = network.forward(images, Pass::Evaluate);
-        mean.resize(logits.len(), 0.0);
-        let rows = logits.chunks_exact(classes).flat_map(softmax);
-        mean.iter_mut().zip(rows).for_each(|(mean, p)| *mean += p * share);
+        let (classes, picture_len) = (network.classes(), network.plan().image_len());
+        let pictures = images.len() / picture_len;
+        mean.resize(pictures / views * classes, 0.0);
+        let mut picture = 0;
+        // Ten views of a batch are more than a network takes at a time.
+        for part in images.chunks(network.plan().batch * picture_len) {
+            for row in network.forward(part, Pass::Evaluate).chunks_exact(classes) {
+                let mean = &mut mean[picture / views * classes..][..classes];
+                mean.iter_mut().zip(softmax(row)).for_each(|(mean, p)| *mean += p * share);
+                picture += 1;
+            }
+        }
     }
 }

@@ -42,6 +42,12 @@ impl Totals {
         self.top5 += u64::from(rank < TOP);
     }
 
+    /// Counts one image that could not be read.
+    pub fn add_wrong(&mut self, loss: f64) {
+        self.images += 1;
+        self.loss_sum += loss;
+    }
+
     /// Means of the counts; of nothing, zeros.
     pub fn metrics(&self) -> Metrics {
         let images = self.images.max(1) as f64;

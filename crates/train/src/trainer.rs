@@ -4,7 +4,10 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use alexnet_data::{Augment, DataError, Dataset, Epoch, Loader, LoaderConfig, Order};
+use alexnet_data::{
+    DataError, Dataset, Epoch, Loader, LoaderConfig, Order, Unreadable, UnreadableImage, View,
+    unreadable_budget,
+};
 use alexnet_network::{LoadError, Model, ModelError, Network, Plan, Purpose};
 use alexnet_ops::Device;
 use alexnet_weights::{ModelFile, WeightsError};
@@ -124,6 +127,8 @@ pub struct StepReport {
 
 /// Hears what happens and may ask to stop.
 pub trait Observer {
+    /// An image could not be read; what was shown in its place, `image` says.
+    fn unreadable(&mut self, image: &UnreadableImage);
     /// A step is done.
     fn step(&mut self, report: &StepReport);
     /// So many of all validation images are done.
@@ -180,14 +185,25 @@ impl<D: Device> Trainer<D> {
         workers: usize,
     ) -> Result<Self, TrainError> {
         let plan = training_plan(&config, dataset)?;
-        let loader = |samples: &[alexnet_data::Sample], augment, order| {
-            let (batch_size, seed) = (config.batch_size, config.seed);
-            let preprocess = config.preprocess.clone();
-            let config = LoaderConfig { batch_size, workers, seed, augment, preprocess, order };
-            Loader::new(samples.to_vec(), config)
+        let train_config = LoaderConfig {
+            batch_size: config.batch_size,
+            workers,
+            seed: config.seed,
+            augment: config.augment.clone(),
+            unreadable: Unreadable::Replace {
+                budget: unreadable_budget(dataset.train.samples.len()),
+            },
+            preprocess: config.preprocess.clone(),
+            order: Order::Shuffled,
         };
-        let train = loader(&dataset.train.samples, config.augment, Order::Shuffled)?;
-        let validation = loader(&dataset.val.samples, Augment::None, Order::Sequential)?;
+        let validation_config = LoaderConfig {
+            augment: View::Centre.into(),
+            unreadable: Unreadable::Blank,
+            order: Order::Sequential,
+            ..train_config.clone()
+        };
+        let train = Loader::new(dataset.train.samples.to_vec(), train_config)?;
+        let validation = Loader::new(dataset.val.samples.to_vec(), validation_config)?;
         let network = Network::new(device, plan, config.seed);
         Ok(Self {
             classes: dataset.classes.clone(),
@@ -251,7 +267,7 @@ impl<D: Device> Trainer<D> {
             let first = self.progress.step_in_epoch as usize;
             let mut batches = self.train.epoch(self.progress.epoch, first);
             while self.progress.step_in_epoch < self.train.batches() as u64 {
-                let Some(report) = self.step(&mut batches)? else { break };
+                let Some(report) = self.step(&mut batches, observer)? else { break };
                 observer.step(&report);
                 let due = self.checkpoint_steps > 0
                     && self.progress.step.is_multiple_of(self.checkpoint_steps);
@@ -273,10 +289,15 @@ impl<D: Device> Trainer<D> {
     }
 
     /// One step: images, forward, loss, backward, update. `None` when the epoch has no images left.
-    fn step(&mut self, batches: &mut Epoch) -> Result<Option<StepReport>, TrainError> {
+    fn step(
+        &mut self,
+        batches: &mut Epoch,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<StepReport>, TrainError> {
         let begin = Instant::now();
         let Some(batch) = batches.next_batch() else { return Ok(None) };
         let batch = batch?;
+        batch.unreadable.iter().for_each(|image| observer.unreadable(image));
         let data_s = begin.elapsed().as_secs_f64();
         let steps = self.train.batches() as u64;
         let Progress { epoch, step_in_epoch, step, .. } = self.progress;
@@ -322,7 +343,10 @@ impl<D: Device> Trainer<D> {
         let begin = Instant::now();
         let of = self.validation_images;
         let networks = std::slice::from_mut(&mut self.network);
-        let found = evaluate(networks, &self.validation, |n| observer.validated(n, of))?;
+        let found = evaluate(networks, &self.validation, |batch, images| {
+            batch.unreadable.iter().for_each(|image| observer.unreadable(image));
+            observer.validated(images, of);
+        })?;
         if !found.loss.is_finite() {
             return Err(self.not_finite(found.loss, self.progress.step));
         }

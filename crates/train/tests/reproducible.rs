@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use alexnet_cpu::Cpu;
-use alexnet_data::{Augment, Dataset, Preprocess, SampleSet};
+use alexnet_data::{Dataset, Fit, Preprocess, SampleSet, UnreadableImage, View};
 use alexnet_network::{Array, Initialisation, ModelConfig, ModelName};
 use alexnet_ops::UpdateRule;
 use alexnet_train::{
@@ -16,6 +16,7 @@ use alexnet_train::{
 struct StopAfter(u64);
 
 impl Observer for StopAfter {
+    fn unreadable(&mut self, _: &UnreadableImage) {}
     fn step(&mut self, _: &StepReport) {
         self.0 -= 1;
     }
@@ -62,8 +63,15 @@ fn config(epochs: u64) -> TrainConfig {
         },
         schedule: Schedule::Plateau { patience: 1, gamma: 0.5 },
         warmup_epochs: 0.5,
-        augment: Augment::RandomCrop,
-        preprocess: Preprocess { resize: 70, crop: 63, mean: [120.0; 3], std: [60.0; 3] },
+        augment: View::RandomCrop.into(),
+        preprocess: Preprocess {
+            fit: Fit::ShorterSide,
+            mean_image: None,
+            resize: 70,
+            crop: 63,
+            mean: [120.0; 3],
+            std: [60.0; 3],
+        },
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use alexnet_data::Preprocess;
+use alexnet_data::{Fit, Preprocess};
 use alexnet_network::{Array, ModelConfig, ModelName};
 use alexnet_weights::{ModelFile, WeightsError, container};
 
@@ -17,7 +17,14 @@ fn model_file() -> ModelFile {
     ModelFile {
         config: ModelConfig { model, classes: 2, image_size: 64, width: 0.5, batch_norm: true },
         classes: vec!["cat".into(), "dog \"é\"".into()],
-        preprocess: Preprocess { resize: 73, crop: 64, mean: [1.0, 2.0, 3.5], std: [0.1; 3] },
+        preprocess: Preprocess {
+            fit: Fit::ShorterSide,
+            mean_image: None,
+            resize: 73,
+            crop: 64,
+            mean: [1.0, 2.0, 3.5],
+            std: [0.1; 3],
+        },
         weights: vec![array("a.weight", &[3, 2, 2]), array("b.bias", &[5])],
     }
 }

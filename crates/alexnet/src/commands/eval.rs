@@ -2,7 +2,7 @@
 
 use anyhow::{bail, ensure};
 
-use alexnet_data::{Augment, Loader, LoaderConfig, OpenedSplit, Order, open_split};
+use alexnet_data::{Loader, LoaderConfig, OpenedSplit, Order, Unreadable, View, open_split};
 use alexnet_ops::Device;
 use alexnet_predict::{Predictor, inference_plan};
 use alexnet_train::{Metrics, evaluate};
@@ -42,14 +42,18 @@ fn eval<D: Device + Clone>(device: &D, arguments: &EvalArguments) -> anyhow::Res
         batch_size: arguments.batch_size,
         workers: arguments.workers,
         seed: 0,
-        augment: Augment::None,
+        augment: if arguments.crops == 10 { View::TenCrops } else { View::Centre }.into(),
+        unreadable: Unreadable::Blank,
         preprocess: members[0].preprocess().clone(),
         order: Order::Sequential,
     };
     let bar = terminal::bar(opened.split.samples.len() as u64, "images");
     let loader = Loader::new(opened.split.samples, config)?;
     let mut networks: Vec<_> = members.into_iter().map(Predictor::into_network).collect();
-    let metrics = evaluate(&mut networks, &loader, |images| bar.set_position(images))?;
+    let metrics = evaluate(&mut networks, &loader, |batch, images| {
+        batch.unreadable.iter().for_each(|image| bar.suspend(|| terminal::unreadable(image)));
+        bar.set_position(images);
+    })?;
     bar.finish_and_clear();
     let weights = arguments.weights.iter().map(|path| path.display().to_string()).collect();
     let data = opened.split.folder.display().to_string();

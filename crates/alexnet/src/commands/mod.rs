@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod eval;
+pub(crate) mod pack;
 pub(crate) mod predict;
 pub(crate) mod sample;
 pub(crate) mod summary;

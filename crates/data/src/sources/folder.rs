@@ -103,7 +103,8 @@ pub(super) fn class_folders(folder: PathBuf) -> Result<Listing, DataError> {
         let label = classes.len() as u32;
         classes.push(name.to_owned());
         let images = images_beneath(&entry)?;
-        samples.extend(images.into_iter().map(|path| Sample { content: Content::File(path), label }));
+        samples
+            .extend(images.into_iter().map(|path| Sample { content: Content::File(path), label }));
     }
     match flat {
         Some(image) if classes.is_empty() => Err(DataError::Flat { folder, image }),

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::folder::{TRAIN, VALIDATION, class_folders, images_beneath};
 use super::list::read_text;
-use super::{Listing, Source, Wanted};
+use super::{Listing, Source, Wanted, malformed};
 use crate::error::DataError;
 use crate::sample::{Content, Sample};
 
@@ -59,11 +59,10 @@ impl Source for Kaggle {
         match name {
             _ if !folder.is_dir() => Ok(None),
             TRAIN => class_folders(folder).map(Some),
-            TEST => Err(DataError::Malformed {
-                path: folder,
-                place: "every image".into(),
-                reason: "its class was never published: measure with val".into(),
-            }),
+            TEST => {
+                let reason = "its class was never published: measure with val";
+                Err(malformed(&folder, "every image", reason))
+            }
             name if name == VALIDATION[0] => self.validation(folder).map(Some),
             _ => Ok(None),
         }
@@ -80,28 +79,24 @@ impl Kaggle {
         };
         classes.sort_unstable();
         classes.dedup();
-        let malformed = |place: String, reason: String| DataError::Malformed {
-            path: solution.clone(),
-            place,
-            reason,
-        };
         let mut samples = Vec::with_capacity(wnids.len());
         for path in images_beneath(&folder)? {
             let id = path.file_stem().and_then(|id| id.to_str()).unwrap_or_default();
             let missing = || {
                 let reason = "no line is of this image: restore the table, or remove the image";
-                malformed(path.display().to_string(), reason.into())
+                malformed(&solution, path.display().to_string(), reason)
             };
             let (line, wnid) = wnids.remove(id).ok_or_else(missing)?;
             let unknown = |_| {
-                malformed(format!("line {line}"), format!("{wnid} is not one of {SYNSETS}'s classes"))
+                let reason = format!("{wnid} is not one of {SYNSETS}'s classes: restore both");
+                malformed(&solution, format!("line {line}"), reason)
             };
             let label = classes.binary_search(&wnid).map_err(unknown)? as u32;
             samples.push(Sample { content: Content::File(path), label });
         }
         if let Some((id, (line, _))) = wnids.iter().min_by_key(|(_, (line, _))| *line) {
             let reason = format!("there is no {id}.JPEG in {}: unpack all of it", folder.display());
-            return Err(malformed(format!("line {line}"), reason));
+            return Err(malformed(&solution, format!("line {line}"), reason));
         }
         Ok(Listing { place: folder, classes, samples })
     }
@@ -110,33 +105,32 @@ impl Kaggle {
     fn table(&self, name: &str) -> Result<PathBuf, DataError> {
         let mut places = self.beside.iter().map(|folder| folder.join(name));
         let found = places.find(|path| path.is_file());
-        found.ok_or_else(|| DataError::Malformed {
-            path: self.images.clone(),
-            place: VALIDATION[0].into(),
-            reason: format!("the classes are in {name}, put it into {}", self.beside[0].display()),
-        })
+        let absent = || {
+            let reason = format!("{name} is needed, put it into {}", self.beside[0].display());
+            malformed(&self.images, VALIDATION[0], reason)
+        };
+        found.ok_or_else(absent)
     }
 }
 
 /// The line and the wnid of each image.
 fn read_solution(path: &Path) -> Result<HashMap<String, (u64, String)>, DataError> {
     let text = read_text(path)?;
-    let malformed = |line: u64| DataError::Malformed {
-        path: path.to_path_buf(),
-        place: format!("line {line}"),
-        reason: "it should be an image's name, once, a comma and a class: download it anew".into(),
+    let fault = |line: u64| {
+        let reason = "it should be an image's name, once, a comma and a class: download it anew";
+        malformed(path, format!("line {line}"), reason)
     };
     let mut rows = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
     let mut wnids = HashMap::new();
     for row in rows.records() {
-        let row = row.map_err(|fault| malformed(fault.position().map_or(0, csv::Position::line)))?;
+        let row = row.map_err(|error| fault(error.position().map_or(0, csv::Position::line)))?;
         let line = row.position().map_or(0, csv::Position::line);
         let wnid = row.get(1).and_then(|boxes| boxes.split_whitespace().next());
         let (Some(id), Some(wnid)) = (row.get(0), wnid) else {
-            return Err(malformed(line));
+            return Err(fault(line));
         };
         if wnids.insert(id.to_owned(), (line, wnid.to_owned())).is_some() {
-            return Err(malformed(line));
+            return Err(fault(line));
         }
     }
     Ok(wnids)

@@ -22,7 +22,9 @@ use crate::sample::{Content, Sample};
 /// Longest list read, in bytes: ten million images with long names.
 const LIST_BYTES_MAX: u64 = 1 << 30;
 /// Where the names of numbered classes may stand.
-const NAMES: [&str; 2] = ["classes.txt", "synsets.txt"];
+const NAMES: [&str; 2] = [CLASSES, "synsets.txt"];
+/// The file of class names, one a line.
+pub(super) const CLASSES: &str = "classes.txt";
 /// Most classes.
 const CLASSES_MAX: usize = 1 << 20;
 

@@ -4,10 +4,13 @@
 //! with, have, and of which classes. What it lists is told apart by class *names*; numbers are
 //! given out once, in [`crate::dataset`].
 
+mod cifar;
 mod folder;
+mod idx;
 mod ilsvrc;
 mod kaggle;
 mod list;
+mod pack;
 mod webdataset;
 
 use std::path::{Path, PathBuf};
@@ -52,8 +55,15 @@ pub(crate) trait Source {
 type Recognise = fn(&Path) -> Result<Option<Box<dyn Source>>, DataError>;
 
 /// Asked in this order; a folder of folders is what remains.
-const KINDS: [Recognise; 4] =
-    [ilsvrc::recognise, kaggle::recognise, webdataset::recognise, folder::recognise];
+const KINDS: [Recognise; 7] = [
+    pack::recognise,
+    cifar::recognise,
+    idx::recognise,
+    ilsvrc::recognise,
+    kaggle::recognise,
+    webdataset::recognise,
+    folder::recognise,
+];
 
 /// The source at `root`.
 ///
@@ -69,4 +79,10 @@ pub(crate) fn recognise(root: &Path) -> Result<Box<dyn Source>, DataError> {
         }
     }
     Err(DataError::NotAFolder { path: root.to_path_buf() })
+}
+
+/// Says what is wrong, and what to do, at a place of a file.
+fn malformed(path: &Path, place: impl Into<String>, reason: impl Into<String>) -> DataError {
+    let (place, reason) = (place.into(), reason.into());
+    DataError::Malformed { path: path.to_path_buf(), place, reason }
 }

@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 use super::folder::{TRAIN, VALIDATION, sorted_entries};
 use super::list::Classes;
-use super::{Listing, Source, Wanted};
+use super::{Listing, Source, Wanted, malformed};
 use crate::error::DataError;
 use crate::sample::{Content, Form, Part, Sample, Store};
 use crate::tar::{Member, members};
@@ -34,7 +34,9 @@ struct Shards {
 }
 
 pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataError> {
-    if !root.is_dir() {
+    let train = root.join(TRAIN);
+    // Archives often stay beside the folders that were unpacked from them.
+    if !root.is_dir() || (train.is_dir() && tars(&train)?.is_empty()) {
         return Ok(None);
     }
     let mut found = !unsplit(root)?.is_empty();
@@ -113,7 +115,7 @@ fn list(root: &Path, shards: &[PathBuf]) -> Result<Listing, DataError> {
     let mut classes = Classes::of(&entries, root)?;
     let mut samples = Vec::with_capacity(found.len());
     for Labelled { part, key, class } in found {
-        let unknown = |reason| malformed(part.store.path(), &key, reason);
+        let unknown = |reason| sample_fault(part.store.path(), &key, reason);
         let label = classes.label(&class).map_err(unknown)?;
         samples.push(Sample { content: Content::Part(part), label });
     }
@@ -125,13 +127,17 @@ fn read_shard(shard: &Path, found: &mut Vec<Labelled>) -> Result<(), DataError> 
     let mut file = File::open(shard).map_err(DataError::io("read", shard))?;
     let store = Store::file(shard);
     let members = members(shard)?;
-    let parts: Vec<_> = members.iter().filter_map(|member| Some((member, key_and_kind(member)?))).collect();
+    let parts: Vec<_> =
+        members.iter().filter_map(|member| Some((member, key_and_kind(member)?))).collect();
     for sample in parts.chunk_by(|(_, (key, _)), (_, (next, _))| key == next) {
         let (_, (key, _)) = sample[0];
-        let fault = |reason: &str| malformed(shard, key, reason.to_owned());
+        let fault = |reason: &str| sample_fault(shard, key, reason);
         let mut images = sample.iter().filter(|(_, (_, kind))| is_image(kind));
         let of_kind = |wanted: &str| {
-            sample.iter().find(|(_, (_, kind))| kind.eq_ignore_ascii_case(wanted)).map(|(it, _)| *it)
+            sample
+                .iter()
+                .find(|(_, (_, kind))| kind.eq_ignore_ascii_case(wanted))
+                .map(|(it, _)| *it)
         };
         let (image, cls, json) = (images.next(), of_kind("cls"), of_kind("json"));
         if images.next().is_some() {
@@ -140,8 +146,12 @@ fn read_shard(shard: &Path, found: &mut Vec<Labelled>) -> Result<(), DataError> 
         let (image, class) = match (image, cls, json) {
             (None, None, _) => continue,
             (None, ..) => return Err(fault("it has a class but no .jpg, .jpeg or .png: add it")),
-            (_, None, None) => return Err(fault("it has no .cls or .json to say its class: add it")),
-            (Some((image, _)), Some(cls), _) => (*image, cls_class(&read(&mut file, shard, key, cls)?)),
+            (_, None, None) => {
+                return Err(fault("it has no .cls or .json to say its class: add it"));
+            }
+            (Some((image, _)), Some(cls), _) => {
+                (*image, cls_class(&read(&mut file, shard, key, cls)?))
+            }
             (Some((image, _)), None, Some(json)) => {
                 (*image, json_class(&read(&mut file, shard, key, json)?))
             }
@@ -152,8 +162,8 @@ fn read_shard(shard: &Path, found: &mut Vec<Labelled>) -> Result<(), DataError> 
     Ok(())
 }
 
-fn malformed(shard: &Path, key: &str, reason: String) -> DataError {
-    DataError::Malformed { path: shard.to_path_buf(), place: format!("sample {key}"), reason }
+fn sample_fault(shard: &Path, key: &str, reason: impl Into<String>) -> DataError {
+    malformed(shard, format!("sample {key}"), reason)
 }
 
 /// A member's path split at the first dot of its file name; `None` of hidden files and of those
@@ -183,7 +193,7 @@ fn part(store: &Arc<Store>, member: &Member) -> Part {
 fn read(file: &mut File, shard: &Path, key: &str, member: &Member) -> Result<Vec<u8>, DataError> {
     if member.len > CLASS_BYTES_MAX {
         let reason = format!("its class takes more than {CLASS_BYTES_MAX} bytes: shorten it");
-        return Err(malformed(shard, key, reason));
+        return Err(sample_fault(shard, key, reason));
     }
     let mut bytes = vec![0; member.len as usize];
     file.seek(SeekFrom::Start(member.start)).map_err(DataError::io("read", shard))?;

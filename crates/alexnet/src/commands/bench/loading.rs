@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use alexnet_data::{Augment, Loader, LoaderConfig, Order, Preprocess, SampleSet};
+use alexnet_data::{
+    Fit, Loader, LoaderConfig, Order, Preprocess, SampleSet, Unreadable, View, unreadable_budget,
+};
 
 use super::{Measured, timed};
 use crate::arguments::BenchArguments;
@@ -26,12 +28,15 @@ fn load(arguments: &BenchArguments, root: &Path) -> anyhow::Result<Measured> {
         batch_size: arguments.batch_size.min(dataset.train.samples.len()),
         workers: arguments.workers,
         seed: 0,
-        augment: Augment::RandomResizedCrop,
+        augment: View::RandomResizedCrop.into(),
+        unreadable: Unreadable::Replace { budget: unreadable_budget(dataset.train.samples.len()) },
         preprocess: Preprocess {
+            fit: Fit::ShorterSide,
             resize: crop.saturating_mul(8).div_ceil(7),
             crop,
             mean: [127.5; 3],
             std: [64.0; 3],
+            mean_image: None,
         },
         order: Order::Shuffled,
     };

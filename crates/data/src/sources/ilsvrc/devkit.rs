@@ -16,6 +16,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::matlab;
 use crate::error::DataError;
+use crate::sources::malformed;
 use crate::tar::unpacked_members;
 
 const FOLDER: &str = "ILSVRC2012_devkit_t12";
@@ -43,7 +44,6 @@ pub(crate) struct Synset {
     /// `ILSVRC2012_ID`, by which the ground truth calls it.
     pub(crate) id: u32,
     /// `tench, Tinca tinca`.
-    #[expect(dead_code, reason = "names for people to read, to be shown with predictions")]
     pub(crate) words: String,
     /// How many training images it has.
     pub(crate) images: u64,
@@ -68,7 +68,7 @@ impl Devkit {
                 return Err(malformed(root, "devkit", reason));
             }
         };
-        let absent = || malformed(&path, META, "it is not there: download the devkit anew".into());
+        let absent = || malformed(&path, META, "it is not there: download the devkit anew");
         let leaves = leaves(&path, &meta.ok_or_else(absent)?)?;
         Ok(Self { path, leaves, ground_truth })
     }
@@ -77,7 +77,8 @@ impl Devkit {
     pub(crate) fn validation_labels(&self, images: usize) -> Result<Vec<u32>, DataError> {
         let fault = |reason: String| malformed(&self.path, GROUND_TRUTH, reason);
         let bytes = self.ground_truth.as_ref();
-        let bytes = bytes.ok_or_else(|| fault("it is not there: download the devkit anew".into()))?;
+        let bytes =
+            bytes.ok_or_else(|| fault("it is not there: download the devkit anew".into()))?;
         let text = str::from_utf8(bytes).map_err(|_| fault("it is not text: restore it".into()))?;
         let by_id: HashMap<u32, u32> = self.leaves.iter().map(|leaf| leaf.id).zip(0..).collect();
         let mut labels = Vec::new();
@@ -102,17 +103,13 @@ impl Devkit {
 
     /// What is wrong in a line of the ground truth, counted from 1.
     pub(crate) fn ground_truth_fault(&self, line: usize, reason: String) -> DataError {
-        malformed(&self.path.join(GROUND_TRUTH), &format!("line {line}"), reason)
+        malformed(&self.path.join(GROUND_TRUTH), format!("line {line}"), reason)
     }
 
     /// The names of the classes.
     pub(crate) fn into_wnids(self) -> Vec<String> {
         self.leaves.into_iter().map(|leaf| leaf.wnid).collect()
     }
-}
-
-fn malformed(path: &Path, place: &str, reason: String) -> DataError {
-    DataError::Malformed { path: path.to_path_buf(), place: place.to_owned(), reason }
 }
 
 fn too_large(path: &Path, place: &str) -> DataError {
@@ -139,7 +136,7 @@ fn unpack(archive: &Path) -> Result<[Option<Vec<u8>>; 2], DataError> {
     if unpacked.is_err() {
         let place = format!("byte {} unpacked", bytes.len());
         let reason = "its compression is damaged or not whole: download it anew";
-        return Err(malformed(archive, &place, reason.into()));
+        return Err(malformed(archive, place, reason));
     }
     if bytes.len() as u64 > UNPACKED_BYTES_MAX {
         return Err(too_large(archive, "unpacked"));
@@ -158,6 +155,7 @@ fn leaves(devkit: &Path, meta: &[u8]) -> Result<Vec<Synset>, DataError> {
     let path = devkit.join(META);
     let fault = |reason: String| malformed(&path, "synsets", reason);
     let synsets = matlab::records(meta, "synsets").map_err(fault)?;
+    let large_id = "an ILSVRC2012_ID beyond all others: download the devkit anew";
     let mut leaves = Vec::new();
     for record in synsets.iter() {
         let number = |name| record.number(name).map_err(fault);
@@ -166,7 +164,7 @@ fn leaves(devkit: &Path, meta: &[u8]) -> Result<Vec<Synset>, DataError> {
         }
         leaves.push(Synset {
             wnid: record.text("WNID").map_err(fault)?,
-            id: u32::try_from(number("ILSVRC2012_ID")?).unwrap_or(0),
+            id: u32::try_from(number("ILSVRC2012_ID")?).map_err(|_| fault(large_id.into()))?,
             words: record.text("words").map_err(fault)?,
             images: number("num_train_images")?,
         });

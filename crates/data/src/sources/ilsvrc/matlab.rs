@@ -22,6 +22,8 @@ const HEADER_BYTES: usize = 128;
 const LITTLE_ENDIAN: &[u8] = b"\x00\x01IM";
 /// Longest variable, in bytes once unpacked.
 const VARIABLE_BYTES_MAX: u64 = 64 << 20;
+/// Most fields of a record; the devkit's have 8.
+const FIELDS_MAX: usize = 256;
 
 const MATRIX: u32 = 14;
 const PACKED: u32 = 15;
@@ -118,7 +120,7 @@ impl<'a> Elements<'a> {
         if kind >> 16 != 0 {
             self.0 = rest;
             // The tag's last four bytes are the contents.
-            let contents = self_contents(tag, (kind >> 16) as usize).ok_or_else(cut)?;
+            let contents = tag[4..].get(..(kind >> 16) as usize).ok_or_else(cut)?;
             return Ok((kind & 0xffff, contents));
         }
         let len = len as usize;
@@ -128,10 +130,6 @@ impl<'a> Elements<'a> {
         self.0 = rest.get(padded..).unwrap_or_default();
         Ok((kind, contents))
     }
-}
-
-fn self_contents(tag: &[u8; 8], len: usize) -> Option<&[u8]> {
-    tag[4..].get(..len)
 }
 
 fn u32_of(bytes: &[u8]) -> u32 {
@@ -162,8 +160,8 @@ fn read_records(mut elements: Elements) -> Result<Records, String> {
     let (_, name_len) = elements.next()?;
     let (_, names) = elements.next()?;
     let name_len = u32_of(name_len.get(..4).unwrap_or_default()) as usize;
-    if name_len == 0 || names.is_empty() {
-        return Err("records without fields: restore it".into());
+    if name_len == 0 || names.is_empty() || names.len() / name_len > FIELDS_MAX {
+        return Err(format!("records without fields, or more than {FIELDS_MAX}: restore it"));
     }
     let field = |name: &[u8]| {
         let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());

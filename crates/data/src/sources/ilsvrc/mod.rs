@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::folder::{self, TRAIN, VALIDATION};
-use super::{Listing, Source, Wanted};
+use super::{Listing, Source, Wanted, malformed};
 use crate::error::DataError;
 use crate::sample::{Content, Form, Part, Sample, Store};
 use crate::tar::{Member, inner_members, members};
@@ -46,7 +46,8 @@ pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataErro
     if !to_read(TRAIN_TAR, TRAIN) && !to_read(VAL_TAR, VALIDATION[0]) {
         return Ok(None);
     }
-    let source = |folders| Box::new(Ilsvrc { root: root.to_path_buf(), folders }) as Box<dyn Source>;
+    let source =
+        |folders| Box::new(Ilsvrc { root: root.to_path_buf(), folders }) as Box<dyn Source>;
     Ok(folder::recognise(root)?.map(source))
 }
 
@@ -86,7 +87,7 @@ fn training(path: PathBuf, devkit: Devkit) -> Result<Listing, DataError> {
                 images.len(),
                 leaf.images
             );
-            return Err(DataError::Malformed { path, place: tar.name.clone(), reason });
+            return Err(malformed(&path, &tar.name, reason));
         }
         samples.extend(images.into_iter().map(|image| {
             let name = format!("{}/{}", leaf.wnid, image.name);
@@ -113,7 +114,7 @@ fn check_classes(path: &Path, tars: &[Member], devkit: &Devkit) -> Result<(), Da
         }
     };
     let reason = format!("{reason}: it is not {TRAIN_TAR} or not whole, download it anew");
-    Err(DataError::Malformed { path: path.to_path_buf(), place, reason })
+    Err(malformed(path, place, reason))
 }
 
 /// `n01440764` of `n01440764.tar`.
@@ -132,8 +133,9 @@ fn validation(path: PathBuf, devkit: Devkit) -> Result<Listing, DataError> {
         check_start(&devkit, &labels)?;
     }
     let store = Store::file(&path);
-    let sample = |(image, label): (Member, u32)| {
-        Sample { content: content(&store, image.name.clone(), &image), label }
+    let sample = |(image, label): (Member, u32)| Sample {
+        content: content(&store, image.name.clone(), &image),
+        label,
     };
     let samples = images.into_iter().zip(labels).map(sample).collect();
     Ok(Listing { place: path, classes: devkit.into_wnids(), samples })

@@ -1,0 +1,87 @@
+//! Work on many images by a few threads, whose results do not depend on how many there are.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use crossbeam_channel::unbounded;
+
+/// Hears how many items are done; says whether to go on.
+pub type Progress<'a> = &'a mut dyn FnMut(u64) -> bool;
+
+/// Gives each item to one of `workers` threads, which adds it to what it has gathered. `None` if
+/// `progress` asked to stop. The caller puts the threads' parts together in a way that does not
+/// depend on who did what.
+pub(crate) fn gather<T: Sync, A: Send>(
+    items: &[T],
+    workers: usize,
+    empty: impl Fn() -> A + Sync,
+    add: impl Fn(&mut A, usize, &T) + Sync,
+    progress: Progress,
+) -> Option<Vec<A>> {
+    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (done, counted) = unbounded::<()>();
+    let work = |done: crossbeam_channel::Sender<()>| {
+        let mut gathered = empty();
+        while !stop.load(Ordering::Relaxed) {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else { break };
+            add(&mut gathered, index, item);
+            // The other end is open until all threads have ended.
+            let _ = done.send(());
+        }
+        gathered
+    };
+    let work = &work;
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers.max(1))
+            .map(|_| {
+                let done = done.clone();
+                scope.spawn(move || work(done))
+            })
+            .collect();
+        drop(done);
+        for (count, ()) in (1..).zip(&counted) {
+            if !progress(count) {
+                stop.store(true, Ordering::Relaxed);
+            }
+        }
+        let parts = threads.into_iter().map(|thread| match thread.join() {
+            Ok(part) => part,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        let parts: Vec<A> = parts.collect();
+        (!stop.load(Ordering::Relaxed)).then_some(parts)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_item_is_done_once_by_any_number_of_threads() {
+        let items: Vec<u64> = (0..1000).collect();
+        for workers in [0, 1, 7] {
+            let mut last = 0;
+            let add = |sum: &mut u64, index: usize, item: &u64| *sum += item * (index as u64 + 1);
+            let parts = gather(&items, workers, || 0, add, &mut |count| {
+                last = count;
+                true
+            });
+            let expected: u64 = items.iter().map(|item| item * (item + 1)).sum();
+            assert_eq!(parts.unwrap().iter().sum::<u64>(), expected, "{workers} workers");
+            assert_eq!(last, 1000);
+        }
+    }
+
+    #[test]
+    fn a_request_to_stop_is_heard() {
+        let items = vec![(); 100_000];
+        let mut heard = 0;
+        let parts = gather(&items, 2, || (), |(), _, ()| thread::yield_now(), &mut |count| {
+            heard = count;
+            count < 5
+        });
+        assert!(parts.is_none() && heard < 100_000, "{heard}");
+    }
+}

@@ -1,0 +1,91 @@
+//! Packed sets, as [`crate::pack`] writes them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Listing, Source, Wanted, folder};
+use crate::error::DataError;
+use crate::pack::{FORMAT, MANIFEST, Manifest, PLAN, Row, Shard, VERSION, read_index};
+use crate::sample::{Content, Form, Layout, Part, Sample, Store};
+
+/// A packed set.
+struct Pack {
+    root: PathBuf,
+    manifest: Manifest,
+}
+
+pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataError> {
+    if root.join(PLAN).is_file() && !root.join(MANIFEST).is_file() {
+        return Err(DataError::HalfPacked { path: root.to_path_buf() });
+    }
+    let path = root.join(MANIFEST);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let malformed = |place: String, reason: &str| DataError::Malformed {
+        path: path.clone(),
+        place,
+        reason: reason.into(),
+    };
+    let bytes = fs::read(&path).map_err(DataError::io("read", &path))?;
+    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| {
+        malformed(format!("line {}", error.line()), "it describes no packed set: pack it anew")
+    })?;
+    if manifest.format != FORMAT || manifest.version != VERSION {
+        return Err(malformed("version".into(), "a newer program wrote it: use that one"));
+    }
+    Ok(Some(Box::new(Pack { root: root.to_path_buf(), manifest })))
+}
+
+impl Source for Pack {
+    fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
+        let shards = match wanted {
+            Wanted::Train | Wanted::Named("train") => &self.manifest.train,
+            Wanted::Validation => &self.manifest.val,
+            Wanted::Named(name) if folder::VALIDATION.contains(&name) => &self.manifest.val,
+            Wanted::Named(_) => return Ok(None),
+        };
+        if shards.is_empty() {
+            return Ok(None);
+        }
+        let mut samples = Vec::new();
+        for shard in shards {
+            self.read_shard(shard, &mut samples)?;
+        }
+        let classes = self.manifest.classes.clone();
+        Ok(Some(Listing { place: self.root.clone(), classes, samples }))
+    }
+}
+
+impl Pack {
+    fn read_shard(&self, shard: &Shard, samples: &mut Vec<Sample>) -> Result<(), DataError> {
+        let (tar, index) = (self.root.join(shard.tar()), self.root.join(shard.index()));
+        let len = fs::metadata(&tar).map_err(DataError::io("read", &tar))?.len();
+        if len != shard.bytes {
+            let (name, end) = ("its last image".into(), shard.bytes);
+            return Err(DataError::Cut { path: tar, name, end });
+        }
+        let (rows, crc32) = read_index(&index)?;
+        if crc32 != shard.index_crc32 || rows.len() != shard.images {
+            let (place, reason) = ("CRC-32".into(), "it is not the index that was written".into());
+            return Err(DataError::Malformed { path: index, place, reason });
+        }
+        let (store, classes) = (Store::file(&tar), self.manifest.classes.len());
+        for (line, row) in (2..).zip(rows) {
+            let Row { name, start, len, width, height, label, crc32, .. } = row;
+            if label as usize >= classes || start.saturating_add(len) > shard.bytes {
+                let (place, reason) =
+                    (format!("line {line}"), "it points outside of the set: pack it anew".into());
+                return Err(DataError::Malformed { path: index, place, reason });
+            }
+            let form = match (width, height) {
+                (0, 0) => Form::Encoded,
+                _ => Form::Pixels { width, height, layout: Layout::Interleaved },
+            };
+            let (store, name) = (store.clone(), name.into());
+            let part = Part { store, name, start, len, form, crc32: Some(crc32) };
+            samples.push(Sample { content: Content::Part(part), label });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,50 @@
+//! What the tests of archives share.
+
+#![allow(clippy::unwrap_used, dead_code)] // Each test file uses its share.
+
+use std::fs;
+use std::path::Path;
+
+use alexnet_data::Split;
+use tempfile::TempDir;
+
+/// A file of the goldens.
+pub(crate) fn golden(name: &str) -> Vec<u8> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens").join(name)).unwrap()
+}
+
+/// A tar of these members in this order.
+pub(crate) fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, bytes) in members {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, *bytes).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+/// A folder with these files.
+pub(crate) fn tree(files: &[(&str, &[u8])]) -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        let path = root.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    root
+}
+
+/// The names of a split's images, and of their classes.
+pub(crate) fn listed<'a>(split: &Split, classes: &'a [String]) -> Vec<(String, &'a str)> {
+    let name = |path: &Path| path.strip_prefix(&split.folder).unwrap().display().to_string();
+    let samples = split.samples.iter();
+    samples.map(|s| (name(&s.content.path()), &*classes[s.label as usize])).collect()
+}
+
+/// Whether a message is one line that starts with the root and says this.
+pub(crate) fn assert_says(message: &str, root: &Path, says: &str, case: &str) {
+    assert!(message.contains(says), "{case}: {message}");
+    assert!(!message.contains('\n') && message.starts_with(root.to_str().unwrap()), "{message}");
+}
