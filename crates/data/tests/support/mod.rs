@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, dead_code)] // Each test file uses its share.
 
+pub(crate) mod matlab;
+
 use std::fs;
 use std::path::Path;
 
