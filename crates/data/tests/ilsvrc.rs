@@ -229,10 +229,19 @@ fn a_folder_that_was_unpacked_wins_over_its_tar() {
     assert_eq!(listed(&dataset.val, &dataset.classes), expected_val());
 }
 
+/// `meta.mat` that says it has seven records and has six.
+fn one_record_more() -> Vec<u8> {
+    let mut bytes = meta(&synsets(), false);
+    let dimensions = [5, 0, 0, 0, 8, 0, 0, 0, 6, 0, 0, 0, 1];
+    let at = bytes.windows(dimensions.len()).position(|window| window == dimensions).unwrap();
+    bytes[at + 8] = 7;
+    bytes
+}
+
 /// What is done to the downloads, and what is said then.
 type Refusal = (&'static str, fn(&mut Downloads), &'static str);
 
-const REFUSALS: [Refusal; 16] = [
+const REFUSALS: [Refusal; 17] = [
     ("no ground truth", |d| d.ground_truth = None, "validation_ground_truth.txt: it is not there"),
     (
         "a line too few",
@@ -261,6 +270,11 @@ const REFUSALS: [Refusal; 16] = [
     ),
     ("no meta.mat", |d| d.meta = None, "devkit_t12.tar.gz, data/meta.mat: it is not there"),
     ("another meta.mat", |d| d.meta = Some(b"hello".into()), "synsets: it is not a MATLAB 5 file"),
+    (
+        "a record missing",
+        |d| d.meta = Some(one_record_more()),
+        "synsets: it has not as many records",
+    ),
     (
         "a class twice",
         |d| d.meta = Some(meta(&[synsets(), synsets()].concat(), true)),

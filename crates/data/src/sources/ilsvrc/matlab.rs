@@ -68,9 +68,9 @@ pub(super) fn records(bytes: &[u8], variable: &str) -> Result<Records, String> {
             element => element,
         };
         if let (MATRIX, contents) = matrix {
-            let (class, name, rest) = open(contents)?;
+            let Matrix { class, dimensions, name, rest } = open(contents)?;
             if name == variable.as_bytes() && class == RECORDS {
-                return read_records(rest);
+                return read_records(dimensions, rest);
             }
         }
     }
@@ -146,17 +146,25 @@ fn unpack(packed: &[u8]) -> Result<Vec<u8>, String> {
     }
 }
 
-/// A matrix's class and name, and what follows.
-fn open(contents: &[u8]) -> Result<(u8, &[u8], Elements<'_>), String> {
-    let mut elements = Elements(contents);
-    let (_, flags) = elements.next()?;
-    let (_, _dimensions) = elements.next()?;
-    let (_, name) = elements.next()?;
-    let class = flags.first().ok_or("a variable without a class: restore it")?;
-    Ok((*class, name, elements))
+/// The beginning of a matrix, and what follows.
+struct Matrix<'a> {
+    class: u8,
+    /// An i32 each.
+    dimensions: &'a [u8],
+    name: &'a [u8],
+    rest: Elements<'a>,
 }
 
-fn read_records(mut elements: Elements) -> Result<Records, String> {
+fn open(contents: &[u8]) -> Result<Matrix<'_>, String> {
+    let mut rest = Elements(contents);
+    let (_, flags) = rest.next()?;
+    let (_, dimensions) = rest.next()?;
+    let (_, name) = rest.next()?;
+    let class = *flags.first().ok_or("a variable without a class: restore it")?;
+    Ok(Matrix { class, dimensions, name, rest })
+}
+
+fn read_records(dimensions: &[u8], mut elements: Elements) -> Result<Records, String> {
     let (_, name_len) = elements.next()?;
     let (_, names) = elements.next()?;
     let name_len = u32_of(name_len.get(..4).unwrap_or_default()) as usize;
@@ -174,16 +182,18 @@ fn read_records(mut elements: Elements) -> Result<Records, String> {
         // An empty matrix may be no bytes at all.
         values.push(if matrix.is_empty() { Value::Other } else { value(matrix)? });
     }
-    match values.len() % fields.len() {
-        0 => Ok(Records { fields, values }),
-        _ => Err("it ends in the middle of a record: restore it".into()),
+    let sizes = dimensions.chunks(4).map(|size| u64::from(u32_of(size)));
+    let promised = sizes.fold(fields.len() as u64, u64::saturating_mul);
+    match values.len() as u64 == promised {
+        true => Ok(Records { fields, values }),
+        false => Err("it has not as many records as it says: restore it".into()),
     }
 }
 
 fn value(matrix: &[u8]) -> Result<Value, String> {
     const TEXT: u8 = 4;
     const NUMBERS: std::ops::RangeInclusive<u8> = 6..=15;
-    let (class, _, mut elements) = open(matrix)?;
+    let Matrix { class, rest: mut elements, .. } = open(matrix)?;
     Ok(match class {
         TEXT => {
             let (kind, contents) = elements.next()?;
