@@ -248,7 +248,7 @@ pub(crate) struct PackArguments {
     #[arg(long, default_value_t = SHARD_IMAGES, value_parser = positive)]
     pub(crate) shard_images: usize,
     /// Share of each class's training images to set aside as validation images, in place of val/
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
     pub(crate) val_fraction: Option<f64>,
     /// Threads that pack
     #[arg(long, short = 'j', default_value_t = 2, value_parser = threads)]
@@ -273,6 +273,18 @@ pub(crate) fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if count > THREADS_MAX => Err(format!("it must be at most {THREADS_MAX}")),
         Ok(count) => Ok(count),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+/// Most of the images that may be set aside.
+pub(crate) const VAL_FRACTION_MAX: f64 = 0.9;
+
+/// A share of images to set aside.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if 0.0 < share && share <= VAL_FRACTION_MAX => Ok(share),
+        Ok(_) => Err(format!("it must lie above 0 and be at most {VAL_FRACTION_MAX}")),
         Err(error) => Err(format!("{error}")),
     }
 }

@@ -72,7 +72,8 @@ fn run(command: Command) -> anyhow::Result<Ended> {
 
 /// A value that was typed wrong is a matter of usage, whoever noticed it.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    let stopped = matches!(error.downcast_ref(), Some(DataError::Stopped));
+    let stopped =
+        matches!(error.downcast_ref(), Some(DataError::Stopped | DataError::StoppedReading));
     let no_network = matches!(error.downcast_ref(), Some(TrainError::Model(_)));
     if stopped {
         EXIT_STOPPED

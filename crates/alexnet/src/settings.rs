@@ -10,7 +10,7 @@ use alexnet_ops::UpdateRule;
 use alexnet_train::{Schedule, SgdConfig, TrainConfig};
 use serde::Serialize;
 
-use crate::arguments::THREADS_MAX;
+use crate::arguments::{THREADS_MAX, VAL_FRACTION_MAX};
 use crate::device::{DeviceFlags, DeviceName, PrecisionName};
 use crate::flags::{AugmentName, FitName, InitName, RuleName, SchedulerName, TrainFlags};
 
@@ -20,8 +20,6 @@ const RATE_MAX: f64 = 1e6;
 const EPOCHS_MAX: f64 = 1e6;
 /// Shortest time between drops or of a cycle: shorter ones would only burn time in counting cycles.
 const PERIOD_MIN_EPOCHS: f64 = 0.01;
-/// Most of the images that may be set aside.
-const VAL_FRACTION_MAX: f64 = 0.9;
 /// First cycle of warm restarts unless told, as SGDR's authors have it on CIFAR.
 const FIRST_CYCLE_EPOCHS: f64 = 10.0;
 /// More loader threads than this are of no use before decoding is the limit.

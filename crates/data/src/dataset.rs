@@ -16,6 +16,30 @@ pub struct Split {
     pub samples: Vec<Sample>,
 }
 
+impl Split {
+    /// A CRC-32 of the class names, of each image's place beneath the folder, and of its label:
+    /// tells other images, or others' labels, but not other pixels.
+    #[must_use]
+    pub fn fingerprint(&self, classes: &[String]) -> u32 {
+        let mut crc = crc32fast::Hasher::new();
+        for class in classes {
+            crc.update(class.as_bytes());
+            crc.update(&[0]);
+        }
+        for sample in &self.samples {
+            crc.update(self.place(sample).as_os_str().as_encoded_bytes());
+            crc.update(&sample.label.to_le_bytes());
+        }
+        crc.finalize()
+    }
+
+    /// Where an image lies beneath the folder.
+    fn place(&self, sample: &Sample) -> PathBuf {
+        let path = sample.content.path();
+        path.strip_prefix(&self.folder).map(Path::to_path_buf).unwrap_or(path)
+    }
+}
+
 /// Images to train from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dataset {
@@ -43,7 +67,7 @@ pub struct OpenedSplit {
 ///
 /// With a `val_fraction`, that share of each class's training images, at least one, is set aside to
 /// measure with, in place of any others; a bare folder of class folders will do then. Which images,
-/// their names alone decide: neither the seed nor images added later change it.
+/// the names in the class decide: neither the seed nor the folder's place changes it.
 ///
 /// # Errors
 /// Nothing there or nothing recognised, fewer than two classes, a class without training images, a
@@ -64,7 +88,12 @@ pub fn open(root: &Path, val_fraction: Option<f64>) -> Result<Dataset, DataError
         return Err(DataError::NoImages { folder: train.folder.join(class) });
     }
     let val = if let Some(fraction) = val_fraction {
-        set_aside(&mut train, fraction)
+        let aside = set_aside(&mut train, fraction);
+        if aside.samples.is_empty() {
+            // Every class has one image only.
+            return Err(DataError::NoValidation { root: root.to_path_buf() });
+        }
+        aside
     } else {
         let no_validation = || DataError::NoValidation { root: root.to_path_buf() };
         matched(source.list(Wanted::Validation)?.ok_or_else(no_validation)?, &classes)?.split
@@ -126,8 +155,7 @@ fn matched(listing: Listing, classes: &[String]) -> Result<OpenedSplit, DataErro
 fn set_aside(train: &mut Split, fraction: f64) -> Split {
     let mut by_class: HashMap<u32, Vec<(u32, PathBuf, usize)>> = HashMap::new();
     for (index, sample) in train.samples.iter().enumerate() {
-        let path = sample.content.path();
-        let name = path.strip_prefix(&train.folder).unwrap_or(&path).to_path_buf();
+        let name = train.place(sample);
         let hash = crc32fast::hash(name.as_os_str().as_encoded_bytes());
         by_class.entry(sample.label).or_default().push((hash, name, index));
     }

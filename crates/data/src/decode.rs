@@ -85,13 +85,18 @@ pub fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
     }
     let decoder = if bytes.starts_with(&JPEG_START) {
         jpeg::decode
-    } else if bytes.starts_with(&PNG_START) {
+    } else if is_png(bytes) {
         png::decode
     } else {
         return Err(unknown_format(bytes));
     };
     // A decoder owns all it touches, so nothing is left half-changed behind a panic.
     catch_unwind(AssertUnwindSafe(|| decoder(bytes))).unwrap_or(Err(DecodeError::Panicked))
+}
+
+/// Whether a file's bytes begin as a PNG's do.
+pub(crate) fn is_png(bytes: &[u8]) -> bool {
+    bytes.starts_with(&PNG_START)
 }
 
 /// Reads and decodes an image file.

@@ -165,8 +165,7 @@ pub enum DataError {
     },
     /// More images than [`crate::Unreadable`] allows.
     #[error(
-        "more than {budget} images of this epoch cannot be read{}: repair or remove them \
-         (each was named as it was met)",
+        "more than {budget} images of this epoch cannot be read{}: repair or remove them",
         last.as_ref().map(|error| format!("; the last: {error}")).unwrap_or_default()
     )]
     TooManyUnreadable {
@@ -176,7 +175,7 @@ pub enum DataError {
         last: Option<Box<DataError>>,
     },
     /// Whoever watched the reading of a whole set asked to stop.
-    #[error("stopped while reading the images; nothing was changed")]
+    #[error("stopped before all images were read: repeat the command")]
     StoppedReading,
     /// Not one image of a set.
     #[error("none of {images} images can be read")]

@@ -27,7 +27,6 @@ mod augment;
 mod colour;
 mod pack;
 mod parallel;
-mod partial;
 mod preprocess;
 mod random;
 mod resize;
@@ -36,6 +35,9 @@ mod loader;
 
 mod sample_set;
 mod statistics;
+
+mod text;
+mod whole_file;
 
 pub use augment::{Augment, SampleKey, View};
 pub use colour::ColourNoise;
@@ -58,3 +60,4 @@ pub use sample::{Content, Form, Layout, Part, Sample, Store};
 pub use sample_set::{SampleSet, SampleSplit};
 pub use sources::find_images;
 pub use statistics::{Statistics, statistics};
+pub use whole_file::{clear_unfinished, write_beside};

@@ -2,24 +2,15 @@
 
 #![allow(clippy::unwrap_used)] // In helpers too, where the lint does not know a test.
 
+mod support;
+
 use std::fs;
 
 use alexnet_data::{
-    Augment, BATCHES_AHEAD, ColourNoise, DataError, Dataset, Fit, Image, Loader, LoaderConfig,
-    MeanImage, MeanPart, Order, Preprocess, Sample, SampleKey, SampleSet, Unreadable, View, open,
-    unreadable_budget,
+    Augment, BATCHES_AHEAD, ColourNoise, DataError, Fit, Image, Loader, LoaderConfig, MeanImage,
+    MeanPart, Order, Preprocess, Sample, SampleKey, Unreadable, View, unreadable_budget,
 };
-use tempfile::TempDir;
-
-/// 36 training images, three of each class.
-fn dataset() -> (TempDir, Dataset) {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("set");
-    let set = SampleSet { seed: 3, train_per_class: 3, val_per_class: 1, side: 24 };
-    set.write(&root, &mut |_, _| true).unwrap();
-    let dataset = open(&root, None).unwrap();
-    (folder, dataset)
-}
+use support::sample_set;
 
 fn config(workers: usize, view: View, order: Order) -> LoaderConfig {
     let preprocess = Preprocess {
@@ -69,7 +60,7 @@ fn batches(loader: &Loader, epoch: u64, first: usize) -> Vec<Shown> {
 
 #[test]
 fn any_number_of_workers_makes_the_same_batches() {
-    let (_folder, dataset) = dataset();
+    let (_folder, dataset) = sample_set();
     let samples = &dataset.train.samples;
     let expected = batches(&shuffled(samples, 0), 2, 0);
     assert_eq!(expected.len(), 8);
@@ -81,7 +72,7 @@ fn any_number_of_workers_makes_the_same_batches() {
 
 #[test]
 fn a_resumed_epoch_goes_on_with_the_batch_it_stopped_at() {
-    let (_folder, dataset) = dataset();
+    let (_folder, dataset) = sample_set();
     for workers in [0, 2] {
         let loader = shuffled(&dataset.train.samples, workers);
         let whole = batches(&loader, 1, 0);
@@ -94,7 +85,7 @@ fn a_resumed_epoch_goes_on_with_the_batch_it_stopped_at() {
 
 #[test]
 fn each_epoch_shows_every_sample_once_in_an_order_of_its_own() {
-    let (_folder, dataset) = dataset();
+    let (_folder, dataset) = sample_set();
     let loader = shuffled(&dataset.train.samples, 2);
     let orders: Vec<Vec<usize>> = (0..3)
         .map(|epoch| batches(&loader, epoch, 0).into_iter().flat_map(|b| b.samples).collect())
@@ -109,7 +100,7 @@ fn each_epoch_shows_every_sample_once_in_an_order_of_its_own() {
 
 #[test]
 fn a_sequential_loader_without_variation_evaluates_each_image() {
-    let (_folder, dataset) = dataset();
+    let (_folder, dataset) = sample_set();
     let config = config(2, View::Centre, Order::Sequential);
     let loader = Loader::new(dataset.train.samples.clone(), config.clone()).unwrap();
     let image_len = config.preprocess.image_len();
@@ -128,7 +119,7 @@ fn a_sequential_loader_without_variation_evaluates_each_image() {
 
 #[test]
 fn variation_depends_on_seed_epoch_and_sample_alone() {
-    let (_folder, dataset) = dataset();
+    let (_folder, dataset) = sample_set();
     let image = dataset.train.samples[0].content.read_image().unwrap();
     let preprocess = config(0, View::Centre, Order::Sequential).preprocess;
     let colour = Some(ColourNoise::imagenet(0.1, false, None));
@@ -245,7 +236,7 @@ fn a_mean_image_is_subtracted_at_its_centre_or_where_the_crop_lies() {
 
 #[test]
 fn an_unreadable_training_image_is_replaced_by_the_same_one_whoever_makes_the_batch() {
-    let (_folder, dataset) = dataset();
+    let (_folder, dataset) = sample_set();
     for sample in [3, 12, 30] {
         fs::write(dataset.train.samples[sample].content.path(), b"hello").unwrap();
     }
@@ -275,7 +266,7 @@ fn an_unreadable_training_image_is_replaced_by_the_same_one_whoever_makes_the_ba
 
 #[test]
 fn more_unreadable_images_than_allowed_end_the_epoch_with_the_way_out() {
-    let (_folder, dataset) = dataset();
+    let (_folder, dataset) = sample_set();
     for sample in 0..4 {
         fs::write(dataset.train.samples[sample].content.path(), b"hello").unwrap();
     }
@@ -296,7 +287,7 @@ fn more_unreadable_images_than_allowed_end_the_epoch_with_the_way_out() {
 
 #[test]
 fn an_unreadable_image_to_measure_with_is_blank_and_named_and_none_is_dropped() {
-    let (_folder, dataset) = dataset();
+    let (_folder, dataset) = sample_set();
     let path = dataset.train.samples[12].content.path();
     fs::write(&path, b"hello").unwrap();
     for workers in [0, 1, 4] {
@@ -319,7 +310,7 @@ fn an_unreadable_image_to_measure_with_is_blank_and_named_and_none_is_dropped() 
 
 #[test]
 fn an_epoch_dropped_at_any_moment_ends_its_threads() {
-    let (_folder, dataset) = dataset();
+    let (_folder, dataset) = sample_set();
     let loader = shuffled(&dataset.train.samples, 3);
     for taken in 0..=BATCHES_AHEAD + 1 {
         let mut epoch = loader.epoch(0, 0);

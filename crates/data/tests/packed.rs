@@ -2,24 +2,16 @@
 
 #![allow(clippy::unwrap_used)] // In helpers too, where the lint does not know a test.
 
+mod support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use alexnet_data::{
     Content, DataError, Dataset, Encoding, Fit, Image, Loader, LoaderConfig, Order, PackOutcome,
-    PackSettings, PackSize, Preprocess, SampleSet, Unreadable, View, open, pack,
+    PackSettings, PackSize, Preprocess, Unreadable, View, open, pack,
 };
-use tempfile::TempDir;
-
-/// 36 training images and 12 to measure with.
-fn dataset() -> (TempDir, Dataset) {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("set");
-    let set = SampleSet { seed: 3, train_per_class: 3, val_per_class: 1, side: 24 };
-    set.write(&root, &mut |_, _| true).unwrap();
-    let dataset = open(&root, None).unwrap();
-    (folder, dataset)
-}
+use support::sample_set;
 
 fn settings(size: Option<PackSize>, encoding: Encoding) -> PackSettings {
     PackSettings { size, encoding, shard_images: 10 }
@@ -43,7 +35,7 @@ fn labels(dataset: &Dataset) -> Vec<u32> {
 
 #[test]
 fn a_set_packed_as_it_is_or_as_bare_pixels_is_the_same_set() {
-    let (folder, dataset) = dataset();
+    let (folder, dataset) = sample_set();
     for (name, encoding) in [("original", Encoding::Original), ("raw", Encoding::Raw)] {
         let out = folder.path().join(name);
         let outcome = pack_all(&dataset, settings(None, encoding), &out);
@@ -57,7 +49,7 @@ fn a_set_packed_as_it_is_or_as_bare_pixels_is_the_same_set() {
 
 #[test]
 fn the_network_sees_the_same_from_the_folder_and_from_the_pack_with_any_number_of_workers() {
-    let (folder, dataset) = dataset();
+    let (folder, dataset) = sample_set();
     let out = folder.path().join("packed");
     pack_all(&dataset, ORIGINAL, &out);
     let images = |dataset: &Dataset, workers, first| {
@@ -96,7 +88,7 @@ fn the_network_sees_the_same_from_the_folder_and_from_the_pack_with_any_number_o
 
 #[test]
 fn images_are_brought_to_size_once() {
-    let (folder, dataset) = dataset();
+    let (folder, dataset) = sample_set();
     for (fit, encoding) in [(Fit::Warp, Encoding::Raw), (Fit::CentreSquare, Encoding::Jpeg(95))] {
         let out = folder.path().join(format!("{fit:?}"));
         pack_all(&dataset, settings(Some(PackSize { fit, side: 17 }), encoding), &out);
@@ -109,7 +101,7 @@ fn images_are_brought_to_size_once() {
 /// The position of an image's pixels is where NumPy's format says they are.
 #[test]
 fn bare_pixels_are_arrays_that_numpy_reads() {
-    let (folder, dataset) = dataset();
+    let (folder, dataset) = sample_set();
     let out = folder.path().join("packed");
     pack_all(&dataset, settings(None, Encoding::Raw), &out);
     let packed = open(&out, None).unwrap();
@@ -122,7 +114,7 @@ fn bare_pixels_are_arrays_that_numpy_reads() {
 
 #[test]
 fn any_tar_reader_finds_the_images_and_their_classes() {
-    let (folder, dataset) = dataset();
+    let (folder, dataset) = sample_set();
     let out = folder.path().join("packed");
     pack_all(&dataset, ORIGINAL, &out);
     let file = fs::File::open(out.join("train-000001.tar")).unwrap();
@@ -160,14 +152,14 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 #[test]
 fn a_half_packed_set_is_never_taken_for_whole_and_the_rerun_completes_it() {
-    let (folder, dataset) = dataset();
+    let (folder, dataset) = sample_set();
     let whole = folder.path().join("whole");
     pack_all(&dataset, ORIGINAL, &whole);
     for shards in 1..=5 {
         let out = folder.path().join(format!("after-{shards}"));
         ended_after(shards, &dataset, &out);
         // As a kill in the middle of a write leaves it.
-        fs::write(out.join("val-000001.tar.partial"), b"half").unwrap();
+        fs::write(out.join(".writing-tar"), b"half").unwrap();
         fs::write(out.join("val-000001.tar"), b"a tar without its index").unwrap();
         let message = open(&out, None).unwrap_err().to_string();
         assert!(message.contains("is not packed to the end: repeat"), "{message}");
@@ -180,7 +172,7 @@ fn a_half_packed_set_is_never_taken_for_whole_and_the_rerun_completes_it() {
 
 #[test]
 fn a_folder_with_anything_else_in_it_is_left_alone() {
-    let (folder, dataset) = dataset();
+    let (folder, dataset) = sample_set();
     let other = settings(None, Encoding::Raw);
     let (begun, full) = (folder.path().join("begun"), folder.path().join("full"));
     ended_after(2, &dataset, &begun);
@@ -201,7 +193,7 @@ fn a_folder_with_anything_else_in_it_is_left_alone() {
 
 #[test]
 fn damage_is_noticed_and_named() {
-    let (folder, dataset) = dataset();
+    let (folder, dataset) = sample_set();
     type Damage = fn(&Path);
     let flip_in_tar: Damage = |out| {
         let path = out.join("train-000000.tar");
@@ -224,11 +216,17 @@ fn damage_is_noticed_and_named() {
         let text = fs::read_to_string(&path).unwrap();
         fs::write(path, &text[..text.len() / 2]).unwrap();
     };
+    let lead_out: Damage = |out| {
+        let path = out.join("pack.json");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, text.replacen("\"train-000000\"", "\"../train-000000\"", 1)).unwrap();
+    };
     for (name, damage, says) in [
         ("flip", flip_in_tar, "train-000000.tar/000000000.jpg is damaged (its CRC-32"),
         ("cut", cut_tar, "train-000000.tar ends before byte"),
         ("index", edit_index, "train-000000.csv, CRC-32: it is not the index"),
         ("manifest", cut_manifest, "pack.json, line"),
+        ("name", lead_out, "pack.json, shard \"../train-000000\": it is no shard's name"),
     ] {
         let out = folder.path().join(name);
         pack_all(&dataset, ORIGINAL, &out);
@@ -242,7 +240,7 @@ fn damage_is_noticed_and_named() {
 
 #[test]
 fn an_image_that_cannot_be_decoded_is_stored_as_it_is_and_stays_unreadable() {
-    let (folder, dataset) = dataset();
+    let (folder, dataset) = sample_set();
     let path = dataset.val.samples[5].content.path();
     fs::write(&path, b"hello").unwrap();
     let out = folder.path().join("packed");

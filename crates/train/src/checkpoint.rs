@@ -121,21 +121,11 @@ impl Checkpoint {
     }
 }
 
-/// A data set's training images in a few characters: their number, and a CRC-32 of the class names
-/// and of each image's place beneath the folder. Resumed on other images, a run would be another.
+/// A data set's training images in a few characters. Resumed on other images, a run would be
+/// another.
 pub(crate) fn fingerprint(dataset: &Dataset) -> String {
-    let mut crc = crc32fast::Hasher::new();
-    for class in &dataset.classes {
-        crc.update(class.as_bytes());
-        crc.update(&[0]);
-    }
-    for sample in &dataset.train.samples {
-        let path = sample.content.path();
-        let place = path.strip_prefix(&dataset.train.folder).unwrap_or(&path);
-        crc.update(place.as_os_str().as_encoded_bytes());
-        crc.update(&sample.label.to_le_bytes());
-    }
-    format!("{} images, {:08x}", dataset.train.samples.len(), crc.finalize())
+    let crc = dataset.train.fingerprint(&dataset.classes);
+    format!("{} images, {crc:08x}", dataset.train.samples.len())
 }
 
 /// Checkpoints of a folder, oldest first: the names sort by step.

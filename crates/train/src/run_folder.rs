@@ -5,7 +5,6 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use alexnet_weights::container;
 use serde::{Deserialize, Serialize};
 
 /// The folder of one run.
@@ -53,7 +52,7 @@ impl RunFolder {
         fs::create_dir_all(folder.weights())?;
         fs::create_dir_all(folder.checkpoints())?;
         for place in [folder.root.clone(), folder.weights(), folder.checkpoints()] {
-            container::clear_unfinished(&place)?;
+            alexnet_data::clear_unfinished(&place)?;
         }
         Ok(folder)
     }
@@ -122,7 +121,7 @@ impl RunFolder {
 
     /// Writes `results.csv` anew, whole or not at all.
     fn write_rows(&self, rows: &[EpochRow]) -> io::Result<()> {
-        container::write_beside(&self.results(), |file| {
+        alexnet_data::write_beside(&self.results(), |file| {
             let mut writer = csv::Writer::from_writer(file);
             for row in rows {
                 writer.serialize(row)?;

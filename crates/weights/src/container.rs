@@ -1,10 +1,11 @@
 //! Named arrays and a JSON text, to a file and back.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use alexnet_data::write_beside;
 use alexnet_network::Array;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::de::DeserializeOwned;
@@ -12,9 +13,6 @@ use serde::{Deserialize, Serialize};
 
 /// Largest file read, in bytes: sixteen times AlexNet with its momentum.
 pub const FILE_BYTES_MAX: u64 = 8 << 30;
-
-/// How the names of files begin that are still being written.
-const UNFINISHED_PREFIX: &str = ".writing-";
 
 /// The metadata entry this program reads and writes.
 const METADATA_KEY: &str = "alexnet";
@@ -100,57 +98,6 @@ pub fn write(
     let bytes = safetensors::serialize(views, Some(metadata));
     let bytes = bytes.map_err(|error| failed(io::Error::other(error)))?;
     write_beside(path, |file| file.write_all(&bytes)).map_err(failed)
-}
-
-/// Writes a file beside its place, syncs it, and renames it there.
-///
-/// # Errors
-/// When the system refuses; `path` is then as it was and nothing is left beside it.
-pub fn write_beside(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut temporary = unfinished_file(folder)?;
-    fill(temporary.as_file_mut())?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder)
-}
-
-/// A new file, as readable as any the user makes (temporary files are private unless told).
-#[cfg(unix)]
-fn unfinished_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
-    use std::os::unix::fs::PermissionsExt;
-    let usual = fs::Permissions::from_mode(0o666); // less the user's umask
-    tempfile::Builder::new().prefix(UNFINISHED_PREFIX).permissions(usual).tempfile_in(folder)
-}
-
-#[cfg(not(unix))]
-fn unfinished_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
-    tempfile::Builder::new().prefix(UNFINISHED_PREFIX).tempfile_in(folder)
-}
-
-/// Deletes what writers that were killed left in `folder`. Call it where no writer is at work.
-///
-/// # Errors
-/// When the system refuses.
-pub fn clear_unfinished(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(UNFINISHED_PREFIX) {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// Makes a rename last through a power cut.
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 /// Reads what [`write()`] wrote: the arrays, sorted by name, and the description.

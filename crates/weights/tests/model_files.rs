@@ -4,9 +4,9 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use alexnet_data::{Fit, Preprocess};
+use alexnet_data::{Fit, Preprocess, write_beside};
 use alexnet_network::{Array, ModelConfig, ModelName};
-use alexnet_weights::{ModelFile, WeightsError, container};
+use alexnet_weights::{ModelFile, WeightsError};
 
 fn model_file() -> ModelFile {
     let model = ModelName::Modern;
@@ -94,31 +94,12 @@ fn values_that_are_not_numbers_are_refused_by_name_when_written_and_when_read() 
     assert!(message.contains("b.bias holds inf at element 4"), "{message}");
 }
 
-#[cfg(unix)]
-#[test]
-fn the_bytes_that_are_synced_are_those_that_are_renamed_and_others_may_read_them() {
-    use std::os::unix::fs::MetadataExt;
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("file");
-    let mut written = 0;
-    container::write_beside(&path, |file| {
-        written = file.metadata()?.ino();
-        file.write_all(b"whole")
-    })
-    .expect("written");
-    let found = fs::metadata(&path).expect("there");
-    assert_eq!((found.ino(), found.mode() & 0o600), (written, 0o600));
-    let usual = folder.path().join("usual");
-    fs::write(&usual, b"").expect("written");
-    assert_eq!(found.mode(), fs::metadata(usual).expect("there").mode());
-}
-
 #[test]
 fn a_failed_write_leaves_the_old_file_and_nothing_beside_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = saved(folder.path());
     let before = fs::read(&path).expect("read");
-    let failed = container::write_beside(&path, |file| {
+    let failed = write_beside(&path, |file| -> std::io::Result<()> {
         file.write_all(b"half of it")?;
         Err(std::io::Error::from(std::io::ErrorKind::StorageFull))
     });

@@ -1,11 +1,11 @@
 //! The index of a shard: where each image lies in the tar.
 
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
+use crate::text::read_text;
 
 /// One image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,13 +34,13 @@ pub(super) fn to_csv(rows: &[Row]) -> Result<Vec<u8>, csv::Error> {
 
 /// Reads the index at `path` and its CRC-32.
 pub(crate) fn read_index(path: &Path) -> Result<(Vec<Row>, u32), DataError> {
-    let bytes = fs::read(path).map_err(DataError::io("read", path))?;
+    let text = read_text(path)?;
     let rows: Result<Vec<Row>, csv::Error> =
-        csv::Reader::from_reader(&*bytes).deserialize().collect();
+        csv::Reader::from_reader(text.as_bytes()).deserialize().collect();
     let rows = rows.map_err(|error| {
         let line = error.position().map_or(1, csv::Position::line);
         let reason = "it is not a row of a packed set's index: pack it anew".into();
         DataError::Malformed { path: path.to_path_buf(), place: format!("line {line}"), reason }
     })?;
-    Ok((rows, crc32fast::hash(&bytes)))
+    Ok((rows, crc32fast::hash(text.as_bytes())))
 }

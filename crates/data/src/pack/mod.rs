@@ -77,7 +77,7 @@ pub enum Encoding {
 pub(crate) struct Manifest {
     pub(crate) format: String,
     pub(crate) version: u32,
-    /// What it was made of: a CRC-32 of class names, image names and labels.
+    /// What it was made of: fingerprints of both splits.
     pub(crate) source: String,
     pub(crate) settings: PackSettings,
     pub(crate) classes: Vec<String>,

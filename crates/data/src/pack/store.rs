@@ -4,6 +4,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
 use super::{Encoding, PackSettings, PackSize};
+use crate::decode::{decode, is_png};
 use crate::error::DataError;
 use crate::image::Image;
 use crate::preprocess::{Preprocess, PreprocessError};
@@ -24,49 +25,54 @@ pub(super) struct Stored {
     /// Of bare pixels.
     pub(super) width: u32,
     pub(super) height: u32,
-    pub(super) is_unreadable: bool,
 }
 
 impl Stored {
     fn file(extension: &'static str, bytes: Vec<u8>) -> Self {
-        let is_unreadable = extension == UNREADABLE;
-        Self { extension, header: Vec::new(), bytes, width: 0, height: 0, is_unreadable }
+        Self { extension, header: Vec::new(), bytes, width: 0, height: 0 }
     }
 
     fn pixels(image: Image) -> Self {
         let (width, height) = (image.width(), image.height());
         let (header, bytes) = (npy_header(width, height), image.into_rgb());
-        Self { extension: ".npy", header, bytes, width, height, is_unreadable: false }
+        Self { extension: ".npy", header, bytes, width, height }
     }
 }
 
+/// What is stored of an image; one that cannot be decoded is stored as it is.
+///
 /// # Errors
-/// A file that cannot be read; one that cannot be decoded is stored as it is.
+/// A file that cannot be read.
 pub(super) fn store(sample: &Sample, settings: PackSettings) -> Result<Stored, DataError> {
-    let content = &sample.content;
-    let image = match content.read_image() {
-        Ok(image) => image,
-        Err(DataError::Decode { .. }) => {
-            let bytes = content.read_encoded()?.unwrap_or_default();
-            return Ok(Stored::file(UNREADABLE, bytes));
-        }
-        Err(error) => return Err(error),
-    };
-    if settings.encoding == Encoding::Original {
-        return Ok(match content.read_encoded()? {
-            Some(bytes) if bytes.starts_with(b"\x89PNG") => Stored::file(".png", bytes),
-            Some(bytes) => Stored::file(".jpg", bytes),
-            None => Stored::pixels(image),
-        });
-    }
+    let (bytes, image) = read(sample)?;
+    let Some(image) = image else { return Ok(Stored::file(UNREADABLE, bytes.unwrap_or_default())) };
     let image = match settings.size {
         Some(size) => resized(&image, size)?,
         None => image,
     };
-    match settings.encoding {
-        Encoding::Jpeg(quality) => Ok(Stored::file(".jpg", encode(&image, quality)?)),
-        Encoding::Raw | Encoding::Original => Ok(Stored::pixels(image)),
-    }
+    Ok(match (settings.encoding, bytes) {
+        (Encoding::Original, Some(bytes)) if is_png(&bytes) => Stored::file(".png", bytes),
+        (Encoding::Original, Some(bytes)) => Stored::file(".jpg", bytes),
+        (Encoding::Jpeg(quality), _) => Stored::file(".jpg", encode(&image, quality)?),
+        (Encoding::Original, None) | (Encoding::Raw, _) => Stored::pixels(image),
+    })
+}
+
+/// An image's bytes, where it is a file, and its pixels, where it can be decoded.
+fn read(sample: &Sample) -> Result<(Option<Vec<u8>>, Option<Image>), DataError> {
+    let bytes = match sample.content.read_encoded() {
+        // Too large, or not what was once packed: nothing of it is worth keeping.
+        Err(DataError::Decode { .. }) => return Ok((None, None)),
+        read => read?,
+    };
+    let image = match &bytes {
+        Some(bytes) => decode(bytes).ok(),
+        None => match sample.content.read_image() {
+            Err(DataError::Decode { .. }) => None,
+            read => Some(read?),
+        },
+    };
+    Ok((bytes, image))
 }
 
 fn resized(image: &Image, size: PackSize) -> Result<Image, PreprocessError> {

@@ -4,8 +4,8 @@
 //! the tar, then its index, which therefore says that the tar is whole. A run that was ended at any
 //! moment is taken up where it was.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,11 +17,13 @@ use super::{
 use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::parallel::{Progress, gather};
-use crate::partial::{Partial, write_whole};
 use crate::sample::Sample;
+use crate::whole_file::{clear_unfinished, write_beside};
 
 /// A tar consists of blocks of so many bytes.
 const BLOCK_BYTES: u64 = 512;
+/// Bytes gathered before they are handed to the system.
+const BUFFER_BYTES: usize = 1 << 20;
 
 /// What packing came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,22 +118,11 @@ fn plan(dataset: &Dataset, settings: PackSettings) -> Result<Manifest, DataError
     if settings.size.is_some() && settings.encoding == Encoding::Original {
         return Err(DataError::PackSettings);
     }
-    let mut crc = crc32fast::Hasher::new();
-    for class in &dataset.classes {
-        crc.update(class.as_bytes());
-        crc.update(&[0]);
-    }
-    for split in [&dataset.train, &dataset.val] {
-        crc.update(&(split.samples.len() as u64).to_le_bytes());
-        for sample in &split.samples {
-            crc.update(sample.content.path().as_os_str().as_encoded_bytes());
-            crc.update(&sample.label.to_le_bytes());
-        }
-    }
+    let [train, val] = [&dataset.train, &dataset.val].map(|it| it.fingerprint(&dataset.classes));
     Ok(Manifest {
         format: FORMAT.into(),
         version: VERSION,
-        source: format!("{:08x}", crc.finalize()),
+        source: format!("{train:08x}{val:08x}"),
         settings,
         classes: dataset.classes.clone(),
         train: Vec::new(),
@@ -148,7 +139,9 @@ fn begin(out: &Path, plan: &Manifest) -> Result<(), DataError> {
         let text = fs::read(&file).map_err(DataError::io("read", &file))?;
         let begun: Option<Manifest> = serde_json::from_slice(&text).ok();
         return match begun {
-            Some(begun) if begun == *plan => Ok(()),
+            Some(begun) if begun == *plan => {
+                clear_unfinished(out).map_err(DataError::io("clear", out))
+            }
             _ => Err(DataError::OtherPack { path: out.to_path_buf() }),
         };
     }
@@ -199,27 +192,104 @@ fn pack_shard(out: &Path, settings: PackSettings, planned: &Planned) -> Result<D
     if let Some(done) = existing(&tar_path, &index_path, planned) {
         return Ok(done);
     }
-    let mut tar = Partial::create(&tar_path)?;
-    let (mut rows, mut unreadable) = (Vec::with_capacity(planned.samples.len()), Vec::new());
-    for (sample, number) in planned.samples.iter().zip(planned.first..) {
-        let stored = store(sample, settings)?;
-        let path = sample.content.path().display().to_string();
-        if stored.is_unreadable {
-            unreadable.push(path.clone());
-        }
-        rows.push(append(&mut tar, number, sample.label, path, &stored)?);
-    }
-    // Two blocks of zeros end a tar.
-    tar.write_all(&[0; 2 * BLOCK_BYTES as usize])?;
-    let bytes = tar.position();
-    tar.finish()?;
+    let filled = write_beside(&tar_path, |file| write_tar(file, settings, planned));
+    let (rows, bytes) = filled.map_err(|error| match error {
+        TarError::Image(error) => error,
+        TarError::Write(reason) => DataError::io("write", &tar_path)(reason),
+    })?;
     let index = to_csv(&rows).map_err(|error| {
         DataError::io("write", &index_path)(io::Error::other(error.to_string()))
     })?;
     write_whole(&index_path, &index)?;
     let (name, images) = (planned.name.clone(), rows.len());
     let shard = Shard { name, images, bytes, index_crc32: crc32fast::hash(&index) };
-    Ok(Done { shard, unreadable, reused: false })
+    Ok(Done { shard, unreadable: unreadable(&rows), reused: false })
+}
+
+/// What kept a tar from being written.
+enum TarError {
+    Image(DataError),
+    Write(io::Error),
+}
+
+impl From<DataError> for TarError {
+    fn from(error: DataError) -> Self {
+        Self::Image(error)
+    }
+}
+
+impl From<io::Error> for TarError {
+    fn from(error: io::Error) -> Self {
+        Self::Write(error)
+    }
+}
+
+/// Writes the images of a shard; returns its index and its length.
+fn write_tar(
+    file: &mut File,
+    settings: PackSettings,
+    planned: &Planned,
+) -> Result<(Vec<Row>, u64), TarError> {
+    let mut tar = Tar::new(BufWriter::with_capacity(BUFFER_BYTES, file));
+    let mut rows = Vec::with_capacity(planned.samples.len());
+    for (sample, number) in planned.samples.iter().zip(planned.first..) {
+        let stored = store(sample, settings)?;
+        let name = format!("{number:09}{}", stored.extension);
+        let Stored { header, bytes, width, height, .. } = &stored;
+        let start = tar.append(&name, &[&**header, bytes].concat())? + header.len() as u64;
+        tar.append(&format!("{number:09}.cls"), sample.label.to_string().as_bytes())?;
+        rows.push(Row {
+            name,
+            start,
+            len: bytes.len() as u64,
+            width: *width,
+            height: *height,
+            label: sample.label,
+            crc32: crc32fast::hash(bytes),
+            path: sample.content.path().display().to_string(),
+        });
+    }
+    Ok((rows, tar.finish()?))
+}
+
+/// A tar on its way that knows where its members lie.
+struct Tar<W: Write> {
+    builder: tar::Builder<W>,
+    position: u64,
+}
+
+impl<W: Write> Tar<W> {
+    fn new(file: W) -> Self {
+        Self { builder: tar::Builder::new(file), position: 0 }
+    }
+
+    /// Adds a file; returns the position of its first byte.
+    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<u64> {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        self.builder.append_data(&mut header, name, bytes)?;
+        // Our names are short: each member has one header.
+        let start = self.position + BLOCK_BYTES;
+        self.position = start + padded(bytes.len() as u64);
+        Ok(start)
+    }
+
+    /// Writes the two blocks of zeros that end a tar; returns its length.
+    fn finish(self) -> io::Result<u64> {
+        self.builder.into_inner()?.flush()?;
+        Ok(self.position + 2 * BLOCK_BYTES)
+    }
+}
+
+/// Of the images of a shard those that could not be decoded.
+fn unreadable(rows: &[Row]) -> Vec<String> {
+    let is_unreadable = |row: &&Row| row.name.ends_with(UNREADABLE);
+    rows.iter().filter(is_unreadable).map(|row| row.path.clone()).collect()
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    write_beside(path, |file| file.write_all(bytes)).map_err(DataError::io("write", path))
 }
 
 /// A shard that an earlier run made: its index is there, which was written after the tar.
@@ -232,41 +302,8 @@ fn existing(tar: &Path, index: &Path, planned: &Planned) -> Option<Done> {
     if rows.len() != planned.samples.len() || bytes != whole {
         return None;
     }
-    let is_unreadable = |row: &&Row| row.name.ends_with(UNREADABLE);
-    let unreadable = rows.iter().filter(is_unreadable).map(|row| row.path.clone()).collect();
     let shard = Shard { name: planned.name.clone(), images: rows.len(), bytes, index_crc32 };
-    Some(Done { shard, unreadable, reused: true })
-}
-
-/// Writes one image and its class; says where the image lies.
-fn append(
-    tar: &mut Partial,
-    number: usize,
-    label: u32,
-    path: String,
-    stored: &Stored,
-) -> Result<Row, DataError> {
-    let name = format!("{number:09}{}", stored.extension);
-    let Stored { header, bytes, width, height, .. } = stored;
-    append_member(tar, &name, &[header, bytes])?;
-    let end = tar.position();
-    let (len, width, height) = (bytes.len() as u64, *width, *height);
-    let start = end - padded(header.len() as u64 + len) + header.len() as u64;
-    append_member(tar, &format!("{number:09}.cls"), &[label.to_string().as_bytes()])?;
-    Ok(Row { name, start, len, width, height, label, crc32: crc32fast::hash(bytes), path })
-}
-
-fn append_member(tar: &mut Partial, name: &str, parts: &[&[u8]]) -> Result<(), DataError> {
-    let len = parts.iter().map(|part| part.len() as u64).sum();
-    let mut header = tar::Header::new_ustar();
-    header.set_size(len);
-    header.set_mode(0o644);
-    header.set_entry_type(tar::EntryType::Regular);
-    header.set_path(name).map_err(DataError::io("write", tar.path()))?;
-    header.set_cksum();
-    tar.write_all(header.as_bytes())?;
-    parts.iter().try_for_each(|part| tar.write_all(part))?;
-    tar.write_all(&[0; BLOCK_BYTES as usize][..(padded(len) - len) as usize])
+    Some(Done { shard, unreadable: unreadable(&rows), reused: true })
 }
 
 /// Rounded up to whole blocks.

@@ -18,9 +18,6 @@ use super::{Listing, Source, Wanted, list};
 use crate::error::DataError;
 use crate::sample::{Content, Sample};
 
-pub(super) const TRAIN: &str = "train";
-/// The names of the set to measure with; the first that exists is taken.
-pub(super) const VALIDATION: [&str; 4] = ["val", "valid", "validation", "test"];
 /// Which files are images, whatever the case of their letters.
 const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
 /// What archives made on other systems leave behind.
@@ -43,12 +40,7 @@ pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataErro
 
 impl Source for Folder {
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
-        let names = match &wanted {
-            Wanted::Train => &[TRAIN][..],
-            Wanted::Validation => &VALIDATION,
-            Wanted::Named(name) => std::slice::from_ref(name),
-        };
-        for name in names {
+        for name in wanted.names() {
             if name.is_empty() {
                 return class_folders(self.root.clone()).map(Some);
             }

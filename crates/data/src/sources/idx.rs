@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 
-use super::{Listing, Source, Wanted, list, malformed};
+use super::{Listing, Source, TRAIN, Wanted, list, malformed};
 use crate::error::DataError;
 use crate::sample::{Content, Form, Layout, Part, Sample, Store};
 
@@ -27,7 +27,6 @@ const UNPACKED_BYTES_MAX: u64 = 2 << 30;
 const UNSIGNED_BYTE: u8 = 8;
 /// Of the type and number of dimensions, and of each dimension.
 const FIELD_BYTES: usize = 4;
-const TRAIN: &str = "train";
 /// What the test images' files are called.
 const TEST: &str = "t10k";
 

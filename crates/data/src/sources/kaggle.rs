@@ -13,11 +13,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::folder::{TRAIN, VALIDATION, class_folders, images_beneath};
-use super::list::read_text;
-use super::{Listing, Source, Wanted, malformed};
+use super::folder::{class_folders, images_beneath};
+use super::{Listing, Source, TRAIN, VALIDATION, Wanted, malformed};
 use crate::error::DataError;
 use crate::sample::{Content, Sample};
+use crate::text::read_text;
 
 const IMAGES: &str = "Data/CLS-LOC";
 const SOLUTION: &str = "LOC_val_solution.csv";

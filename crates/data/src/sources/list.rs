@@ -12,15 +12,13 @@
 //! name (`val/` for `val.txt`).
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Listing, folder};
+use super::{Listing, TRAIN, folder, malformed};
 use crate::error::DataError;
 use crate::sample::{Content, Sample};
+use crate::text::read_text;
 
-/// Longest list read, in bytes: ten million images with long names.
-const LIST_BYTES_MAX: u64 = 1 << 30;
 /// Where the names of numbered classes may stand.
 const NAMES: [&str; 2] = [CLASSES, "synsets.txt"];
 /// The file of class names, one a line.
@@ -31,11 +29,7 @@ const CLASSES_MAX: usize = 1 << 20;
 /// Reads the list `file` of images that lie beside it or in `folder`.
 pub(super) fn read(file: &Path, folder: &Path) -> Result<Listing, DataError> {
     let text = read_text(file)?;
-    let malformed = |line: usize, reason: String| DataError::Malformed {
-        path: file.to_path_buf(),
-        place: format!("line {line}"),
-        reason,
-    };
+    let malformed = |line: usize, reason: String| malformed(file, format!("line {line}"), reason);
     let mut entries = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
@@ -117,7 +111,7 @@ fn given_names(beside: &Path) -> Result<Option<Vec<String>>, DataError> {
             return Ok(Some(read_names(&path)?));
         }
     }
-    let train = beside.join("train");
+    let train = beside.join(TRAIN);
     let folders: Vec<PathBuf> = match train.is_dir() {
         true => folder::sorted_entries(&train)?.into_iter().filter(|path| path.is_dir()).collect(),
         false => Vec::new(),
@@ -132,23 +126,4 @@ pub(super) fn read_names(path: &Path) -> Result<Vec<String>, DataError> {
     let names: Vec<String> = text.lines().map(str::trim).map(str::to_owned).collect();
     let end = names.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1);
     Ok(names[..end].to_vec())
-}
-
-/// A text file within [`LIST_BYTES_MAX`].
-pub(super) fn read_text(path: &Path) -> Result<String, DataError> {
-    let len = fs::metadata(path).map_err(DataError::io("read", path))?.len();
-    let malformed = |place: String, reason: String| DataError::Malformed {
-        path: path.to_path_buf(),
-        place,
-        reason,
-    };
-    if len > LIST_BYTES_MAX {
-        let reason = format!("the limit for a list is {LIST_BYTES_MAX} bytes");
-        return Err(malformed(format!("{len} bytes"), reason));
-    }
-    let bytes = fs::read(path).map_err(DataError::io("read", path))?;
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        malformed(format!("byte {at}"), "it is not UTF-8 text".into())
-    })
 }

@@ -20,6 +20,11 @@ use crate::sample::Sample;
 
 pub use folder::find_images;
 
+/// What the set to learn from is called.
+const TRAIN: &str = "train";
+/// What the set to measure with may be called.
+const VALIDATION: [&str; 4] = ["val", "valid", "validation", "test"];
+
 /// Which images are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted<'a> {
@@ -29,6 +34,17 @@ pub(crate) enum Wanted<'a> {
     Validation,
     /// Those of the split that the source calls so.
     Named(&'a str),
+}
+
+impl<'a> Wanted<'a> {
+    /// What folders, lists and shards of the split may be called: the first that is there is taken.
+    fn names(&'a self) -> &'a [&'a str] {
+        match self {
+            Wanted::Train => &[TRAIN],
+            Wanted::Validation => &VALIDATION,
+            Wanted::Named(name) => std::slice::from_ref(name),
+        }
+    }
 }
 
 /// The images of one split.

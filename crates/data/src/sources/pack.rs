@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Listing, Source, Wanted, folder};
+use super::{Listing, Source, TRAIN, VALIDATION, Wanted, malformed};
 use crate::error::DataError;
 use crate::pack::{FORMAT, MANIFEST, Manifest, PLAN, Row, Shard, VERSION, read_index};
 use crate::sample::{Content, Form, Layout, Part, Sample, Store};
+use crate::text::read_text;
 
 /// A packed set.
 struct Pack {
@@ -22,17 +23,23 @@ pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataErro
     if !path.is_file() {
         return Ok(None);
     }
-    let malformed = |place: String, reason: &str| DataError::Malformed {
-        path: path.clone(),
-        place,
-        reason: reason.into(),
-    };
-    let bytes = fs::read(&path).map_err(DataError::io("read", &path))?;
-    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| {
-        malformed(format!("line {}", error.line()), "it describes no packed set: pack it anew")
+    let manifest: Manifest = serde_json::from_str(&read_text(&path)?).map_err(|error| {
+        let reason = "it describes no packed set: pack it anew";
+        malformed(&path, format!("line {}", error.line()), reason)
     })?;
     if manifest.format != FORMAT || manifest.version != VERSION {
-        return Err(malformed("version".into(), "a newer program wrote it: use that one"));
+        return Err(malformed(&path, "version", "a newer program wrote it: use that one"));
+    }
+    // A name is not believed either: it may not lead out of the folder.
+    let mut names = manifest.train.iter().chain(&manifest.val).map(|shard| &shard.name);
+    if let Some(name) =
+        names.find(|name| !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+    {
+        return Err(malformed(
+            &path,
+            format!("shard {name:?}"),
+            "it is no shard's name: pack it anew",
+        ));
     }
     Ok(Some(Box::new(Pack { root: root.to_path_buf(), manifest })))
 }
@@ -40,9 +47,9 @@ pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataErro
 impl Source for Pack {
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
         let shards = match wanted {
-            Wanted::Train | Wanted::Named("train") => &self.manifest.train,
+            Wanted::Train | Wanted::Named(TRAIN) => &self.manifest.train,
             Wanted::Validation => &self.manifest.val,
-            Wanted::Named(name) if folder::VALIDATION.contains(&name) => &self.manifest.val,
+            Wanted::Named(name) if VALIDATION.contains(&name) => &self.manifest.val,
             Wanted::Named(_) => return Ok(None),
         };
         if shards.is_empty() {
@@ -61,22 +68,20 @@ impl Pack {
     fn read_shard(&self, shard: &Shard, samples: &mut Vec<Sample>) -> Result<(), DataError> {
         let (tar, index) = (self.root.join(shard.tar()), self.root.join(shard.index()));
         let len = fs::metadata(&tar).map_err(DataError::io("read", &tar))?.len();
-        if len != shard.bytes {
+        if len < shard.bytes {
             let (name, end) = ("its last image".into(), shard.bytes);
             return Err(DataError::Cut { path: tar, name, end });
         }
         let (rows, crc32) = read_index(&index)?;
         if crc32 != shard.index_crc32 || rows.len() != shard.images {
-            let (place, reason) = ("CRC-32".into(), "it is not the index that was written".into());
-            return Err(DataError::Malformed { path: index, place, reason });
+            return Err(malformed(&index, "CRC-32", "it is not the index that was written"));
         }
         let (store, classes) = (Store::file(&tar), self.manifest.classes.len());
         for (line, row) in (2..).zip(rows) {
             let Row { name, start, len, width, height, label, crc32, .. } = row;
             if label as usize >= classes || start.saturating_add(len) > shard.bytes {
-                let (place, reason) =
-                    (format!("line {line}"), "it points outside of the set: pack it anew".into());
-                return Err(DataError::Malformed { path: index, place, reason });
+                let reason = "it points outside of the set: pack it anew";
+                return Err(malformed(&index, format!("line {line}"), reason));
             }
             let form = match (width, height) {
                 (0, 0) => Form::Encoded,

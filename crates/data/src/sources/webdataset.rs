@@ -18,9 +18,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::folder::{TRAIN, VALIDATION, sorted_entries};
+use super::folder::sorted_entries;
 use super::list::Classes;
-use super::{Listing, Source, Wanted, malformed};
+use super::{Listing, Source, TRAIN, VALIDATION, Wanted, malformed};
 use crate::error::DataError;
 use crate::sample::{Content, Form, Part, Sample, Store};
 use crate::tar::{Member, members};
@@ -48,12 +48,7 @@ pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataErro
 
 impl Source for Shards {
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
-        let names = match &wanted {
-            Wanted::Train => &[TRAIN][..],
-            Wanted::Validation => &VALIDATION,
-            Wanted::Named(name) => std::slice::from_ref(name),
-        };
-        for name in names {
+        for name in wanted.names() {
             let shards = match name.is_empty() {
                 true => unsplit(&self.root)?,
                 false => shards(&self.root, name)?,

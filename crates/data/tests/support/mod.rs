@@ -1,4 +1,4 @@
-//! What the tests of archives share.
+//! What the tests share.
 
 #![allow(clippy::unwrap_used, dead_code)] // Each test file uses its share.
 
@@ -7,8 +7,18 @@ pub(crate) mod matlab;
 use std::fs;
 use std::path::Path;
 
-use alexnet_data::Split;
+use alexnet_data::{Dataset, SampleSet, Split, open};
 use tempfile::TempDir;
+
+/// 36 training images and 12 to measure with, of twelve classes.
+pub(crate) fn sample_set() -> (TempDir, Dataset) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("set");
+    let set = SampleSet { seed: 3, train_per_class: 3, val_per_class: 1, side: 24 };
+    set.write(&root, &mut |_, _| true).unwrap();
+    let dataset = open(&root, None).unwrap();
+    (folder, dataset)
+}
 
 /// A file of the goldens.
 pub(crate) fn golden(name: &str) -> Vec<u8> {

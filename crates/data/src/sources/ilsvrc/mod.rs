@@ -17,8 +17,7 @@ mod matlab;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::folder::{self, TRAIN, VALIDATION};
-use super::{Listing, Source, Wanted, malformed};
+use super::{Listing, Source, TRAIN, VALIDATION, Wanted, folder, malformed};
 use crate::error::DataError;
 use crate::sample::{Content, Form, Part, Sample, Store};
 use crate::tar::{Member, inner_members, members};
