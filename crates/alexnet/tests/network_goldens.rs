@@ -8,13 +8,13 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use alexnet::cpu::Cpu;
+use alexnet::cpu::{Cpu, Isa};
 use alexnet::network::{
     Array, Initialisation, Model, ModelConfig, ModelName, Network, ParameterRole, Pass, Plan,
     Purpose,
 };
 use alexnet::ops::conformance::values;
-use alexnet::ops::{Device, Reference, SgdStep, UpdateRule};
+use alexnet::ops::{Device, Precision, Reference, SgdStep, UpdateRule};
 
 /// Largest difference over the largest magnitude of a tensor.
 const TOLERANCE: f64 = 1e-4;
@@ -173,6 +173,12 @@ fn assert_arrays_close(what: &str, arrays: &[Array], norms: &[f64], samples: &[f
     }
 }
 
+/// A processor for each set of instructions that this one has.
+fn cpus() -> impl Iterator<Item = Cpu> {
+    let with = |isa| Cpu::with(2, isa, Precision::F32).expect("threads start");
+    Isa::available().into_iter().map(with)
+}
+
 fn check_one_pass<D: Device>(case: &Case, device: D, goldens: &Goldens) {
     let name = case.golden;
     let golden = |output: &str| goldens.tensor(name, output);
@@ -202,7 +208,7 @@ fn logits_losses_and_gradients_of_every_model_equal_pytorch_s() {
     let goldens = goldens();
     for case in &CASES {
         check_one_pass(case, Reference::<f32>::new(), &goldens);
-        check_one_pass(case, Cpu::new(2).expect("threads"), &goldens);
+        cpus().for_each(|cpu| check_one_pass(case, cpu, &goldens));
     }
 }
 
@@ -247,6 +253,6 @@ fn ten_steps_of_both_update_rules_equal_pytorch_s() {
     let rules = [(&CASES[5], pytorch_rule as fn(_) -> _), (&CASES[0], paper_rule)];
     for (case, rule) in rules {
         check_training(case, Reference::<f32>::new(), rule, &goldens);
-        check_training(case, Cpu::new(2).expect("threads"), rule, &goldens);
+        cpus().for_each(|cpu| check_training(case, cpu, rule, &goldens));
     }
 }

@@ -6,8 +6,8 @@ mod support {
     pub(crate) mod goldens;
 }
 
-use alexnet_cpu::Cpu;
-use alexnet_ops::Reference;
+use alexnet_cpu::{Cpu, Isa};
+use alexnet_ops::{Precision, Reference};
 use support::{check::check, goldens::Goldens};
 
 #[test]
@@ -18,6 +18,9 @@ fn every_operation_of_the_reference_equals_pytorch_forward_and_backward() {
 
 #[test]
 fn every_operation_of_the_cpu_equals_pytorch_forward_and_backward() {
-    let failures = check(&Cpu::new(2).expect("threads start"), &Goldens::read());
-    assert!(failures.is_empty(), "{failures:#?}");
+    for isa in Isa::available() {
+        let cpu = Cpu::with(2, isa, Precision::F32).expect("threads start");
+        let failures = check(&cpu, &Goldens::read());
+        assert!(failures.is_empty(), "{isa}: {failures:#?}");
+    }
 }
