@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use alexnet_data::{JPEG_QUALITY, SHARD_IMAGES, SampleSet};
 use alexnet_network::ModelName;
 use clap::builder::RangedI64ValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{Arg, Args, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::device::DeviceFlags;
 use crate::flags::{FitName, TrainFlags};
@@ -40,7 +40,7 @@ pub(crate) enum Command {
     /// Measure speed on this machine
     #[command(after_help = ENVIRONMENT)]
     Bench(BenchArguments),
-    /// Make and pack data sets
+    /// Make, inspect and pack data sets
     Data {
         #[command(subcommand)]
         command: DataCommand,
@@ -51,6 +51,16 @@ pub(crate) enum Command {
 pub(crate) enum DataCommand {
     /// Draw the built-in sample set as JPEG files in a folder
     Sample(SampleArguments),
+    /// Say what a data set is: kind, splits, classes, sizes
+    Info(InfoArguments),
+    /// Read every image of a data set, and say what is wrong with it
+    ///
+    /// Errors spoil training or what is measured: images that cannot be decoded, one picture in
+    /// several classes, or both learnt from and measured with. Warnings may be meant. Exits with 1
+    /// if there are errors.
+    Check(CheckArguments),
+    /// Show training images as the network will see them, in one picture
+    Preview(Box<PreviewArguments>),
     /// Put a data set into a few large files, its images brought to size once
     Pack(PackArguments),
 }
@@ -213,6 +223,75 @@ pub(crate) struct SampleArguments {
     /// Validation images a class
     #[arg(long, value_parser = images_a_class(), default_value_t = SET.val_per_class)]
     pub(crate) val_per_class: u32,
+}
+
+#[derive(Args)]
+pub(crate) struct InfoArguments {
+    /// Data set to describe, as `train` takes it
+    pub(crate) data: PathBuf,
+    /// Share of each class's training images to set aside as validation images, in place of val/
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) val_fraction: Option<f64>,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args)]
+pub(crate) struct CheckArguments {
+    /// Data set to check, as `train` takes it
+    pub(crate) data: PathBuf,
+    /// Side of the square the network sees, in pixels: smaller images are counted
+    #[arg(long, visible_alias = "img-size", value_name = "PIXELS",
+        default_value_t = ModelName::Modern.native_image_size() as u32)]
+    pub(crate) image_size: u32,
+    /// Share of each class's training images to set aside as validation images, in place of val/
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) val_fraction: Option<f64>,
+    /// Exit with 1 for warnings as well
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Threads that read images [default: one a core]
+    #[arg(long, short = 'j', value_parser = threads)]
+    pub(crate) workers: Option<usize>,
+    /// How to print the result; JSON lists every case
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args)]
+#[command(mut_args = as_of_preview)]
+pub(crate) struct PreviewArguments {
+    /// PNG file to write
+    #[arg(long, value_name = "FILE", default_value = "preview.png")]
+    pub(crate) out: PathBuf,
+    /// Training images to show, of different classes as far as there are any
+    #[arg(long, value_name = "IMAGES", default_value_t = 8, value_parser = positive)]
+    pub(crate) rows: usize,
+    /// Epochs to show each image in, beside its evaluation view
+    #[arg(long, value_name = "EPOCHS", default_value_t = 4, value_parser = positive)]
+    pub(crate) views: usize,
+    /// The first of these epochs
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u64).range(1..=EPOCH_MAX))]
+    pub(crate) epoch: u64,
+    #[command(flatten)]
+    pub(crate) flags: TrainFlags,
+}
+
+/// Last epoch that can be asked for: no run is longer.
+const EPOCH_MAX: u64 = 1_000_000;
+
+/// `preview` takes all flags of `train`, so that a command line can be tried out, but lists only
+/// those that change a picture.
+fn as_of_preview(argument: Arg) -> Arg {
+    let id = argument.get_id().as_str().to_owned();
+    match (argument.get_help_heading(), id.as_str()) {
+        (_, "resume") => argument.help("Show what a run is shown: its settings and data"),
+        (Some("Training" | "Learning rate"), _) => argument.hide(true),
+        (Some("Run"), "config" | "seed") | (Some("Model"), "model") => argument,
+        (Some("Run" | "Model"), _) => argument.hide(true),
+        _ => argument,
+    }
 }
 
 /// How packed images are stored.

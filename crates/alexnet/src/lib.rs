@@ -6,6 +6,7 @@
 
 pub use alexnet_cpu as cpu;
 pub use alexnet_data as data;
+pub use alexnet_figures as figures;
 pub use alexnet_network as network;
 pub use alexnet_ops as ops;
 pub use alexnet_predict as predict;

@@ -32,7 +32,8 @@ const EXIT_USAGE: u8 = 2;
 enum Ended {
     Done,
     Stopped,
-    /// Some of the work failed; each failure was reported where it happened.
+    /// Some of the work failed, or what was checked is not in order; each failure was reported
+    /// where it happened.
     Incomplete,
 }
 
@@ -63,10 +64,17 @@ fn run(command: Command) -> anyhow::Result<Ended> {
         Command::Predict(arguments) => commands::predict::run(&arguments),
         Command::Summary(arguments) => commands::summary::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
-        Command::Data { command: DataCommand::Sample(arguments) } => {
-            commands::sample::run(&arguments)
-        }
-        Command::Data { command: DataCommand::Pack(arguments) } => commands::pack::run(&arguments),
+        Command::Data { command } => run_data(command),
+    }
+}
+
+fn run_data(command: DataCommand) -> anyhow::Result<Ended> {
+    match command {
+        DataCommand::Sample(arguments) => commands::sample::run(&arguments),
+        DataCommand::Info(arguments) => commands::info::run(&arguments),
+        DataCommand::Check(arguments) => commands::check::run(&arguments),
+        DataCommand::Preview(arguments) => commands::preview::run(*arguments),
+        DataCommand::Pack(arguments) => commands::pack::run(&arguments),
     }
 }
 

@@ -152,7 +152,7 @@ fn matched(listing: Listing, classes: &[String]) -> Result<OpenedSplit, DataErro
 
 /// Takes `fraction` of each class out of `train`: those whose names have the smallest CRC-32.
 /// Of a class with a single image it stays.
-fn set_aside(train: &mut Split, fraction: f64) -> Split {
+pub(crate) fn set_aside(train: &mut Split, fraction: f64) -> Split {
     let mut by_class: HashMap<u32, Vec<(u32, PathBuf, usize)>> = HashMap::new();
     for (index, sample) in train.samples.iter().enumerate() {
         let name = train.place(sample);

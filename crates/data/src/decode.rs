@@ -8,6 +8,8 @@ use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use image::metadata::Orientation;
+
 use crate::error::DataError;
 use crate::image::Image;
 use crate::{jpeg, png};
@@ -97,6 +99,46 @@ pub fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
 /// Whether a file's bytes begin as a PNG's do.
 pub(crate) fn is_png(bytes: &[u8]) -> bool {
     bytes.starts_with(&PNG_START)
+}
+
+/// What an image file is, beside its pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) format: Format,
+    pub(crate) colours: Colours,
+    /// EXIF's, 1 to 8: 1 is upright. [`decode`] does not apply it.
+    pub(crate) orientation: u8,
+}
+
+/// A format of image files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Jpeg,
+    Png,
+}
+
+/// How colours are stored, as far as it may surprise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Colours {
+    Plain,
+    Grey,
+    /// 16 bits, of which [`decode`] clips what is above 255.
+    DeepGrey,
+    /// With an alpha channel, which [`decode`] drops.
+    Alpha,
+    Cmyk,
+    Ycck,
+}
+
+/// What a file that [`decode`] takes is; `None` of others.
+pub(crate) fn header(bytes: &[u8]) -> Option<Header> {
+    let header = if is_png(bytes) { png::header } else { jpeg::header };
+    catch_unwind(AssertUnwindSafe(|| header(bytes))).ok().flatten()
+}
+
+/// The orientation in a block of EXIF.
+pub(crate) fn orientation(exif: Option<&[u8]>) -> u8 {
+    exif.and_then(Orientation::from_exif_chunk).map_or(1, Orientation::to_exif)
 }
 
 /// Reads and decodes an image file.

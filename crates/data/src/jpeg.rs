@@ -11,7 +11,9 @@ use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use crate::decode::{DecodeError, MAX_SIDE_PIXELS, check_size};
+use crate::decode::{
+    Colours, DecodeError, Format, Header, MAX_SIDE_PIXELS, check_size, orientation,
+};
 use crate::image::Image;
 
 const END_OF_IMAGE: u8 = 0xd9;
@@ -21,16 +23,14 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
     if !has_end_of_image(bytes) {
         return Err(DecodeError::TruncatedJpeg);
     }
-    let side_max = MAX_SIDE_PIXELS as usize;
-    let options = DecoderOptions::default().set_max_width(side_max).set_max_height(side_max);
-    let mut decoder = JpegDecoder::new_with_options(Cursor::new(bytes), options);
-    decoder.decode_headers().map_err(refused)?;
+    let mut decoder = open(bytes)?;
     let info = decoder.info().ok_or_else(no_header)?;
     let (width, height) = (u32::from(info.width), u32::from(info.height));
     check_size(width, height)?;
 
     let stored = decoder.input_colorspace().ok_or_else(no_header)?;
     let wanted = if stored.num_components() == 4 { stored } else { ColorSpace::RGB };
+    let options = *decoder.options();
     decoder.set_options(options.jpeg_set_out_colorspace(wanted));
     let pixels = decoder.decode().map_err(refused)?;
     let rgb = match wanted {
@@ -39,6 +39,28 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
         _ => pixels,
     };
     Image::new(width, height, rgb).ok_or_else(no_header)
+}
+
+/// What a JPEG file is.
+pub(crate) fn header(bytes: &[u8]) -> Option<Header> {
+    let decoder = open(bytes).ok()?;
+    let colours = match decoder.input_colorspace()? {
+        ColorSpace::Luma | ColorSpace::LumaA => Colours::Grey,
+        ColorSpace::CMYK => Colours::Cmyk,
+        ColorSpace::YCCK => Colours::Ycck,
+        _ => Colours::Plain,
+    };
+    let orientation = orientation(decoder.exif().map(Vec::as_slice));
+    Some(Header { format: Format::Jpeg, colours, orientation })
+}
+
+/// A decoder that has read the header.
+fn open(bytes: &[u8]) -> Result<JpegDecoder<Cursor<&[u8]>>, DecodeError> {
+    let side_max = MAX_SIDE_PIXELS as usize;
+    let options = DecoderOptions::default().set_max_width(side_max).set_max_height(side_max);
+    let mut decoder = JpegDecoder::new_with_options(Cursor::new(bytes), options);
+    decoder.decode_headers().map_err(refused)?;
+    Ok(decoder)
 }
 
 /// Whether the end-of-image marker is reached when the file is walked marker by marker, which is

@@ -33,13 +33,19 @@ mod resize;
 
 mod loader;
 
+mod check;
 mod sample_set;
 mod statistics;
+mod survey;
 
 mod text;
 mod whole_file;
 
 pub use augment::{Augment, SampleKey, View};
+pub use check::{
+    Case, CheckReport, Finding, FindingKind, IMBALANCE_MAX, ImageReference, Imbalance, Severity,
+    Sizes, SplitReport, check,
+};
 pub use colour::ColourNoise;
 pub use dataset::{Dataset, OpenedSplit, Split, open, open_split};
 pub use decode::{
@@ -52,7 +58,8 @@ pub use loader::{
     unreadable_budget,
 };
 pub use pack::{
-    Encoding, JPEG_QUALITY, PackOutcome, PackSettings, PackSize, SHARD_IMAGES, pack, shard_count,
+    Encoding, JPEG_QUALITY, PackOutcome, PackSettings, PackSize, Packing, SHARD_IMAGES, pack,
+    shard_count,
 };
 pub use parallel::Progress;
 pub use preprocess::{Fit, MAX_RESIZE_PIXELS, MeanImage, MeanPart, Preprocess, PreprocessError};
@@ -60,4 +67,5 @@ pub use sample::{Content, Form, Layout, Part, Sample, Store};
 pub use sample_set::{SampleSet, SampleSplit};
 pub use sources::find_images;
 pub use statistics::{Statistics, statistics};
+pub use survey::{ClassImages, NamedSplit, Survey, survey};
 pub use whole_file::{clear_unfinished, write_beside};

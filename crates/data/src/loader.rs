@@ -170,7 +170,9 @@ impl Loader {
         epoch
     }
 
-    fn order(&self, epoch: u64) -> Vec<usize> {
+    /// The samples of an epoch, as indices into the split, in the order they are shown.
+    #[must_use]
+    pub fn order(&self, epoch: u64) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.samples.len()).collect();
         if self.config.order == Order::Shuffled {
             order.shuffle(&mut generator(self.config.seed, Purpose::Order, epoch, 0));

@@ -7,9 +7,11 @@
 use std::io::Cursor;
 
 use image::codecs::png::PngDecoder;
-use image::{DynamicImage, ImageDecoder, ImageError, Limits};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, Limits};
 
-use crate::decode::{DecodeError, MAX_SIDE_PIXELS, check_size};
+use crate::decode::{
+    Colours, DecodeError, Format, Header, MAX_SIDE_PIXELS, check_size, orientation,
+};
 use crate::image::Image;
 
 /// Decodes a whole PNG file.
@@ -24,6 +26,19 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
     decoder.set_limits(limits).map_err(refused)?;
     let pixels = DynamicImage::from_decoder(decoder).map_err(refused)?;
     Image::new(width, height, to_rgb(pixels)).ok_or_else(|| DecodeError::Png("no pixels".into()))
+}
+
+/// What a PNG file is.
+pub(crate) fn header(bytes: &[u8]) -> Option<Header> {
+    let mut decoder = PngDecoder::new(Cursor::new(bytes)).ok()?;
+    let colours = match decoder.color_type() {
+        ColorType::L8 => Colours::Grey,
+        ColorType::L16 => Colours::DeepGrey,
+        kind if kind.has_alpha() => Colours::Alpha,
+        _ => Colours::Plain,
+    };
+    let exif = decoder.exif_metadata().ok().flatten();
+    Some(Header { format: Format::Png, colours, orientation: orientation(exif.as_deref()) })
 }
 
 fn to_rgb(pixels: DynamicImage) -> Vec<u8> {

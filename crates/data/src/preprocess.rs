@@ -173,6 +173,25 @@ impl Preprocess {
         self.render(image, &self.centre(image), &Tint::NONE, out)
     }
 
+    /// The picture, (crop, crop, 3) bytes, that the numbers of an input are. Of what
+    /// [`Preprocess::evaluate`] gives these are the very pixels; colours that noise carried beyond
+    /// black or white are clipped. A mean image is put back at its centre, wherever it was taken off.
+    #[must_use]
+    pub fn denormalise(&self, input: &[f32]) -> Vec<u8> {
+        let mean = match &self.mean_image {
+            Some(image) => {
+                let (side, crop) = (self.resize as usize, self.crop as usize);
+                let start = (side - crop) / 2;
+                let rows = image.levels.chunks_exact(side * 3).skip(start).take(crop);
+                rows.flat_map(|row| &row[start * 3..(start + crop) * 3]).copied().collect()
+            }
+            None => self.mean.repeat(input.len() / 3),
+        };
+        let levels = input.iter().zip(self.std.iter().cycle()).zip(mean);
+        // `as` saturates.
+        levels.map(|((value, std), mean)| (value * std + mean).round() as u8).collect()
+    }
+
     /// Width and height of the whole image brought to size; the longer side is rounded down.
     pub(crate) fn resized(&self, image: &Image) -> (u32, u32) {
         if self.fit == Fit::Warp {

@@ -1,6 +1,6 @@
 //! Where one image lies: in a file of its own, or in a part of a larger one.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -137,6 +137,15 @@ impl Content {
         match self {
             Content::File(path) => read_image(path),
             Content::Part(part) => part.read_image(),
+        }
+    }
+
+    /// How many bytes it takes where it is stored; `None` of a file that the system does not show.
+    #[must_use]
+    pub fn stored_bytes(&self) -> Option<u64> {
+        match self {
+            Content::File(path) => fs::metadata(path).ok().map(|file| file.len()),
+            Content::Part(part) => Some(part.len),
         }
     }
 

@@ -1,9 +1,12 @@
 //! One file a command.
 
 pub(crate) mod bench;
+pub(crate) mod check;
 pub(crate) mod eval;
+pub(crate) mod info;
 pub(crate) mod pack;
 pub(crate) mod predict;
+pub(crate) mod preview;
 pub(crate) mod sample;
 pub(crate) mod summary;
 pub(crate) mod train;

@@ -22,6 +22,14 @@ use crate::{Ended, interrupt};
 const DEFAULT_PROJECT: &str = "runs/train";
 
 pub(crate) fn run(flags: TrainFlags) -> anyhow::Result<Ended> {
+    let (flags, data) = completed(flags)?;
+    let settings = Settings::decide(&flags, data.clone())?;
+    let dataset = alexnet_data::open(&data, settings.val_fraction())?;
+    on_device!(settings.device_flags(), |device| train(device, &flags, &settings, &dataset))
+}
+
+/// The flags over the values of the run or the file they name, and the data set that is meant.
+pub(super) fn completed(flags: TrainFlags) -> anyhow::Result<(TrainFlags, PathBuf)> {
     let flags = match &flags.resume {
         Some(run) => {
             let saved = run.join("args.toml");
@@ -32,10 +40,7 @@ pub(crate) fn run(flags: TrainFlags) -> anyhow::Result<Ended> {
         }
         None => flags.with_file()?,
     };
-    let (flags, data) = on_some_data(flags)?;
-    let settings = Settings::decide(&flags, data.clone())?;
-    let dataset = alexnet_data::open(&data, settings.val_fraction())?;
-    on_device!(settings.device_flags(), |device| train(device, &flags, &settings, &dataset))
+    on_some_data(flags)
 }
 
 /// Without a folder, the built-in sample set, and the settings that suit it where none are typed.

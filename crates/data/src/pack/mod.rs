@@ -71,6 +71,17 @@ pub enum Encoding {
     Raw,
 }
 
+/// How a set was packed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Packing {
+    /// What was asked for.
+    pub settings: PackSettings,
+    /// How many tars it has.
+    pub shards: usize,
+    /// How many images could not be decoded and were stored as they were.
+    pub unreadable: usize,
+}
+
 /// `pack.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

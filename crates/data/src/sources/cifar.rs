@@ -26,6 +26,7 @@ const TEST: &str = "test";
 
 /// One of the two sets.
 struct Kind {
+    name: &'static str,
     /// The folder that its archive unpacks to.
     folder: &'static str,
     train: &'static [&'static str],
@@ -37,6 +38,7 @@ struct Kind {
 
 const KINDS: [Kind; 2] = [
     Kind {
+        name: "cifar-10",
         folder: "cifar-10-batches-bin",
         train: &[
             "data_batch_1.bin",
@@ -50,6 +52,7 @@ const KINDS: [Kind; 2] = [
         label_bytes: 1,
     },
     Kind {
+        name: "cifar-100",
         folder: "cifar-100-binary",
         train: &["train.bin"],
         test: &["test.bin"],
@@ -79,6 +82,10 @@ pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataErro
 }
 
 impl Source for Cifar {
+    fn kind(&self) -> &'static str {
+        self.kind.name
+    }
+
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
         let files = match wanted {
             Wanted::Train | Wanted::Named(TRAIN) => self.kind.train,

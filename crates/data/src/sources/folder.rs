@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Listing, Source, Wanted, list};
+use super::{Listing, Source, TRAIN, VALIDATION, Wanted, list};
 use crate::error::DataError;
 use crate::sample::{Content, Sample};
 
@@ -39,6 +39,11 @@ pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataErro
 }
 
 impl Source for Folder {
+    fn kind(&self) -> &'static str {
+        let is_list = |name: &&str| self.root.join(format!("{name}.txt")).is_file();
+        if [TRAIN].iter().chain(&VALIDATION).any(is_list) { "lists" } else { "folders" }
+    }
+
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
         for name in wanted.names() {
             if name.is_empty() {
@@ -107,22 +112,11 @@ pub(super) fn class_folders(folder: PathBuf) -> Result<Listing, DataError> {
 /// Every image file in `folder` and the folders in it, by folder, then by name.
 pub(super) fn images_beneath(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut images = Vec::new();
-    let mut waiting = vec![folder.to_path_buf()];
-    // A link may lead back up: every folder is read once, whatever it is called.
-    let mut visited = HashSet::new();
-    while let Some(folder) = waiting.pop() {
-        let real = folder.canonicalize().map_err(DataError::io("read", &folder))?;
-        if !visited.insert(real) {
-            continue;
+    walk(folder, &mut |path| {
+        if !is_hidden(&path) && is_image(&path) && path.is_file() {
+            images.push(path);
         }
-        for entry in sorted_entries(&folder)? {
-            if entry.is_dir() {
-                waiting.push(entry);
-            } else if is_image(&entry) && entry.is_file() {
-                images.push(entry);
-            }
-        }
-    }
+    })?;
     let key = |path: &PathBuf| {
         let folder = path.parent().map(|parent| parent.as_os_str().to_owned());
         (folder, path.file_name().map(|name| name.to_owned()))
@@ -131,8 +125,37 @@ pub(super) fn images_beneath(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(images)
 }
 
+/// Shows `visit` all that is in `folder` and the folders in it but for those: files, and hidden
+/// folders, which are not entered.
+pub(crate) fn walk(folder: &Path, visit: &mut dyn FnMut(PathBuf)) -> Result<(), DataError> {
+    let mut waiting = vec![folder.to_path_buf()];
+    // A link may lead back up: every folder is read once, whatever it is called.
+    let mut visited = HashSet::new();
+    while let Some(folder) = waiting.pop() {
+        let real = folder.canonicalize().map_err(DataError::io("read", &folder))?;
+        if !visited.insert(real) {
+            continue;
+        }
+        for entry in entries(&folder)? {
+            if entry.is_dir() && !is_hidden(&entry) {
+                waiting.push(entry);
+            } else {
+                visit(entry);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What is in `folder`, but for hidden names, sorted by the bytes of the names.
 pub(super) fn sorted_entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut entries = entries(folder)?;
+    entries.retain(|entry| !is_hidden(entry));
+    Ok(entries)
+}
+
+/// All that is in `folder`, sorted.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     if !folder.exists() {
         return Err(DataError::Missing { path: folder.to_path_buf() });
     }
@@ -141,18 +164,25 @@ pub(super) fn sorted_entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     }
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(DataError::io("read", folder))? {
-        let entry = entry.map_err(DataError::io("read", folder))?;
-        let name = entry.file_name();
-        if !name.as_encoded_bytes().starts_with(b".") && name != LEFT_BEHIND {
-            entries.push(entry.path());
-        }
+        entries.push(entry.map_err(DataError::io("read", folder))?.path());
     }
     entries.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
     Ok(entries)
 }
 
+/// Whether a file or folder is passed over for its name.
+pub(crate) fn is_hidden(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(b".") || name == LEFT_BEHIND
+}
+
 /// Whether the name says so.
-pub(super) fn is_image(path: &Path) -> bool {
+pub(crate) fn is_image(path: &Path) -> bool {
+    EXTENSIONS.contains(&&*extension(path))
+}
+
+/// The extension in small letters, or nothing.
+pub(crate) fn extension(path: &Path) -> String {
     let extension = path.extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|name| EXTENSIONS.iter().any(|known| name.eq_ignore_ascii_case(known)))
+    extension.unwrap_or_default().to_ascii_lowercase()
 }

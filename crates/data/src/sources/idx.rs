@@ -41,6 +41,10 @@ pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataErro
 }
 
 impl Source for Idx {
+    fn kind(&self) -> &'static str {
+        "idx"
+    }
+
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
         let split = match wanted {
             Wanted::Train | Wanted::Named(TRAIN) => TRAIN,

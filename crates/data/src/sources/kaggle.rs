@@ -49,6 +49,10 @@ pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataErro
 }
 
 impl Source for Kaggle {
+    fn kind(&self) -> &'static str {
+        "kaggle-ilsvrc"
+    }
+
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
         let name = match wanted {
             Wanted::Train => TRAIN,

@@ -16,9 +16,11 @@ mod webdataset;
 use std::path::{Path, PathBuf};
 
 use crate::error::DataError;
+use crate::pack::Packing;
 use crate::sample::Sample;
 
 pub use folder::find_images;
+pub(crate) use folder::{extension, is_hidden, is_image, walk};
 
 /// What the set to learn from is called.
 const TRAIN: &str = "train";
@@ -60,6 +62,14 @@ pub(crate) struct Listing {
 
 /// A set of images in one of the forms.
 pub(crate) trait Source {
+    /// What kind of set it is, in a word; scripts rely on it.
+    fn kind(&self) -> &'static str;
+
+    /// How it was packed, if it was.
+    fn packing(&self) -> Option<Packing> {
+        None
+    }
+
     /// The images of a split; `None` if the source has no such split.
     ///
     /// # Errors

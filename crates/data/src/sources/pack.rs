@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Listing, Source, TRAIN, VALIDATION, Wanted, malformed};
 use crate::error::DataError;
-use crate::pack::{FORMAT, MANIFEST, Manifest, PLAN, Row, Shard, VERSION, read_index};
+use crate::pack::{FORMAT, MANIFEST, Manifest, PLAN, Packing, Row, Shard, VERSION, read_index};
 use crate::sample::{Content, Form, Layout, Part, Sample, Store};
 use crate::text::read_text;
 
@@ -45,6 +45,16 @@ pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataErro
 }
 
 impl Source for Pack {
+    fn kind(&self) -> &'static str {
+        "packed"
+    }
+
+    fn packing(&self) -> Option<Packing> {
+        let Manifest { settings, train, val, unreadable, .. } = &self.manifest;
+        let (shards, unreadable) = (train.len() + val.len(), unreadable.len());
+        Some(Packing { settings: *settings, shards, unreadable })
+    }
+
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
         let shards = match wanted {
             Wanted::Train | Wanted::Named(TRAIN) => &self.manifest.train,

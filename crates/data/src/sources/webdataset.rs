@@ -47,6 +47,10 @@ pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataErro
 }
 
 impl Source for Shards {
+    fn kind(&self) -> &'static str {
+        "webdataset"
+    }
+
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
         for name in wanted.names() {
             let shards = match name.is_empty() {

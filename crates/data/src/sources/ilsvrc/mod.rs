@@ -51,6 +51,10 @@ pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataErro
 }
 
 impl Source for Ilsvrc {
+    fn kind(&self) -> &'static str {
+        "ilsvrc-2012"
+    }
+
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
         let (tar, folder) = match wanted {
             Wanted::Train | Wanted::Named(TRAIN) => (TRAIN_TAR, TRAIN),

@@ -1,0 +1,60 @@
+//! Files beside the images, which no command reads: some were perhaps meant to be.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use super::report::{Case, Cases, FindingKind};
+use crate::error::DataError;
+use crate::sample::Content;
+use crate::sources::{extension, is_hidden, is_image, walk};
+use crate::survey::Survey;
+
+/// Images in formats that are not read, by the extensions they go by.
+const UNSUPPORTED: [&str; 16] = [
+    "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2", "jfif", "jpe",
+    "ppm", "pgm", "tga", "svg",
+];
+
+/// Looks through the folders whose files are the set's images.
+pub(super) fn find(survey: &Survey, found: &mut Cases) -> Result<(), DataError> {
+    let samples = survey.splits.iter().flat_map(|named| &named.split.samples);
+    let used: HashSet<&Path> = samples
+        .filter_map(|sample| match &sample.content {
+            Content::File(path) => Some(path.as_path()),
+            Content::Part(_) => None,
+        })
+        .collect();
+    if used.is_empty() {
+        return Ok(());
+    }
+    let mut seen = HashSet::new();
+    let folders = survey.splits.iter().map(|named| &named.split.folder);
+    for folder in folders.filter(|folder| folder.is_dir()) {
+        if !seen.insert(folder) {
+            continue;
+        }
+        let mut strays: Vec<PathBuf> = Vec::new();
+        walk(folder, &mut |path| {
+            if !used.contains(path.as_path()) {
+                strays.push(path);
+            }
+        })?;
+        strays.sort_unstable();
+        for path in strays {
+            found.add(kind(&path), Case::of_file(path.display().to_string()));
+        }
+    }
+    Ok(())
+}
+
+fn kind(path: &Path) -> FindingKind {
+    if is_hidden(path) {
+        FindingKind::Hidden
+    } else if is_image(path) {
+        FindingKind::OutsideClasses
+    } else if UNSUPPORTED.contains(&&*extension(path)) {
+        FindingKind::UnsupportedFormat
+    } else {
+        FindingKind::OtherFile
+    }
+}
