@@ -2,7 +2,8 @@
 //!
 //! Each module is one crate of the workspace; `ARCHITECTURE.md` draws how they fit. To follow the
 //! data: [`data`] makes batches, [`network`] runs a table of layers on an [`ops::Device`] such as
-//! [`cpu::Cpu`], [`train`] moves the weights, [`weights`] keeps them, [`predict`] uses them.
+//! [`cpu::Cpu`], [`train`] moves the weights, [`weights`] keeps them, [`predict`] uses them;
+//! [`figures`] draws.
 
 pub use alexnet_cpu as cpu;
 pub use alexnet_data as data;

@@ -181,7 +181,10 @@ impl Preprocess {
         let mean = match &self.mean_image {
             Some(image) => {
                 let (side, crop) = (self.resize as usize, self.crop as usize);
-                let start = (side - crop) / 2;
+                let start = match image.part {
+                    MeanPart::Centre => (side - crop) / 2,
+                    MeanPart::Crop => half(self.resize - self.crop) as usize,
+                };
                 let rows = image.levels.chunks_exact(side * 3).skip(start).take(crop);
                 rows.flat_map(|row| &row[start * 3..(start + crop) * 3]).copied().collect()
             }
@@ -226,7 +229,6 @@ impl Preprocess {
     /// The crop in the middle.
     pub(crate) fn centre(&self, image: &Image) -> Placement {
         let (right, bottom) = self.last_offsets(image);
-        let half = |offset: u32| (f64::from(offset) / 2.0).round_ties_even() as u32;
         self.place(image, half(right), half(bottom), false)
     }
 
@@ -331,6 +333,11 @@ impl Preprocess {
             }
         }
     }
+}
+
+/// Where the centre crop begins, as torchvision rounds it.
+fn half(offset: u32) -> u32 {
+    (f64::from(offset) / 2.0).round_ties_even() as u32
 }
 
 /// Swaps left and right in (rows, width, 3) bytes.

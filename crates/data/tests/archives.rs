@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use alexnet_data::{Dataset, open, open_split};
-use support::{assert_says, golden, listed, tar, tree};
+use support::{assert_says, golden, listed, surveyed, tar, tree};
 
 /// Header, contents and closing zeros come in blocks.
 const BLOCK: usize = 512;
@@ -302,4 +302,14 @@ fn a_split_that_is_not_there_is_said_to_be_missing() {
     let dataset: Dataset = open(root.path(), Some(0.5)).unwrap();
     assert_eq!((dataset.train.samples.len(), dataset.val.samples.len()), (2, 1));
     assert!(message(root.path()).contains("no validation images"));
+}
+
+#[test]
+fn a_survey_counts_the_images_of_shards() {
+    let (train, val) = (shard(&[("0", "a"), ("1", "a"), ("2", "b")]), shard(&[("3", "b")]));
+    let root = tree(&[("train-0.tar", &train), ("val-0.tar", &val), ("test-0.tar", &train)]);
+    let splits = vec![("train", 3), ("val", 1), ("test", 3)];
+    assert_eq!(surveyed(root.path()), ("webdataset", splits, 2));
+    let unsplit = tree(&[("0.tar", &train)]);
+    assert_eq!(surveyed(unsplit.path()), ("webdataset", vec![("all", 3)], 2));
 }

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // In helpers too, where the lint does not know a test.
 
+mod support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use alexnet_data::{find_images, open, open_split};
+use alexnet_data::{find_images, open, open_split, survey};
+use support::surveyed;
 use tempfile::TempDir;
 
 /// A folder with these files, each empty: listing does not look inside.
@@ -246,4 +249,40 @@ fn links_are_followed_and_one_that_leads_back_up_ends() {
     symlink(root.path().join("set"), root.path().join("set/a/up")).unwrap();
     let found = find_images(&[root.path().join("set")]).unwrap();
     assert_eq!(names(root.path(), &found), ["set/a/1.jpg", "set/linked/0.jpg"]);
+}
+
+#[test]
+fn a_survey_shows_what_opening_refuses() {
+    let named = |names: &[(&'static str, usize)]| names.to_vec();
+    for (files, kind, splits, classes) in [
+        // A test set beside the one to measure with; a class that is not learnt comes last.
+        (
+            &["train/a/1.jpg", "train/c/1.jpg", "valid/b/1.jpg", "test/a/1.jpg", "test/a/2.jpg"][..],
+            "folders",
+            named(&[("train", 2), ("val", 1), ("test", 2)]),
+            3,
+        ),
+        // The test set is the one to measure with.
+        (&["train/a/1.jpg", "test/a/1.jpg"], "folders", named(&[("train", 1), ("val", 1)]), 1),
+        (&["a/1.jpg", "b/1.jpg", "b/2.jpg"], "folders", named(&[("all", 3)]), 2),
+        (&["val/a/1.jpg"], "folders", named(&[("val", 1)]), 1),
+        (&["train/a/1.jpg", "train/b/"], "folders", named(&[("train", 1)]), 2),
+    ] {
+        assert_eq!(surveyed(tree(files).path()), (kind, splits, classes), "{files:?}");
+    }
+    let root = lists(&["train/a/1.jpg", "val/1.jpg", "test/9.jpg"], &[("val.txt", "1.jpg a")]);
+    assert_eq!(surveyed(root.path()), ("lists", vec![("train", 1), ("val", 1)], 1));
+    let left_out = survey(root.path(), None).unwrap().left_out.unwrap();
+    assert!(left_out.contains("test holds images, such as 9.jpg, but no class"), "{left_out}");
+    let message = survey(tree(&["README"]).path(), None).unwrap_err().to_string();
+    assert!(message.contains("has no train/ folder"), "{message}");
+}
+
+#[test]
+fn a_survey_sets_the_same_images_aside_as_opening_does() {
+    let root = tree(&["a/1.jpg", "a/2.jpg", "a/3.jpg", "b/1.jpg", "b/2.jpg"]);
+    let (opened, surveyed) =
+        (open(root.path(), Some(0.4)).unwrap(), survey(root.path(), Some(0.4)).unwrap());
+    let splits: Vec<_> = surveyed.splits.iter().map(|named| (named.name, &named.split)).collect();
+    assert_eq!(splits, [("train", &opened.train), ("val", &opened.val)]);
 }

@@ -8,11 +8,11 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use alexnet_data::{Split, decode, open, open_split};
+use alexnet_data::{Split, decode, open, open_split, survey};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use support::matlab::{Synset, meta};
-use support::{assert_says, golden, listed, tar, tree};
+use support::{assert_says, golden, listed, surveyed, tar, tree};
 use tempfile::TempDir;
 
 const TRAIN: &str = "ILSVRC2012_img_train.tar";
@@ -513,4 +513,15 @@ fn kaggles_test_images_are_said_to_have_no_classes() {
     assert_says(&message, root.path(), "its class was never published: measure with val", "test");
     let missing = open_split(Path::new(root.path()), Some("more"), &classes).unwrap_err();
     assert!(missing.to_string().ends_with("more does not exist"), "{missing}");
+}
+
+#[test]
+fn a_survey_knows_the_downloads_and_kaggles_folders_and_leaves_images_without_classes_out() {
+    let splits = vec![("train", 7), ("val", 4)];
+    let downloads = downloads().write();
+    assert_eq!(surveyed(downloads.path()), ("ilsvrc-2012", splits.clone(), 4));
+    let root = kaggle(Some(&solution()), true);
+    assert_eq!(surveyed(root.path()), ("kaggle-ilsvrc", splits, 4));
+    let left_out = survey(root.path(), None).unwrap().left_out.unwrap();
+    assert!(left_out.contains("its class was never published"), "{left_out}");
 }

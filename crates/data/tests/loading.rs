@@ -235,6 +235,37 @@ fn a_mean_image_is_subtracted_at_its_centre_or_where_the_crop_lies() {
 }
 
 #[test]
+fn the_pixels_come_back_from_what_was_made_of_them() {
+    let image = coordinates(40, 32);
+    let centre = |mean: [f32; 3], std: [f32; 3], mean_image: Option<MeanImage>| {
+        let fit = if mean_image.is_some() { Fit::CentreSquare } else { Fit::ShorterSide };
+        let preprocess = Preprocess { mean, std, mean_image, ..at_full_scale(fit) };
+        let mut input = vec![0.0; preprocess.image_len()];
+        preprocess.evaluate(&image, &mut input).unwrap();
+        (preprocess.denormalise(&input), input)
+    };
+    let (pixels, levels) = centre([0.0; 3], [1.0; 3], None);
+    assert!(pixels.iter().map(|&level| f32::from(level)).eq(levels), "levels themselves");
+    let steep = |part| {
+        let levels = (0..32 * 32 * 3).map(|at| (at % 251) as f32 + 0.3).collect();
+        Some(MeanImage { part, levels })
+    };
+    for (mean, std, mean_image) in [
+        ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375], None),
+        ([127.305, 119.715, 104.913], [1.0; 3], None),
+        ([0.0; 3], [1.0, 2.0, 3.0], steep(MeanPart::Centre)),
+        ([0.0; 3], [1.0, 2.0, 3.0], steep(MeanPart::Crop)),
+    ] {
+        let (again, input) = centre(mean, std, mean_image);
+        assert_ne!(input, pixels.iter().map(|&level| level.into()).collect::<Vec<f32>>());
+        assert_eq!(again, pixels, "mean {mean:?}, deviation {std:?}");
+    }
+    // What noise carried out of range is clipped.
+    let preprocess = at_full_scale(Fit::ShorterSide);
+    assert_eq!(preprocess.denormalise(&[-1e9, 0.0, 1e9]), [0, 0, 255]);
+}
+
+#[test]
 fn an_unreadable_training_image_is_replaced_by_the_same_one_whoever_makes_the_batch() {
     let (_folder, dataset) = sample_set();
     for sample in [3, 12, 30] {

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use alexnet_data::{
     Content, DataError, Dataset, Encoding, Fit, Image, Loader, LoaderConfig, Order, PackOutcome,
-    PackSettings, PackSize, Preprocess, Unreadable, View, open, pack,
+    PackSettings, PackSize, Packing, Preprocess, Unreadable, View, open, pack, survey,
 };
-use support::sample_set;
+use support::{sample_set, surveyed};
 
 fn settings(size: Option<PackSize>, encoding: Encoding) -> PackSettings {
     PackSettings { size, encoding, shard_images: 10 }
@@ -253,4 +253,18 @@ fn an_image_that_cannot_be_decoded_is_stored_as_it_is_and_stays_unreadable() {
         message.contains("is not a JPEG or PNG image (it starts with 68 65 6c 6c)"),
         "{message}"
     );
+}
+
+#[test]
+fn a_survey_says_how_a_set_was_packed() {
+    let (folder, dataset) = sample_set();
+    let out = folder.path().join("packed");
+    fs::write(dataset.val.samples[0].content.path(), b"hello").unwrap();
+    let size = Some(PackSize { fit: Fit::Warp, side: 16 });
+    let settings = PackSettings { shard_images: 10, ..settings(size, Encoding::Jpeg(90)) };
+    pack_all(&dataset, settings, &out);
+    assert_eq!(surveyed(&out), ("packed", vec![("train", 36), ("val", 12)], 12));
+    let packing = survey(&out, None).unwrap().packing;
+    assert_eq!(packing, Some(Packing { settings, shards: 6, unreadable: 1 }));
+    assert_eq!(survey(&dataset.root, None).unwrap().packing, None);
 }

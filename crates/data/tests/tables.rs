@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used)] // In helpers too, where the lint does not know a test.
 
+mod support;
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use alexnet_data::{DataError, Dataset, Sample, open, open_split};
+use alexnet_data::{DataError, Dataset, NamedSplit, Sample, open, open_split, survey};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use support::surveyed;
 use tempfile::TempDir;
 
 /// A folder with these files.
@@ -143,6 +146,23 @@ fn the_test_images_of_every_kind_can_be_asked_for() {
         let opened = open_split(root.path(), Some(split), &classes);
         let found = opened.ok().map(|opened| opened.split.samples.len());
         assert_eq!(found, images, "{split} of {}", files[0].0);
+    }
+}
+
+#[test]
+fn a_survey_counts_the_images_and_bytes_of_every_kind() {
+    let idx_bytes = [3, 2].map(|images| images * (WIDTH * HEIGHT) as u64);
+    for (files, kind, splits, classes, bytes) in [
+        (cifar_10(""), "cifar-10", [("train", 5), ("val", 1)], 2, [5 * 3072, 3072]),
+        (cifar_100(), "cifar-100", [("train", 2), ("val", 1)], 2, [2 * 3072, 3072]),
+        (mnist("", false), "idx", [("train", 3), ("val", 2)], 3, idx_bytes),
+        (mnist("", true), "idx", [("train", 3), ("val", 2)], 3, idx_bytes),
+    ] {
+        let root = written(&files);
+        assert_eq!(surveyed(root.path()), (kind, splits.to_vec(), classes));
+        let survey = survey(root.path(), None).unwrap();
+        let stored: Vec<u64> = survey.splits.iter().map(NamedSplit::stored_bytes).collect();
+        assert_eq!(stored, bytes, "{kind}");
     }
 }
 

@@ -14,12 +14,12 @@ use alexnet_data::{
 };
 use alexnet_figures::{ContactSheet, Picture, SHEET_PIXELS_MAX, SheetRow};
 use alexnet_train::TrainConfig;
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::ValueEnum;
 
 use super::train::completed;
 use crate::arguments::PreviewArguments;
-use crate::settings::Settings;
+use crate::settings::{Settings, UsageError};
 use crate::{Ended, terminal};
 
 pub(crate) fn run(arguments: PreviewArguments) -> anyhow::Result<Ended> {
@@ -44,16 +44,15 @@ pub(crate) fn run(arguments: PreviewArguments) -> anyhow::Result<Ended> {
 }
 
 /// Before anything is made, whether it has room on a sheet.
-fn check_size(rows: usize, views: usize, side: usize) -> anyhow::Result<()> {
-    let pixels =
-        [views.saturating_add(1), side, side].iter().fold(rows, |a, b| a.saturating_mul(*b));
-    ensure!(
-        pixels <= SHEET_PIXELS_MAX,
-        "{rows} rows of {} pictures of {side} x {side} pixels are more than the {SHEET_PIXELS_MAX} \
-         that a sheet may have: ask for fewer --rows or --views",
-        views.saturating_add(1)
-    );
-    Ok(())
+fn check_size(rows: usize, views: usize, side: usize) -> Result<(), UsageError> {
+    let pictures = rows.saturating_mul(views.saturating_add(1));
+    if pictures.saturating_mul(side).saturating_mul(side) <= SHEET_PIXELS_MAX {
+        return Ok(());
+    }
+    Err(UsageError(format!(
+        "{pictures} pictures of {side} x {side} pixels are more than the {SHEET_PIXELS_MAX} pixels \
+         of a sheet: ask for fewer --rows or --views"
+    )))
 }
 
 fn title(settings: &Settings) -> String {

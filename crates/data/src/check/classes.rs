@@ -10,17 +10,15 @@ use super::report::{Case, Cases, FindingKind, Imbalance};
 use crate::survey::{Survey, TRAIN, VAL};
 
 /// The largest and the smallest class of the training images, or of all where there are no splits.
+/// Classes without any are another matter.
 pub(super) fn imbalance(survey: &Survey) -> Option<Imbalance> {
     let counts = survey.learnt()?.images_by_class(survey.learnt_classes);
-    let counted = || counts.iter().copied().zip(&survey.classes);
+    let counted = || counts.iter().copied().zip(&survey.classes).filter(|&(count, _)| count > 0);
     // Of equals the first.
     let (most, largest) = counted().reduce(|a, b| if b.0 > a.0 { b } else { a })?;
     let (least, smallest) = counted().min_by_key(|&(count, _)| count)?;
-    (least > 0).then(|| Imbalance {
-        largest: largest.clone(),
-        smallest: smallest.clone(),
-        ratio: most as f64 / least as f64,
-    })
+    let ratio = most as f64 / least as f64;
+    Some(Imbalance { largest: largest.clone(), smallest: smallest.clone(), ratio })
 }
 
 /// Whatever classes lack.
@@ -29,7 +27,7 @@ pub(super) fn find(survey: &Survey, found: &mut Cases) {
     if let Some(Imbalance { largest, smallest, ratio }) = imbalance(survey)
         && ratio >= IMBALANCE_MAX
     {
-        let detail = Some(format!("{ratio:.1} times as many images"));
+        let detail = Some(format!("differ by a factor of {ratio:.1}"));
         found.add(FindingKind::Imbalance, Case::of_classes(vec![largest, smallest], detail));
     }
     similar(&survey.classes, found);

@@ -19,7 +19,7 @@ pub struct CheckReport {
     pub splits: Vec<SplitReport>,
     /// Each class, in the order of its labels.
     pub classes: Vec<ClassImages>,
-    /// The largest and the smallest class of the training images; none if one has no images.
+    /// The largest and the smallest class of the training images that have any.
     pub imbalance: Option<Imbalance>,
     /// What was found, the worst first. A kind of which nothing was found is not listed.
     pub findings: Vec<Finding>,

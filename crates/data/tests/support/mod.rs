@@ -7,7 +7,7 @@ pub(crate) mod matlab;
 use std::fs;
 use std::path::Path;
 
-use alexnet_data::{Dataset, SampleSet, Split, open};
+use alexnet_data::{Dataset, SampleSet, Split, open, survey};
 use tempfile::TempDir;
 
 /// 36 training images and 12 to measure with, of twelve classes.
@@ -46,6 +46,13 @@ pub(crate) fn tree(files: &[(&str, &[u8])]) -> TempDir {
         fs::write(path, bytes).unwrap();
     }
     root
+}
+
+/// What a survey recognises, the images of each split, and how many classes it finds.
+pub(crate) fn surveyed(root: &Path) -> (&'static str, Vec<(&'static str, usize)>, usize) {
+    let survey = survey(root, None).unwrap();
+    let splits = survey.splits.iter().map(|named| (named.name, named.split.samples.len()));
+    (survey.kind, splits.collect(), survey.classes.len())
 }
 
 /// The names of a split's images, and of their classes.
