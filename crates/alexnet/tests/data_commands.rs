@@ -1,14 +1,14 @@
 //! `alexnet data info`, `check` and `preview` as a user types them.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 use std::process::Output;
 
 use alexnet::data::{
-    Augment, Fit, Loader, LoaderConfig, Order, Preprocess, SampleKey, SampleSet, Unreadable, View,
-    open,
+    Augment, Dataset, Fit, Loader, LoaderConfig, Order, Preprocess, Sample, SampleKey, SampleSet,
+    Unreadable, View, open,
 };
 use alexnet::figures::{ContactSheet, Picture, SheetRow};
 use assert_cmd::Command;
@@ -247,7 +247,7 @@ fn a_person_reads_the_worst_first_and_how_much_is_not_shown() {
     for part in [
         "set: folders, 6 classes",
         "train      42",
-        "class2        19    2",
+        "class2         19    2",
         "Errors",
         "7 images cannot be decoded",
         "set/train/class2/cut.jpg is a truncated JPEG",
@@ -372,85 +372,69 @@ fn picture(input: &[f32]) -> Picture {
     Picture::new(side, side, input.iter().enumerate().map(level).collect()).expect("a square")
 }
 
-/// The sheet is made anew from the functions that define evaluation and variation, not by a loader.
-#[test]
-fn a_preview_shows_the_pixels_of_evaluation_and_of_each_epoch_under_their_captions() {
-    let folder = sample_set(3, 1);
-    let arguments = [
-        "data",
-        "preview",
-        "set",
-        "--out",
-        "sheet.png",
-        "--model",
-        "torchvision",
-        "--image-size",
-        "130",
-        "--seed",
-        "5",
-        "--rows",
-        "4",
-        "--views",
-        "2",
-        "--epoch",
-        "2",
-    ];
-    let output = alexnet(folder.path(), &arguments);
-    assert_eq!(
-        (code(&output), text(&output.stdout)),
-        (0, "sheet.png\n"),
-        "{}",
-        text(&output.stderr)
-    );
-    let shown = image::open(folder.path().join("sheet.png")).expect("a picture").into_rgb8();
-
-    let dataset = open(&folder.path().join("set"), None).expect("opened");
-    let augment = Augment::from(View::RandomResizedCrop);
+/// One training image of each class, those that the second epoch shows first.
+fn chosen(dataset: &Dataset) -> Vec<usize> {
     let config = LoaderConfig {
         batch_size: 1,
         workers: 0,
         seed: SEED,
-        augment: augment.clone(),
+        augment: View::RandomResizedCrop.into(),
         unreadable: Unreadable::Blank,
         preprocess: preprocess(),
         order: Order::Shuffled,
     };
     let order = Loader::new(dataset.train.samples.clone(), config).expect("a loader").order(1);
-    // One of each class, in the order of the second epoch.
-    let mut by_class = BTreeMap::new();
-    for (place, &sample) in order.iter().enumerate().rev() {
-        by_class.insert(dataset.train.samples[sample].label, (place, sample));
+    let mut seen = HashSet::new();
+    order.into_iter().filter(|&sample| seen.insert(dataset.train.samples[sample].label)).collect()
+}
+
+/// The image evaluated, then varied for the second and the third epoch.
+fn row(dataset: &Dataset, sample: usize) -> SheetRow {
+    let Sample { content, label } = &dataset.train.samples[sample];
+    let image = content.read_image().expect("an image");
+    let mut input = vec![0.0; preprocess().image_len()];
+    preprocess().evaluate(&image, &mut input).expect("evaluated");
+    let mut pictures = vec![picture(&input)];
+    for epoch in [1, 2] {
+        let key = SampleKey { seed: SEED, epoch, sample: sample as u64, position: 0 };
+        let augment = Augment::from(View::RandomResizedCrop);
+        augment.apply(&image, &preprocess(), key, &mut input).expect("varied");
+        pictures.push(picture(&input));
     }
-    let mut chosen: Vec<(usize, usize)> = by_class.into_values().collect();
-    chosen.sort_unstable();
-    let row = |&(_, sample): &(usize, usize)| {
-        let content = &dataset.train.samples[sample].content;
-        let image = content.read_image().expect("an image");
-        let mut input = vec![0.0; preprocess().image_len()];
-        preprocess().evaluate(&image, &mut input).expect("evaluated");
-        let mut pictures = vec![picture(&input)];
-        for epoch in [1, 2] {
-            let key = SampleKey { seed: SEED, epoch, sample: sample as u64, position: 0 };
-            augment.apply(&image, &preprocess(), key, &mut input).expect("varied");
-            pictures.push(picture(&input));
-        }
-        let path = content.path();
-        let class = &dataset.classes[dataset.train.samples[sample].label as usize];
-        let path = path.strip_prefix(folder.path().join("set/train")).expect("beneath").display();
-        SheetRow { caption: format!("{class}: {path}"), pictures }
-    };
+    let path = content.path();
+    let path = path.strip_prefix(&dataset.train.folder).expect("beneath").display();
+    SheetRow { caption: format!("{}: {path}", dataset.classes[*label as usize]), pictures }
+}
+
+/// The sheet is made anew from the functions that define evaluation and variation, not by a loader.
+#[test]
+fn a_preview_shows_the_pixels_of_evaluation_and_of_each_epoch_under_their_captions() {
+    let folder = sample_set(3, 1);
+    let typed = "data preview set --out sheet.png --model torchvision --image-size 130 --seed 5 \
+                 --rows 4 --views 2 --epoch 2";
+    let output = alexnet(folder.path(), &typed.split_whitespace().collect::<Vec<_>>());
+    let told = text(&output.stderr);
+    assert_eq!((code(&output), text(&output.stdout)), (0, "sheet.png\n"), "{told}");
+    let shown = image::open(folder.path().join("sheet.png")).expect("a picture").into_rgb8();
+
+    let dataset = open(&folder.path().join("set"), None).expect("opened");
     let expected = ContactSheet {
         title: "torchvision: random-resized-crop of 130 pixels, shorter-side 149, seed 5".into(),
         columns: ["evaluation", "epoch 2", "epoch 3"].map(String::from).to_vec(),
-        rows: chosen.iter().take(4).map(row).collect(),
+        rows: chosen(&dataset).into_iter().take(4).map(|sample| row(&dataset, sample)).collect(),
     };
-    let drawn = |sheet: &ContactSheet| sheet.draw().expect("drawn");
-    assert_eq!(shown.width() as usize, drawn(&expected).width());
-    assert!(*shown.as_raw() == drawn(&expected).rgb(), "another sheet");
-    // Pictures and captions in another order would be noticed.
+    let is_shown = |sheet: &ContactSheet| {
+        let drawn = sheet.draw().expect("drawn");
+        shown.width() as usize == drawn.width() && *shown.as_raw() == drawn.rgb()
+    };
+    assert!(is_shown(&expected), "another sheet");
+    // A caption or a picture in another's place would be noticed.
     let mut swapped = expected.clone();
     swapped.rows[0].caption = expected.rows[1].caption.clone();
-    assert!(*shown.as_raw() != drawn(&swapped).rgb());
+    assert!(!is_shown(&swapped));
+    let mut swapped = expected;
+    swapped.rows[0].pictures.swap(1, 2);
+    assert!(!is_shown(&swapped));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Lines of text, in the Noto font that comes with the program.
+//! Lines of text, in Noto Sans Mono (SIL Open Font License), drawn beforehand as small pictures.
 
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
 
