@@ -63,6 +63,8 @@ pub(crate) enum DataCommand {
     Preview(Box<PreviewArguments>),
     /// Put a data set into a few large files, its images brought to size once
     Pack(PackArguments),
+    /// Say what the colours of the training images are like
+    Statistics(StatisticsArguments),
 }
 
 /// How a result is printed.
@@ -332,6 +334,27 @@ pub(crate) struct PackArguments {
     /// Threads that pack
     #[arg(long, short = 'j', default_value_t = 2, value_parser = threads)]
     pub(crate) workers: usize,
+}
+
+#[derive(Args)]
+pub(crate) struct StatisticsArguments {
+    /// Data set, as `train` takes it
+    pub(crate) data: PathBuf,
+    /// Size images are brought to first, in pixels
+    #[arg(long, value_name = "PIXELS", default_value_t = 256)]
+    pub(crate) resize_size: u32,
+    /// How images of other shapes are brought to size, and of which part the pixels count
+    #[arg(long, value_enum, default_value_t = FitName::ShorterSide)]
+    pub(crate) fit: FitName,
+    /// Share of each class's training images to leave out, as in `train`
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) val_fraction: Option<f64>,
+    /// Threads that read images
+    #[arg(long, short = 'j', default_value_t = 2, value_parser = threads)]
+    pub(crate) workers: usize,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
 }
 
 /// What the sample set is drawn like unless told.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arguments::{positive, threads};
 use crate::device::{DeviceName, PrecisionName};
+use crate::normalisation::{ColoursOf, Levels, Mean};
 
 /// Largest settings file read.
 const SETTINGS_BYTES_MAX: u64 = 1 << 20;
@@ -102,13 +103,29 @@ pub(crate) struct TrainFlags {
     /// else 1]
     #[arg(long, value_name = "IMAGES", help_heading = "Images")]
     pub(crate) shared_crops: Option<u64>,
-    /// Deviation of the noise along ILSVRC-2012's principal colours; 0 is none [default: 0.1 for
-    /// original and paper; else 0]
+    /// What is subtracted from pixels: image, the training images' mean, pixel by pixel, where the
+    /// crop lies (Caffe); image-centre, its centre wherever the crop lies (the 2012 code); data, their
+    /// mean colour; imagenet, torchvision's; or R,G,B, levels 0 to 255 [default: image for paper,
+    /// caffe and caffenet; image-centre for original; imagenet for modern and torchvision]
+    #[arg(long, value_name = "MEAN", help_heading = "Images")]
+    pub(crate) mean: Option<Mean>,
+    /// What pixels are then divided by: data, imagenet, or R,G,B, levels [default: imagenet for
+    /// modern and torchvision; else 1,1,1]
+    #[arg(long, value_name = "STD", help_heading = "Images")]
+    pub(crate) std: Option<Levels>,
+    /// Deviation of the noise along the principal colours; 0 is none [default: 0.1 for original and
+    /// paper; else 0]
     #[arg(long, value_name = "SIGMA", help_heading = "Images")]
     pub(crate) colour_noise: Option<f32>,
+    /// Whose principal colours [default: imagenet for modern and torchvision; else data]
+    #[arg(long, value_enum, help_heading = "Images")]
+    pub(crate) colour_noise_from: Option<ColoursOf>,
     /// Epochs with colour noise; 0 is all [default: 66 for original; else 0]
     #[arg(long, value_name = "EPOCHS", help_heading = "Images")]
     pub(crate) colour_noise_epochs: Option<u64>,
+    /// Images of an epoch that may be unreadable, before the run ends [default: 10, or one in 10,000]
+    #[arg(long, value_name = "IMAGES", help_heading = "Images")]
+    pub(crate) max_unreadable: Option<u64>,
 
     /// Passes over the training images [default: 90; 30 for modern]
     #[arg(long, help_heading = "Training")]

@@ -6,6 +6,7 @@ mod device;
 mod flags;
 mod interrupt;
 mod machine;
+mod normalisation;
 mod settings;
 mod terminal;
 
@@ -75,6 +76,7 @@ fn run_data(command: DataCommand) -> anyhow::Result<Ended> {
         DataCommand::Check(arguments) => commands::check::run(&arguments),
         DataCommand::Preview(arguments) => commands::preview::run(*arguments),
         DataCommand::Pack(arguments) => commands::pack::run(&arguments),
+        DataCommand::Statistics(arguments) => commands::statistics::run(&arguments),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use alexnet_data::{Augment, ColourNoise, Preprocess, View};
+use alexnet_data::{Augment, ColourNoise, MeanPart, Preprocess, View};
 use alexnet_network::{BATCH_MAX, Initialisation, ModelConfig, ModelName};
 use alexnet_ops::UpdateRule;
 use alexnet_train::{Schedule, SgdConfig, TrainConfig};
@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::arguments::{THREADS_MAX, VAL_FRACTION_MAX};
 use crate::device::{DeviceFlags, DeviceName, PrecisionName};
 use crate::flags::{AugmentName, FitName, InitName, RuleName, SchedulerName, TrainFlags};
+use crate::normalisation::{ColoursOf, Levels, Mean, NO_SCALING, Normalisation};
 
 /// Largest learning rate, decay or factor: far beyond any that trains, and well within `f32`.
 const RATE_MAX: f64 = 1e6;
@@ -60,10 +61,16 @@ pub(crate) struct Settings {
     pub(crate) fit: FitName,
     pub(crate) augment: AugmentName,
     pub(crate) shared_crops: u64,
+    pub(crate) mean: Mean,
+    pub(crate) std: Levels,
     /// 0 means none.
     pub(crate) colour_noise: f32,
+    pub(crate) colour_noise_from: ColoursOf,
     /// 0 means all.
     pub(crate) colour_noise_epochs: u64,
+    /// `None`: as many as the data set's size allows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_unreadable: Option<u64>,
     pub(crate) epochs: u64,
     pub(crate) batch_size: usize,
     pub(crate) update_rule: RuleName,
@@ -97,6 +104,13 @@ impl Settings {
         let lr_scheduler = flags.lr_scheduler.unwrap_or(defaults.scheduler);
         let restarts = lr_scheduler == SchedulerName::WarmRestarts;
         let period = if restarts { FIRST_CYCLE_EPOCHS } else { defaults.step_epochs };
+        let fit = flags.fit.unwrap_or(defaults.fit);
+        let augment = flags.augment.unwrap_or(defaults.augment);
+        let mean = match defaults.mean {
+            // As near as it gets where there is no mean image.
+            Mean::Image(_) if !has_mean_image(fit, augment) => Mean::Levels(Levels::Data),
+            mean => mean,
+        };
         let settings = Self {
             data,
             seed: flags.seed.unwrap_or(0),
@@ -113,11 +127,15 @@ impl Settings {
             val_fraction: flags.val_fraction.unwrap_or(0.0),
             image_size,
             resize_size: flags.resize_size.unwrap_or(resize_size),
-            fit: flags.fit.unwrap_or(defaults.fit),
-            augment: flags.augment.unwrap_or(defaults.augment),
+            fit,
+            augment,
             shared_crops: flags.shared_crops.unwrap_or(defaults.shared_crops),
+            mean: flags.mean.unwrap_or(mean),
+            std: flags.std.unwrap_or(defaults.std),
             colour_noise: flags.colour_noise.unwrap_or(defaults.colour_noise),
+            colour_noise_from: flags.colour_noise_from.unwrap_or(defaults.colours),
             colour_noise_epochs: flags.colour_noise_epochs.unwrap_or(defaults.colour_noise_epochs),
+            max_unreadable: flags.max_unreadable,
             epochs: flags.epochs.unwrap_or(defaults.epochs),
             batch_size: flags.batch_size.unwrap_or(defaults.batch_size),
             update_rule: flags.update_rule.unwrap_or(defaults.rule),
@@ -172,12 +190,27 @@ impl Settings {
                 self.resize_size, self.image_size
             )));
         }
+        if matches!(self.mean, Mean::Image(_)) && !has_mean_image(self.fit, self.augment) {
+            return Err(UsageError(format!(
+                "--mean is {}: it needs --fit centre-square or warp, and --augment random-crop or \
+                 none",
+                self.mean
+            )));
+        }
         Ok(())
     }
 
-    /// What to compute, for so many classes.
+    /// How pixels are normalised.
+    pub(crate) fn normalisation(&self) -> Normalisation {
+        let Self { mean, std, colour_noise_from, .. } = *self;
+        let colours = (self.colour_noise > 0.0).then_some(colour_noise_from);
+        Normalisation { mean, std, colours }
+    }
+
+    /// What to compute, for so many classes. What [`Settings::normalisation`] has of the training
+    /// images is yet to come.
     pub(crate) fn train_config(&self, classes: usize) -> TrainConfig {
-        let (mean, std) = Defaults::of(self.model).normalisation;
+        let (mean, std) = self.normalisation().levels();
         TrainConfig {
             model: ModelConfig {
                 model: self.model,
@@ -265,14 +298,10 @@ fn pixels(size: usize) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX)
 }
 
-/// ImageNet's mean and deviation in grey levels, as torchvision has them.
-const IMAGENET_LEVELS: ([f32; 3], [f32; 3]) =
-    ([0.485 * 255.0, 0.456 * 255.0, 0.406 * 255.0], [0.229 * 255.0, 0.224 * 255.0, 0.225 * 255.0]);
-/// Channel means of the 2012 training set's mean image; no scaling: raw grey levels, as in the
-/// paper (§2).
-const PAPER_LEVELS: ([f32; 3], [f32; 3]) = ([127.305, 119.715, 104.913], [1.0; 3]);
-/// Channel means in CaffeNet's `train_val.prototxt`, here in RGB order.
-const CAFFE_LEVELS: ([f32; 3], [f32; 3]) = ([123.0, 117.0, 104.0], [1.0; 3]);
+/// Whether images and crops are such that each pixel of a crop has a mean.
+fn has_mean_image(fit: FitName, augment: AugmentName) -> bool {
+    fit != FitName::ShorterSide && augment != AugmentName::RandomResizedCrop
+}
 
 /// What differs between models where nothing is typed: the published recipes' main figures, and for
 /// `modern` what trains well from a few thousand images.
@@ -282,7 +311,9 @@ struct Defaults {
     shared_crops: u64,
     colour_noise: f32,
     colour_noise_epochs: u64,
-    normalisation: ([f32; 3], [f32; 3]),
+    mean: Mean,
+    std: Levels,
+    colours: ColoursOf,
     epochs: u64,
     batch_size: usize,
     rule: RuleName,
@@ -303,7 +334,9 @@ impl Defaults {
             shared_crops: 1,
             colour_noise: 0.1,
             colour_noise_epochs: 0,
-            normalisation: PAPER_LEVELS,
+            mean: Mean::Image(MeanPart::Crop), // "from each pixel" (§2), before crops are taken
+            std: NO_SCALING,
+            colours: ColoursOf::Data,
             epochs: 90,
             batch_size: 128,
             rule: RuleName::Paper,
@@ -316,14 +349,18 @@ impl Defaults {
         };
         match model {
             ModelName::Paper => paper,
-            // The 2012 code: mini-batches of 32 shared a crop, the noise was switched off at epoch 67.
-            ModelName::Original => {
-                Self { shared_crops: 32, colour_noise_epochs: 66, bias_lr_factor: 2.0, ..paper }
-            }
+            // The 2012 code: mini-batches of 32 shared a crop, the noise was switched off at epoch 67,
+            // the mean did not move with the crop.
+            ModelName::Original => Self {
+                shared_crops: 32,
+                mean: Mean::Image(MeanPart::Centre),
+                colour_noise_epochs: 66,
+                bias_lr_factor: 2.0,
+                ..paper
+            },
             ModelName::Caffe | ModelName::Caffenet => Self {
                 fit: FitName::Warp,
                 colour_noise: 0.0,
-                normalisation: CAFFE_LEVELS,
                 batch_size: 256,
                 bias_lr_factor: 2.0,
                 scheduler: SchedulerName::Step,
@@ -334,7 +371,9 @@ impl Defaults {
                 fit: FitName::ShorterSide,
                 augment: AugmentName::RandomResizedCrop,
                 colour_noise: 0.0,
-                normalisation: IMAGENET_LEVELS,
+                mean: Mean::Levels(Levels::Imagenet),
+                std: Levels::Imagenet,
+                colours: ColoursOf::Imagenet,
                 batch_size: 256,
                 rule: RuleName::Pytorch,
                 weight_decay: 1e-4,
@@ -346,7 +385,9 @@ impl Defaults {
                 fit: FitName::ShorterSide,
                 augment: AugmentName::RandomResizedCrop,
                 colour_noise: 0.0,
-                normalisation: IMAGENET_LEVELS,
+                mean: Mean::Levels(Levels::Imagenet),
+                std: Levels::Imagenet,
+                colours: ColoursOf::Imagenet,
                 epochs: 30,
                 batch_size: 32,
                 rule: RuleName::Pytorch,

@@ -12,6 +12,7 @@ use image::metadata::Orientation;
 
 use crate::error::DataError;
 use crate::image::Image;
+use crate::sample::Reader;
 use crate::{jpeg, png};
 
 /// No image file may be longer, in bytes (64 MiB).
@@ -82,18 +83,25 @@ pub enum DecodeError {
 /// # Errors
 /// Anything but a whole, supported image within the limits.
 pub fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
+    decode_into(Vec::new(), bytes)
+}
+
+/// As [`decode`]; the pixels take the memory of `pixels`, where they can.
+pub(crate) fn decode_into(pixels: Vec<u8>, bytes: &[u8]) -> Result<Image, DecodeError> {
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(DecodeError::FileTooLarge);
     }
-    let decoder = if bytes.starts_with(&JPEG_START) {
-        jpeg::decode
-    } else if is_png(bytes) {
-        png::decode
-    } else {
-        return Err(unknown_format(bytes));
-    };
     // A decoder owns all it touches, so nothing is left half-changed behind a panic.
-    catch_unwind(AssertUnwindSafe(|| decoder(bytes))).unwrap_or(Err(DecodeError::Panicked))
+    let decoded = catch_unwind(AssertUnwindSafe(|| {
+        if bytes.starts_with(&JPEG_START) {
+            jpeg::decode(pixels, bytes)
+        } else if is_png(bytes) {
+            png::decode(bytes)
+        } else {
+            Err(unknown_format(bytes))
+        }
+    }));
+    decoded.unwrap_or(Err(DecodeError::Panicked))
 }
 
 /// Whether a file's bytes begin as a PNG's do.
@@ -146,12 +154,12 @@ pub(crate) fn orientation(exif: Option<&[u8]>) -> u8 {
 /// # Errors
 /// [`DataError::Io`] if it cannot be read, [`DataError::Decode`] as [`decode`] says; both name it.
 pub fn read_image(path: &Path) -> Result<Image, DataError> {
-    decode(&read_file(path)?)
-        .map_err(|reason| DataError::Decode { path: path.to_path_buf(), reason })
+    Reader::default().read_file(path)
 }
 
-/// An image file's bytes, if they are no more than [`MAX_FILE_BYTES`].
-pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
+/// An image file's bytes in place of what `bytes` held, if they are no more than
+/// [`MAX_FILE_BYTES`].
+pub(crate) fn read_file(bytes: &mut Vec<u8>, path: &Path) -> Result<(), DataError> {
     let too_large =
         || DataError::Decode { path: path.to_path_buf(), reason: DecodeError::FileTooLarge };
     let file = File::open(path).map_err(DataError::io("read", path))?;
@@ -159,10 +167,11 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
     if size_hint > MAX_FILE_BYTES {
         return Err(too_large());
     }
-    let mut bytes = Vec::with_capacity(size_hint as usize);
+    bytes.clear();
+    bytes.reserve(size_hint as usize + 1);
     // One byte past the limit is enough to see that a growing file, or a pipe, is beyond it.
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(DataError::io("read", path))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large()) } else { Ok(bytes) }
+    file.take(MAX_FILE_BYTES + 1).read_to_end(bytes).map_err(DataError::io("read", path))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large()) } else { Ok(()) }
 }
 
 /// Asked with the header's sizes, before any pixel is allocated.

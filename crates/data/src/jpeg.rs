@@ -1,66 +1,73 @@
-//! JPEG files to RGB, as Pillow's `convert("RGB")` does.
+//! JPEG files to RGB, as Pillow's `convert("RGB")` does, to the last bit (docs/decisions/009).
 //!
 //! Two things are done here and not by the decoder: a file that ends too early is refused, since
-//! the decoder would fill the rest with grey, and four-component files are converted, since it
-//! reads YCCK inverted.
+//! the decoder would make up the rest, and CMYK becomes RGB by Pillow's arithmetic.
 
-use std::io::Cursor;
-
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::errors::DecodeErrors;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
+use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, JpegError, PixelFormat};
 
 use crate::decode::{
-    Colours, DecodeError, Format, Header, MAX_SIDE_PIXELS, check_size, orientation,
+    Colours, DecodeError, Format, Header, MAX_IMAGE_PIXELS, MAX_SIDE_PIXELS, check_size,
+    orientation,
 };
 use crate::image::Image;
 
 const END_OF_IMAGE: u8 = 0xd9;
+/// Most scans of a file: progressive ones have about ten. Each may cost a pass over all pixels.
+const SCANS_MAX: usize = 100;
+/// Bits of a colour's sample, the only number read.
+const SAMPLE_BITS: u8 = 8;
 
-/// Decodes a whole JPEG file: baseline or progressive; grey, YCbCr, RGB, CMYK or YCCK.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Image, DecodeError> {
+/// Decodes a whole JPEG file: baseline or progressive; grey, YCbCr, RGB, CMYK or YCCK. The pixels
+/// take the memory of `pixels`, where they can.
+pub(crate) fn decode(mut pixels: Vec<u8>, bytes: &[u8]) -> Result<Image, DecodeError> {
     if !has_end_of_image(bytes) {
         return Err(DecodeError::TruncatedJpeg);
     }
     let mut decoder = open(bytes)?;
-    let info = decoder.info().ok_or_else(no_header)?;
-    let (width, height) = (u32::from(info.width), u32::from(info.height));
+    let header = decoder.header();
+    let (width, height) = (u32::from(header.width), u32::from(header.height));
     check_size(width, height)?;
+    if header.precision != SAMPLE_BITS {
+        return Err(DecodeError::Jpeg(format!("{} bits a sample", header.precision)));
+    }
+    let has_black = header.components.len() == 4;
+    decoder.set_output_format(if has_black { PixelFormat::Cmyk } else { PixelFormat::Rgb });
+    // As long as the size says that was just checked.
+    pixels.resize(decoder.output_buffer_size().map_err(refused)?, 0);
+    if decoder.decode_image_into(&mut pixels).is_err() {
+        // Damage in the data makes wrong pixels, as in Pillow; in a header it is an error.
+        decoder.set_lenient(true);
+        decoder.decode_image_into(&mut pixels).map_err(refused)?;
+    }
+    let rgb = if has_black { to_rgb(&pixels) } else { pixels };
+    Image::new(width, height, rgb).ok_or_else(|| DecodeError::Jpeg("no pixels".into()))
+}
 
-    let stored = decoder.input_colorspace().ok_or_else(no_header)?;
-    let wanted = if stored.num_components() == 4 { stored } else { ColorSpace::RGB };
-    let options = *decoder.options();
-    decoder.set_options(options.jpeg_set_out_colorspace(wanted));
-    let pixels = decoder.decode().map_err(refused)?;
-    let rgb = match wanted {
-        ColorSpace::CMYK => to_rgb(&pixels, |cmyk| cmyk),
-        ColorSpace::YCCK => to_rgb(&pixels, ycck_to_cmyk),
-        _ => pixels,
-    };
-    Image::new(width, height, rgb).ok_or_else(no_header)
+fn limits() -> DecodeLimits {
+    DecodeLimits {
+        max_width: MAX_SIDE_PIXELS as usize,
+        max_height: MAX_SIDE_PIXELS as usize,
+        max_pixels: MAX_IMAGE_PIXELS,
+        max_scans: SCANS_MAX,
+        max_memory: None,
+    }
 }
 
 /// What a JPEG file is.
 pub(crate) fn header(bytes: &[u8]) -> Option<Header> {
     let decoder = open(bytes).ok()?;
-    let colours = match decoder.input_colorspace()? {
-        ColorSpace::Luma | ColorSpace::LumaA => Colours::Grey,
-        ColorSpace::CMYK => Colours::Cmyk,
-        ColorSpace::YCCK => Colours::Ycck,
+    let colours = match decoder.jpeg_color_space() {
+        ColorSpace::Grayscale => Colours::Grey,
+        ColorSpace::Cmyk => Colours::Cmyk,
+        ColorSpace::Ycck => Colours::Ycck,
         _ => Colours::Plain,
     };
-    let orientation = orientation(decoder.exif().map(Vec::as_slice));
-    Some(Header { format: Format::Jpeg, colours, orientation })
+    Some(Header { format: Format::Jpeg, colours, orientation: orientation(decoder.exif_data()) })
 }
 
 /// A decoder that has read the header.
-fn open(bytes: &[u8]) -> Result<JpegDecoder<Cursor<&[u8]>>, DecodeError> {
-    let side_max = MAX_SIDE_PIXELS as usize;
-    let options = DecoderOptions::default().set_max_width(side_max).set_max_height(side_max);
-    let mut decoder = JpegDecoder::new_with_options(Cursor::new(bytes), options);
-    decoder.decode_headers().map_err(refused)?;
-    Ok(decoder)
+fn open(bytes: &[u8]) -> Result<Decoder<'_>, DecodeError> {
+    Decoder::new_with_limits(bytes, limits()).map_err(refused)
 }
 
 /// Whether the end-of-image marker is reached when the file is walked marker by marker, which is
@@ -90,24 +97,12 @@ fn has_end_of_image(bytes: &[u8]) -> bool {
 
 /// (n, 4) to (n, 3). Every CMYK JPEG is taken for Adobe's, where 255 means no ink, as Pillow does;
 /// the arithmetic is Pillow's too.
-fn to_rgb(pixels: &[u8], to_cmyk: fn([u8; 4]) -> [u8; 4]) -> Vec<u8> {
+fn to_rgb(pixels: &[u8]) -> Vec<u8> {
     let (pixels, _) = pixels.as_chunks::<4>();
-    pixels
-        .iter()
-        .flat_map(|&pixel| {
-            let [c, m, y, k] = to_cmyk(pixel);
-            [c, m, y].map(|level| k - divide_by_255(u32::from(255 - level) * u32::from(k)))
-        })
-        .collect()
-}
-
-/// JFIF's YCbCr to RGB, which libjpeg then inverts to CMY; black stays as it is.
-fn ycck_to_cmyk([y, cb, cr, k]: [u8; 4]) -> [u8; 4] {
-    let (y, cb, cr) = (f32::from(y), f32::from(cb) - 128.0, f32::from(cr) - 128.0);
-    let rgb = [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb];
-    // `as` saturates, as libjpeg's range limit does.
-    let [c, m, y] = rgb.map(|level| 255 - level.round() as u8);
-    [c, m, y, k]
+    let rgb = |&[c, m, y, k]: &[u8; 4]| {
+        [c, m, y].map(|level| k - divide_by_255(u32::from(255 - level) * u32::from(k)))
+    };
+    pixels.iter().flat_map(rgb).collect()
 }
 
 /// `x / 255`, rounded to nearest, for the product of two bytes.
@@ -116,11 +111,7 @@ fn divide_by_255(x: u32) -> u8 {
     (((x >> 8) + x) >> 8) as u8
 }
 
-fn refused(error: DecodeErrors) -> DecodeError {
-    // Some of the decoder's messages end in a line break; ours are one line.
+fn refused(error: JpegError) -> DecodeError {
+    // Should a message end in a line break: ours are one line.
     DecodeError::Jpeg(error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
-}
-
-fn no_header() -> DecodeError {
-    DecodeError::Jpeg("no image header".into())
 }

@@ -1,16 +1,18 @@
 //! Batches made ahead of the network, by a few threads, in order.
 //!
-//! A job is one image: a thread decodes and varies it in a buffer of its own, then copies it to
-//! its place in the batch. An image that cannot be read ends no epoch: [`Unreadable`]. So the first batch is ready as soon as all threads together can make
-//! it; memory is bounded by [`BATCHES_AHEAD`] batches and one decoded image a thread.
+//! All threads work on one batch, each on one image after another, which it decodes and varies
+//! straight into its place. So the first batch is ready as soon as all threads together can make
+//! it; memory is bounded by [`BATCHES_AHEAD`] batches and one decoded image a thread. An image that
+//! cannot be read ends no epoch: [`Unreadable`].
 //! Threads without work sleep. What a batch holds does not depend on how many there are.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Builder, JoinHandle};
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
@@ -18,7 +20,7 @@ use crate::augment::{Augment, SampleKey};
 use crate::error::DataError;
 use crate::preprocess::Preprocess;
 use crate::random::{Purpose, generator};
-use crate::sample::Sample;
+use crate::sample::{Reader, Sample};
 
 /// So many batches are being made or wait for the network.
 pub const BATCHES_AHEAD: usize = 3;
@@ -119,6 +121,8 @@ impl Batch {
 pub struct Loader {
     samples: Arc<[Sample]>,
     config: Arc<LoaderConfig>,
+    /// Batches whose memory is used again.
+    spare: Arc<Mutex<Vec<Batch>>>,
 }
 
 impl Loader {
@@ -135,7 +139,20 @@ impl Loader {
     ) -> Result<Loader, DataError> {
         assert!(config.batch_size > 0, "a batch has at least one image");
         config.augment.check(&config.preprocess)?;
-        Ok(Loader { samples: samples.into(), config: Arc::new(config) })
+        Ok(Loader { samples: samples.into(), config: Arc::new(config), spare: Arc::default() })
+    }
+
+    /// The same loader, which uses the memory of `other`'s batches again, and `other` its.
+    #[must_use]
+    pub fn sharing_memory(self, other: &Loader) -> Loader {
+        Loader { spare: Arc::clone(&other.spare), ..self }
+    }
+
+    /// The same loader, where this becomes of images that cannot be read.
+    #[must_use]
+    pub fn with_unreadable(self, unreadable: Unreadable) -> Loader {
+        let config = LoaderConfig { unreadable, ..(*self.config).clone() };
+        Loader { config: Arc::new(config), ..self }
     }
 
     /// How many batches an epoch has.
@@ -155,17 +172,10 @@ impl Loader {
     #[must_use]
     pub fn epoch(&self, epoch: u64, first_batch: usize) -> Epoch {
         let source = Source { loader: self.clone(), epoch };
-        let threads = (self.config.workers > 0).then(|| Threads::new(&source));
+        let ahead = if self.config.workers > 0 { Ahead::new(&source) } else { None };
         let order = self.order(epoch);
-        let mut epoch = Epoch {
-            source,
-            order,
-            next_batch: first_batch,
-            threads,
-            ahead: VecDeque::new(),
-            spare: Vec::new(),
-            unreadable: 0,
-        };
+        let mut epoch =
+            Epoch { source, order, next_batch: first_batch, ahead, begun: 0, unreadable: 0 };
         epoch.make_ahead();
         epoch
     }
@@ -188,11 +198,10 @@ pub struct Epoch {
     order: Vec<usize>,
     /// The first batch that has not been begun.
     next_batch: usize,
-    threads: Option<Threads>,
-    /// The batches that have been begun, the next one first.
-    ahead: VecDeque<Receiver<Result<Batch, DataError>>>,
-    /// Buffers to be used again.
-    spare: Vec<Batch>,
+    /// `None` if the caller's thread does the work.
+    ahead: Option<Ahead>,
+    /// How many batches are being made or wait.
+    begun: usize,
     /// How many images so far could not be read.
     unreadable: u64,
 }
@@ -203,15 +212,19 @@ impl Epoch {
     /// # Errors
     /// More unreadable images than [`Unreadable`] allows, or none readable in one's place.
     pub fn next_batch(&mut self) -> Option<Result<Batch, DataError>> {
-        let made = if self.threads.is_none() {
-            let (first, batch) = self.begin_batch()?;
-            self.source.fill(first, batch)
-        } else {
-            let ready = self.ahead.pop_front()?;
-            let lost = || DataError::Worker { doing: "a batch".into() };
-            let made = ready.recv().unwrap_or_else(|_| Err(lost()));
-            self.make_ahead();
-            made
+        let made = match &self.ahead {
+            None => {
+                let (first, batch) = self.begin_batch()?;
+                self.source.fill(first, batch, &AtomicBool::new(false))
+            }
+            Some(_) if self.begun == 0 => return None,
+            Some(ahead) => {
+                let lost = || DataError::Worker { doing: "a batch".into() };
+                let made = ahead.made.recv().unwrap_or_else(|_| Err(lost()));
+                self.begun -= 1;
+                self.make_ahead();
+                made
+            }
         };
         Some(made.and_then(|batch| self.within_budget(batch)))
     }
@@ -229,17 +242,15 @@ impl Epoch {
 
     /// Gives a batch's memory back for a later one.
     pub fn recycle(&mut self, batch: Batch) {
-        self.spare.push(batch);
+        locked(&self.source.loader.spare).push(batch);
     }
 
     fn make_ahead(&mut self) {
-        if self.threads.is_none() {
-            return;
-        }
-        while self.ahead.len() < BATCHES_AHEAD {
+        while self.ahead.is_some() && self.begun < BATCHES_AHEAD {
             let Some((first, batch)) = self.begin_batch() else { break };
-            if let Some(threads) = &self.threads {
-                self.ahead.push_back(threads.fill(first, batch));
+            self.begun += 1;
+            if let Some(ahead) = &self.ahead {
+                ahead.order(first, batch);
             }
         }
     }
@@ -247,11 +258,11 @@ impl Epoch {
     /// The next batch with its labels, its images yet to be made, and the place of its first image
     /// in the epoch.
     fn begin_batch(&mut self) -> Option<(u64, Batch)> {
-        let Loader { samples, config } = &self.source.loader;
+        let Loader { samples, config, .. } = &self.source.loader;
         let members = self.order.chunks(config.batch_size).nth(self.next_batch)?;
         let first = (self.next_batch * config.batch_size) as u64;
         self.next_batch += 1;
-        let mut batch = self.spare.pop().unwrap_or_default();
+        let mut batch = locked(&self.source.loader.spare).pop().unwrap_or_default();
         batch.samples.clear();
         batch.samples.extend_from_slice(members);
         batch.labels.clear();
@@ -286,54 +297,104 @@ enum MakeError {
 
 impl Source {
     /// One image, (views, crop, crop, 3), or what the loader's settings have shown in its place.
-    fn make(&self, sample: usize, position: u64, out: &mut [f32]) -> Result<(), MakeError> {
-        let Err(error) = self.try_make(sample, position, out) else { return Ok(()) };
+    fn make(
+        &self,
+        reader: &mut Reader,
+        sample: usize,
+        position: u64,
+        out: &mut [f32],
+    ) -> Result<(), MakeError> {
+        let Err(error) = self.try_make(reader, sample, position, out) else { return Ok(()) };
         match self.loader.config.unreadable {
             Unreadable::Blank => {
                 out.fill(0.0);
                 Err(MakeError::Shown(None, error))
             }
-            Unreadable::Replace { .. } => Err(self.replace(sample, position, error, out)),
+            Unreadable::Replace { .. } => Err(self.replace(reader, sample, position, error, out)),
         }
     }
 
     /// Shows another image: which, seed, epoch and sample decide.
-    fn replace(&self, sample: usize, at: u64, error: DataError, out: &mut [f32]) -> MakeError {
+    fn replace(
+        &self,
+        reader: &mut Reader,
+        sample: usize,
+        position: u64,
+        error: DataError,
+        out: &mut [f32],
+    ) -> MakeError {
         let seed = self.loader.config.seed;
         let mut random = generator(seed, Purpose::Replacement, self.epoch, sample as u64);
         for _ in 0..REPLACEMENTS_MAX {
             let other = random.random_range(0..self.loader.samples.len());
-            if self.try_make(other, at, out).is_ok() {
+            if self.try_make(reader, other, position, out).is_ok() {
                 return MakeError::Shown(Some(other), error);
             }
         }
         MakeError::Lost(error)
     }
 
-    fn try_make(&self, sample: usize, position: u64, out: &mut [f32]) -> Result<(), DataError> {
-        let Loader { samples, config } = &self.loader;
+    fn try_make(
+        &self,
+        reader: &mut Reader,
+        sample: usize,
+        position: u64,
+        out: &mut [f32],
+    ) -> Result<(), DataError> {
+        let Loader { samples, config, .. } = &self.loader;
         let (seed, epoch) = (config.seed, self.epoch);
         let key = SampleKey { seed, epoch, sample: sample as u64, position };
         // The decoders' panics are caught, and their file named, in `decode`; this is for our own.
         let made = catch_unwind(AssertUnwindSafe(|| {
-            let image = samples[sample].content.read_image()?;
-            config.augment.apply(&image, &config.preprocess, key, out)?;
-            Ok(())
+            let image = reader.read(&samples[sample].content)?;
+            let applied = config.augment.apply(&image, &config.preprocess, key, out);
+            reader.recycle(image);
+            Ok(applied?)
         }));
         made.unwrap_or_else(|_| Err(DataError::Worker { doing: format!("image {sample}") }))
     }
 
-    /// All images of a batch, on this thread.
-    fn fill(&self, first: u64, mut batch: Batch) -> Result<Batch, DataError> {
-        let len = self.loader.config.pictures_len();
+    /// Makes all images of a batch, unless told to stop. This thread works too.
+    fn fill(&self, first: u64, mut batch: Batch, stop: &AtomicBool) -> Result<Batch, DataError> {
+        let config = &self.loader.config;
         let mut images = std::mem::take(&mut batch.images);
-        for (slot, out) in images.chunks_exact_mut(len).enumerate() {
-            let made = self.make(batch.samples[slot], first + slot as u64, out);
-            batch.record(slot, made, &self.loader.samples)?;
+        let slots = Mutex::new(images.chunks_exact_mut(config.pictures_len()).enumerate());
+        let failed = Mutex::new(Vec::new());
+        let work = || {
+            let mut reader = Reader::default();
+            while !stop.load(Relaxed) {
+                let Some((slot, out)) = locked(&slots).next() else { break };
+                let position = first + slot as u64;
+                if let Err(error) = self.make(&mut reader, batch.samples[slot], position, out) {
+                    locked(&failed).push((slot, error));
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for index in 1..config.workers.min(batch.len()) {
+                let thread = Builder::new().name(format!("loader-{index}"));
+                if let Err(error) = thread.spawn_scoped(scope, work) {
+                    // Those that started do the work.
+                    tracing::warn!("the system allows {index} loader threads only: {error}");
+                    break;
+                }
+            }
+            work();
+        });
+        let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // So that what is said does not depend on the threads.
+        failed.sort_unstable_by_key(|&(slot, _)| slot);
+        for (slot, error) in failed {
+            batch.record(slot, error, &self.loader.samples)?;
         }
         batch.images = images;
         Ok(batch)
     }
+}
+
+/// Nothing is half done behind a panic: what the locks guard are lists.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Batch {
@@ -341,13 +402,12 @@ impl Batch {
     fn record(
         &mut self,
         slot: usize,
-        made: Result<(), MakeError>,
+        made: MakeError,
         samples: &[Sample],
     ) -> Result<(), DataError> {
         match made {
-            Ok(()) => Ok(()),
-            Err(MakeError::Lost(error)) => Err(error),
-            Err(MakeError::Shown(replacement, error)) => {
+            MakeError::Lost(error) => Err(error),
+            MakeError::Shown(replacement, error) => {
                 let sample = self.samples[slot];
                 if let Some(other) = replacement {
                     self.samples[slot] = other;
@@ -360,113 +420,54 @@ impl Batch {
     }
 }
 
-/// One image to be made, and the batch it belongs to.
-struct Job {
-    slot: usize,
-    sample: usize,
-    /// Its place in the epoch.
-    position: u64,
-    filling: Arc<Filling>,
+/// The threads that make batches ahead: one begins them and, as the others do, makes images.
+struct Ahead {
+    orders: Option<Sender<Begun>>,
+    made: Receiver<Result<Batch, DataError>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
 }
 
-/// A batch on its way; sent off by whoever adds the last image.
-struct Filling {
-    state: Mutex<FillingState>,
-    ready: Sender<Result<Batch, DataError>>,
-}
+/// A batch to be made, and the place of its first image in the epoch.
+type Begun = (u64, Batch);
 
-struct FillingState {
-    batch: Batch,
-    left: usize,
-    /// Of several errors the first slot's is kept, so that it does not depend on the threads.
-    error: Option<(usize, DataError)>,
-}
-
-impl Filling {
-    fn add(&self, slot: usize, image: &[f32], made: Result<(), MakeError>, samples: &[Sample]) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = slot * image.len();
-        state.batch.images[start..start + image.len()].copy_from_slice(image);
-        if let Err(error) = state.batch.record(slot, made, samples)
-            && state.error.as_ref().is_none_or(|&(first, _)| slot < first)
-        {
-            state.error = Some((slot, error));
-        }
-        state.left -= 1;
-        if state.left == 0 {
-            let mut batch = std::mem::take(&mut state.batch);
-            batch.unreadable.sort_unstable_by_key(|image| image.slot);
-            let result = state.error.take().map_or(Ok(batch), |(_, error)| Err(error));
-            // Nobody waits for it when the epoch has been dropped.
-            let _ = self.ready.send(result);
-        }
-    }
-}
-
-/// The loader's threads, and the queue they share: at most [`BATCHES_AHEAD`] batches of jobs.
-struct Threads {
-    jobs: Option<Sender<Job>>,
-    queue: Receiver<Job>,
-    handles: Vec<JoinHandle<()>>,
-}
-
-impl Threads {
-    fn new(source: &Source) -> Threads {
-        let (jobs, queue) = unbounded::<Job>();
-        let mut handles = Vec::new();
-        for index in 0..source.loader.config.workers {
-            let (source, queue) = (source.clone(), queue.clone());
-            let builder = Builder::new().name(format!("loader-{index}"));
-            match builder.spawn(move || work(&source, &queue)) {
-                Ok(handle) => handles.push(handle),
-                // Those that started do the work.
-                Err(error) => {
-                    tracing::warn!("the system allows {index} loader threads only: {error}");
-                    break;
+impl Ahead {
+    /// `None` if the system allows no thread.
+    fn new(source: &Source) -> Option<Ahead> {
+        let (orders, ordered) = unbounded::<Begun>();
+        let (done, made) = unbounded();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (source, stopped) = (source.clone(), Arc::clone(&stop));
+        let work = move || {
+            for (first, batch) in ordered {
+                let batch = source.fill(first, batch, &stopped);
+                if stopped.load(Relaxed) || done.send(batch).is_err() {
+                    return;
                 }
             }
-        }
-        Threads { jobs: Some(jobs), queue, handles }
+        };
+        let thread = Builder::new().name("loader-0".into()).spawn(work);
+        let warn = |error: &_| tracing::warn!("the system allows no loader thread: {error}");
+        let thread = Some(thread.inspect_err(warn).ok()?);
+        Some(Ahead { orders: Some(orders), made, stop, thread })
     }
 
-    /// Has the batch's images made; the result arrives in the channel.
-    fn fill(&self, first: u64, batch: Batch) -> Receiver<Result<Batch, DataError>> {
-        let (ready, receiver) = bounded(1);
-        let samples = batch.samples.clone();
-        let state = FillingState { left: batch.len(), batch, error: None };
-        let filling = Arc::new(Filling { state: Mutex::new(state), ready });
-        if self.handles.is_empty() {
-            // No thread could be started: the channel closes unanswered, which is an error.
-            return receiver;
+    fn order(&self, first: u64, batch: Batch) {
+        if let Some(orders) = &self.orders {
+            // Should the thread have ended, the answer that never comes says so.
+            let _ = orders.send((first, batch));
         }
-        for (slot, sample) in samples.into_iter().enumerate() {
-            let position = first + slot as u64;
-            let job = Job { slot, sample, position, filling: Arc::clone(&filling) };
-            if let Some(jobs) = &self.jobs {
-                // The queue is open as long as `self` holds its other end.
-                let _ = jobs.send(job);
-            }
-        }
-        receiver
     }
 }
 
-impl Drop for Threads {
-    /// Throws away the jobs not yet begun; each thread ends after the image it is at.
+impl Drop for Ahead {
+    /// Each thread ends after the image it is at.
     fn drop(&mut self) {
-        self.jobs = None;
-        self.queue.try_iter().for_each(drop);
-        for handle in self.handles.drain(..) {
-            let _ = handle.join();
+        self.stop.store(true, Relaxed);
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
-    }
-}
-
-fn work(source: &Source, queue: &Receiver<Job>) {
-    let mut image = vec![0.0; source.loader.config.pictures_len()];
-    for Job { slot, sample, position, filling } in queue {
-        let made = source.make(sample, position, &mut image);
-        filling.add(slot, &image, made, &source.loader.samples);
     }
 }
 
@@ -495,7 +496,7 @@ mod tests {
             order: Order::Sequential,
         };
         let loader = Loader::new(Vec::new(), config).unwrap();
-        let threads = Threads::new(&Source { loader, epoch: 0 });
+        let ahead = Ahead::new(&Source { loader, epoch: 0 }).unwrap();
         for _ in 0..3 {
             // There is no such sample: looking it up panics.
             let batch = Batch {
@@ -504,7 +505,8 @@ mod tests {
                 samples: vec![9],
                 unreadable: Vec::new(),
             };
-            let batch = threads.fill(0, batch).recv().unwrap().unwrap();
+            ahead.order(0, batch);
+            let batch = ahead.made.recv().unwrap().unwrap();
             let message = batch.unreadable[0].error.to_string();
             assert_eq!(message, "a loader thread failed while preparing image 9");
         }

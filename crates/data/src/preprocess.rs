@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::colour::Tint;
 use crate::image::Image;
-use crate::resize::{Window, resize};
+use crate::resize::{Window, with_resized};
 
 /// The largest shorter side an image may be resized to, in pixels.
 pub const MAX_RESIZE_PIXELS: u32 = 4096;
@@ -274,16 +274,11 @@ impl Preprocess {
         if expected != actual {
             return Err(PreprocessError::Buffer { expected, actual });
         }
-        let mut pixels = resize(image, placement.window, (self.crop, self.crop))
-            .map_err(|error| PreprocessError::Library(error.to_string()))?;
-        if placement.flip {
-            mirror(&mut pixels, self.crop as usize);
-        }
-        let Some(mean_image) = &self.mean_image else {
-            self.normalise(&pixels, self.mean, tint, out);
-            return Ok(());
-        };
-        self.normalise(&pixels, [0.0; 3], tint, out);
+        let mean = if self.mean_image.is_some() { [0.0; 3] } else { self.mean };
+        with_resized(image, placement.window, (self.crop, self.crop), |pixels| {
+            self.normalise(pixels, placement.flip, mean, tint, out);
+        })?;
+        let Some(mean_image) = &self.mean_image else { return Ok(()) };
         let Some(at) = placement.at else {
             return Err(self.no_mean_image(mean_image));
         };
@@ -292,17 +287,24 @@ impl Preprocess {
     }
 
     /// `(level - mean + shift) / (std * divisor)`: each of 256 levels is computed once per colour,
-    /// then looked up.
-    fn normalise(&self, pixels: &[u8], mean: [f32; 3], tint: &Tint, out: &mut [f32]) {
+    /// then looked up. With `flip`, left and right change places.
+    fn normalise(&self, pixels: &[u8], flip: bool, mean: [f32; 3], tint: &Tint, out: &mut [f32]) {
         let [red, green, blue] = [0, 1, 2].map(|colour| {
             let mean = mean[colour] - tint.shift[colour];
             let std = self.std[colour] * tint.divisor;
             std::array::from_fn::<f32, 256, _>(|level| (level as f32 - mean) / std)
         });
-        let (pixels, _) = pixels.as_chunks::<3>();
-        let (out, _) = out.as_chunks_mut::<3>();
-        for (out, &[r, g, b]) in out.iter_mut().zip(pixels) {
-            *out = [red[usize::from(r)], green[usize::from(g)], blue[usize::from(b)]];
+        let look_up = |&[r, g, b]: &[u8; 3]| {
+            [red[usize::from(r)], green[usize::from(g)], blue[usize::from(b)]]
+        };
+        let width = self.crop as usize * 3;
+        for (row, out) in pixels.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+            let (pixels, (out, _)) = (row.as_chunks::<3>().0.iter(), out.as_chunks_mut::<3>());
+            if flip {
+                out.iter_mut().zip(pixels.rev()).for_each(|(out, pixel)| *out = look_up(pixel));
+            } else {
+                out.iter_mut().zip(pixels).for_each(|(out, pixel)| *out = look_up(pixel));
+            }
         }
     }
 
@@ -338,11 +340,4 @@ impl Preprocess {
 /// Where the centre crop begins, as torchvision rounds it.
 fn half(offset: u32) -> u32 {
     (f64::from(offset) / 2.0).round_ties_even() as u32
-}
-
-/// Swaps left and right in (rows, width, 3) bytes.
-fn mirror(pixels: &mut [u8], width: usize) {
-    for row in pixels.chunks_exact_mut(width * 3) {
-        row.as_chunks_mut::<3>().0.reverse();
-    }
 }

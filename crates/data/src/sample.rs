@@ -1,11 +1,12 @@
 //! Where one image lies: in a file of its own, or in a part of a larger one.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::{io, mem};
 
-use crate::decode::{DecodeError, check_size, decode, read_image};
+use crate::decode::{DecodeError, check_size, decode_into, read_file};
 use crate::error::DataError;
 use crate::image::Image;
 
@@ -75,22 +76,69 @@ pub enum Layout {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Store {
     path: PathBuf,
-    /// Its bytes, where they cannot be read from the file as they are needed.
-    unpacked: Option<Vec<u8>>,
+    bytes: Bytes,
 }
 
+/// Where a store's bytes are.
+#[derive(Debug)]
+enum Bytes {
+    /// In the file, which is opened at the first read and stays open if not too many do.
+    File(OnceLock<Kept>),
+    /// Here, since they cannot be read from the file as they are needed.
+    Unpacked(Vec<u8>),
+}
+
+/// So many stores keep their files open: a set may have more than a process may hold open, which is
+/// 1024 on most systems and 256 on some.
+const STORES_OPEN_MAX: usize = 128;
+/// How many do.
+static STORES_OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// An open file, counted in [`STORES_OPEN`].
+#[derive(Debug)]
+struct Kept(File);
+
+impl Kept {
+    /// `file`, if it may stay open; else it is given back.
+    fn new(file: File) -> Result<Self, File> {
+        if STORES_OPEN.fetch_add(1, Ordering::Relaxed) < STORES_OPEN_MAX {
+            return Ok(Self(file));
+        }
+        STORES_OPEN.fetch_sub(1, Ordering::Relaxed);
+        Err(file)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        STORES_OPEN.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The same bytes: of the same file, or the same ones.
+impl PartialEq for Bytes {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(_), Self::File(_)) => true,
+            (Self::Unpacked(own), Self::Unpacked(others)) => own == others,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Bytes {}
+
 impl Store {
-    /// The file at `path`. It is opened for each read: a set may have more files than a process may
-    /// hold open.
+    /// The file at `path`.
     #[must_use]
     pub fn file(path: &Path) -> Arc<Store> {
-        Arc::new(Store { path: path.to_path_buf(), unpacked: None })
+        Arc::new(Store { path: path.to_path_buf(), bytes: Bytes::File(OnceLock::new()) })
     }
 
     /// What was unpacked of the file at `path`.
     #[must_use]
     pub fn unpacked(path: &Path, bytes: Vec<u8>) -> Arc<Store> {
-        Arc::new(Store { path: path.to_path_buf(), unpacked: Some(bytes) })
+        Arc::new(Store { path: path.to_path_buf(), bytes: Bytes::Unpacked(bytes) })
     }
 
     /// The file.
@@ -101,21 +149,41 @@ impl Store {
 
     /// Fills `out` with the bytes from `start` on.
     fn read(&self, start: u64, out: &mut [u8]) -> io::Result<()> {
-        match &self.unpacked {
-            Some(bytes) => {
+        match &self.bytes {
+            Bytes::Unpacked(bytes) => {
                 let start = usize::try_from(start).unwrap_or(usize::MAX);
                 let end = start.saturating_add(out.len());
                 let part = bytes.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?;
                 out.copy_from_slice(part);
                 Ok(())
             }
-            None => {
-                let mut file = File::open(&self.path)?;
-                file.seek(SeekFrom::Start(start))?;
-                file.read_exact(out)
-            }
+            Bytes::File(kept) => match kept.get() {
+                Some(Kept(file)) => read_at(file, start, out),
+                None => match Kept::new(File::open(&self.path)?) {
+                    // Another thread may have been first: this one is then closed.
+                    Ok(opened) => read_at(&kept.get_or_init(|| opened).0, start, out),
+                    Err(file) => read_at(&file, start, out),
+                },
+            },
         }
     }
+}
+
+/// Fills `out` with a file's bytes from `start` on, whoever else reads it.
+#[cfg(unix)]
+fn read_at(file: &File, start: u64, out: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, start)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, mut start: u64, mut out: &mut [u8]) -> io::Result<()> {
+    while !out.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, out, start)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => (start, out) = (start + read as u64, &mut out[read..]),
+        }
+    }
+    Ok(())
 }
 
 impl Content {
@@ -134,10 +202,7 @@ impl Content {
     /// [`DataError::Io`] if it cannot be read, [`DataError::Decode`] if it is no image within the
     /// limits or not the one that was written; both name it.
     pub fn read_image(&self) -> Result<Image, DataError> {
-        match self {
-            Content::File(path) => read_image(path),
-            Content::Part(part) => part.read_image(),
-        }
+        Reader::default().read(self)
     }
 
     /// How many bytes it takes where it is stored; `None` of a file that the system does not show.
@@ -154,25 +219,69 @@ impl Content {
     /// # Errors
     /// As [`Content::read_image`], but that nothing is decoded.
     pub fn read_encoded(&self) -> Result<Option<Vec<u8>>, DataError> {
+        let mut bytes = Vec::new();
         match self {
-            Content::File(path) => crate::decode::read_file(path).map(Some),
-            Content::Part(part) if part.form == Form::Encoded => part.read_bytes().map(Some),
-            Content::Part(_) => Ok(None),
+            Content::File(path) => read_file(&mut bytes, path)?,
+            Content::Part(part) if part.form == Form::Encoded => part.read_bytes(&mut bytes)?,
+            Content::Part(_) => return Ok(None),
         }
+        Ok(Some(bytes))
+    }
+}
+
+/// Memory to read images with, one after another.
+#[derive(Default)]
+pub(crate) struct Reader {
+    /// What is not decoded yet.
+    stored: Vec<u8>,
+    /// What the next image's pixels may take.
+    pixels: Vec<u8>,
+}
+
+impl Reader {
+    /// As [`Content::read_image`].
+    pub(crate) fn read(&mut self, content: &Content) -> Result<Image, DataError> {
+        match content {
+            Content::File(path) => self.read_file(path),
+            Content::Part(part) => self.read_part(part),
+        }
+    }
+
+    /// As [`crate::read_image`].
+    pub(crate) fn read_file(&mut self, path: &Path) -> Result<Image, DataError> {
+        read_file(&mut self.stored, path)?;
+        decode_into(mem::take(&mut self.pixels), &self.stored)
+            .map_err(|reason| DataError::Decode { path: path.to_path_buf(), reason })
+    }
+
+    fn read_part(&mut self, part: &Part) -> Result<Image, DataError> {
+        let mut pixels = mem::take(&mut self.pixels);
+        match part.form {
+            Form::Encoded => {
+                part.read_bytes(&mut self.stored)?;
+                decode_into(pixels, &self.stored)
+            }
+            Form::Pixels { width, height, layout: Layout::Interleaved } => {
+                part.read_bytes(&mut pixels)?;
+                Image::new(width, height, pixels).ok_or(DecodeError::PixelBytes { width, height })
+            }
+            Form::Pixels { width, height, layout } => {
+                part.read_bytes(&mut self.stored)?;
+                interleaved(width, height, layout, &self.stored)
+            }
+        }
+        .map_err(part.named())
+    }
+
+    /// Takes an image's memory for the next one.
+    pub(crate) fn recycle(&mut self, image: Image) {
+        self.pixels = image.into_rgb();
     }
 }
 
 impl Part {
-    fn read_image(&self) -> Result<Image, DataError> {
-        let bytes = self.read_bytes()?;
-        match self.form {
-            Form::Encoded => decode(&bytes),
-            Form::Pixels { width, height, layout } => interleaved(width, height, layout, bytes),
-        }
-        .map_err(self.named())
-    }
-
-    fn read_bytes(&self) -> Result<Vec<u8>, DataError> {
+    /// Its bytes, in place of what `bytes` held.
+    fn read_bytes(&self, bytes: &mut Vec<u8>) -> Result<(), DataError> {
         // Before anything is allocated by what an index says.
         match self.form {
             Form::Pixels { width, height, .. } => check_size(width, height),
@@ -180,7 +289,7 @@ impl Part {
             Form::Encoded => Ok(()),
         }
         .map_err(self.named())?;
-        let mut bytes = vec![0; self.len as usize];
+        bytes.resize(self.len as usize, 0);
         let cut = |reason: io::Error| match reason.kind() {
             io::ErrorKind::UnexpectedEof => {
                 let path = self.store.path.clone();
@@ -189,12 +298,12 @@ impl Part {
             }
             _ => DataError::io("read", &self.store.path)(reason),
         };
-        self.store.read(self.start, &mut bytes).map_err(cut)?;
+        self.store.read(self.start, bytes).map_err(cut)?;
         match self.crc32 {
-            Some(expected) if crc32fast::hash(&bytes) != expected => {
+            Some(expected) if crc32fast::hash(bytes) != expected => {
                 Err(self.named()(DecodeError::Checksum))
             }
-            _ => Ok(bytes),
+            _ => Ok(()),
         }
     }
 
@@ -209,11 +318,11 @@ fn interleaved(
     width: u32,
     height: u32,
     layout: Layout,
-    bytes: Vec<u8>,
+    bytes: &[u8],
 ) -> Result<Image, DecodeError> {
     let plane = width as usize * height as usize;
     let rgb = match layout {
-        Layout::Interleaved => bytes,
+        Layout::Interleaved => bytes.to_vec(),
         Layout::Grey => bytes.iter().flat_map(|&level| [level; 3]).collect(),
         Layout::Planar if bytes.len() == 3 * plane => (0..plane)
             .flat_map(|at| [bytes[at], bytes[plane + at], bytes[2 * plane + at]])

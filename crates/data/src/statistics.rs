@@ -59,7 +59,7 @@ pub fn statistics(
 /// The whole region that crops are taken from, as bytes.
 fn region(preprocess: &Preprocess, image: &Image) -> Result<Vec<u8>, PreprocessError> {
     let (window, size) = preprocess.whole_region(image);
-    resize(image, window, size).map_err(|error| PreprocessError::Library(error.to_string()))
+    resize(image, window, size)
 }
 
 /// Sums over pixels. 64 bits hold the squares of 10^14 pixels.

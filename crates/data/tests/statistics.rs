@@ -5,9 +5,11 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 
-use alexnet_data::{Fit, Preprocess, statistics};
-use support::sample_set;
+use alexnet_data::{Content, Fit, Preprocess, Sample, statistics};
+use serde_json::Value;
+use support::{golden, sample_set};
 
 fn preprocess(fit: Fit) -> Preprocess {
     let (mean, std) = ([0.0; 3], [1.0; 3]);
@@ -40,6 +42,38 @@ fn statistics_are_those_of_the_pixels_the_network_would_see_from_any_number_of_t
     for workers in [0, 3] {
         assert_eq!(statistics(samples, &preprocess, workers, &mut |_| true).unwrap(), first);
     }
+}
+
+fn assert_close(found: [f32; 3], expected: &Value, what: &str) {
+    for (found, expected) in found.into_iter().zip(expected.as_array().unwrap()) {
+        let difference = f64::from(found) - expected.as_f64().unwrap();
+        assert!(difference.abs() < 1e-4, "{what}: {found}, {expected}");
+    }
+}
+
+#[test]
+fn statistics_are_numpys() {
+    let expected: Value = serde_json::from_slice(&golden("statistics/statistics.json")).unwrap();
+    let pixels = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens/pixels");
+    let sample = |name: &Value| Sample {
+        content: Content::File(pixels.join(name.as_str().unwrap())),
+        label: 0,
+    };
+    let samples: Vec<Sample> = expected["images"].as_array().unwrap().iter().map(sample).collect();
+    let at_full_scale = |fit| Preprocess { resize: 31, crop: 31, ..preprocess(fit) };
+    let found = statistics(&samples, &at_full_scale(Fit::ShorterSide), 2, &mut |_| true).unwrap();
+    assert_close(found.mean, &expected["mean"], "mean");
+    assert_close(found.std, &expected["std"], "deviation");
+    for (i, component) in found.components.into_iter().enumerate() {
+        assert_close(component, &expected["components"][i], &format!("component {i}"));
+    }
+
+    let squares =
+        statistics(&samples, &at_full_scale(Fit::CentreSquare), 2, &mut |_| true).unwrap();
+    let levels = golden("statistics/mean-image.f32");
+    let (levels, _) = levels.as_chunks::<4>();
+    let levels: Vec<f32> = levels.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+    assert!(squares.mean_image.unwrap() == levels);
 }
 
 #[test]

@@ -204,6 +204,7 @@ impl<D: Device> Trainer<D> {
         };
         let train = Loader::new(dataset.train.samples.to_vec(), train_config)?;
         let validation = Loader::new(dataset.val.samples.to_vec(), validation_config)?;
+        let validation = validation.sharing_memory(&train);
         let network = Network::new(device, plan, config.seed);
         Ok(Self {
             classes: dataset.classes.clone(),
@@ -223,6 +224,11 @@ impl<D: Device> Trainer<D> {
     /// Writes a checkpoint every `steps` steps as well as after every epoch.
     pub fn checkpoint_every(&mut self, steps: u64) {
         self.checkpoint_steps = steps;
+    }
+
+    /// Allows so many unreadable training images an epoch, in place of [`unreadable_budget`].
+    pub fn allow_unreadable(&mut self, budget: u64) {
+        self.train = self.train.clone().with_unreadable(Unreadable::Replace { budget });
     }
 
     /// Continues from a checkpoint of the same run. More or fewer epochs than first asked for are

@@ -8,6 +8,7 @@ pub(crate) mod pack;
 pub(crate) mod predict;
 pub(crate) mod preview;
 pub(crate) mod sample;
+pub(crate) mod statistics;
 pub(crate) mod summary;
 pub(crate) mod train;
 

@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use alexnet_data::{Content, Dataset, SampleSet};
+use alexnet_data::{Content, Dataset, SampleSet, Statistics};
 use alexnet_network::Plan;
 use alexnet_ops::Device;
 use alexnet_train::{
@@ -11,6 +11,7 @@ use alexnet_train::{
 };
 use anyhow::{Context, bail, ensure};
 
+use super::statistics::measured;
 use super::{sample, with_commas};
 use crate::device::on_device;
 use crate::flags::{AugmentName, TrainFlags};
@@ -34,13 +35,31 @@ pub(super) fn completed(flags: TrainFlags) -> anyhow::Result<(TrainFlags, PathBu
         Some(run) => {
             let saved = run.join("args.toml");
             ensure!(saved.is_file(), "{} is no run: it has no args.toml", run.display());
-            let flags = flags.clone().over(&saved)?;
-            ensure!(flags.data.is_some(), "{} names no data: it is damaged", saved.display());
-            flags
+            let resumed = flags.clone().over(&saved)?;
+            ensure!(resumed.data.is_some(), "{} names no data: it is damaged", saved.display());
+            check_resumed(&flags, &saved)?;
+            resumed
         }
         None => flags.with_file()?,
     };
     on_some_data(flags)
+}
+
+/// What a run knows of its training images it does not learn anew: other kinds of mean may not be
+/// asked for. All else that may not change, the checkpoint tells.
+fn check_resumed(typed: &TrainFlags, saved: &Path) -> anyhow::Result<()> {
+    let begun = TrainFlags::default().over(saved)?;
+    let changed = [
+        ("mean", typed.mean.is_some() && typed.mean != begun.mean),
+        ("std", typed.std.is_some() && typed.std != begun.std),
+        ("colour-noise-from", {
+            typed.colour_noise_from.is_some() && typed.colour_noise_from != begun.colour_noise_from
+        }),
+    ];
+    match changed.into_iter().find(|&(_, changed)| changed) {
+        Some((flag, _)) => bail!("the run began with another --{flag}: to resume it, leave it out"),
+        None => Ok(()),
+    }
 }
 
 /// Without a folder, the built-in sample set, and the settings that suit it where none are typed.
@@ -79,24 +98,33 @@ fn train<D: Device>(
     settings: &Settings,
     dataset: &Dataset,
 ) -> anyhow::Result<Ended> {
-    let config = &settings.train_config(dataset.classes.len());
+    let config = settings.train_config(dataset.classes.len());
     // What can be refused is refused before a folder is made.
-    let plan = training_plan(config, dataset)?;
+    let plan = training_plan(&config, dataset)?;
     check_memory(plan.bytes(), "the network")?;
-    let (device_name, settings_text) = (device.name(), settings_text(settings)?);
     let folder = match &flags.resume {
         Some(run) => run.clone(),
         None => new_folder(flags)?,
     };
+    let checkpoint = flags.resume.as_deref().map(newest_checkpoint).transpose()?;
+    let (config, learnt) = match &checkpoint {
+        Some(begun) => (settings.normalisation().with_begun(config, &begun.config), None),
+        None => with_statistics(config, settings, dataset)?,
+    };
+    let config = &config;
+    let (device_name, settings_text) = (device.name(), settings_text(settings)?);
     let made = || format!("cannot write to {}", folder.display());
     let run_folder = RunFolder::create(&folder).with_context(made)?;
     let workers = settings.workers;
     let mut trainer = Trainer::new(device, config.clone(), dataset, run_folder.clone(), workers)?;
     trainer.checkpoint_every(settings.save_every_steps);
-    let begun_epochs = match &flags.resume {
-        Some(_) => restore(&mut trainer, &run_folder)?,
-        None => config.epochs,
-    };
+    if let Some(budget) = settings.max_unreadable {
+        trainer.allow_unreadable(budget);
+    }
+    let begun_epochs = checkpoint.as_ref().map_or(config.epochs, |begun| begun.config.epochs);
+    if let Some(begun) = checkpoint {
+        trainer.restore(begun)?;
+    }
     if flags.resume.is_none() {
         write_settings(&folder, &settings_text, device_name.clone()).with_context(made)?;
     }
@@ -104,6 +132,9 @@ fn train<D: Device>(
     let log = log.with_context(made)?;
     let mut display = Display::new(config.epochs, settings.print_freq, log);
     introduce(&mut display, &plan, config, dataset, &device_name, &folder);
+    if let Some(line) = learnt {
+        display.say(&line);
+    }
     let progress = trainer.progress();
     if progress.step > 0 {
         display.say(&format!("Resumed at epoch {}, step {}.", progress.epoch + 1, progress.step));
@@ -138,16 +169,37 @@ fn new_folder(flags: &TrainFlags) -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-/// Brings the trainer to the run's newest whole checkpoint; returns for how many epochs it was
-/// begun.
-fn restore<D: Device>(trainer: &mut Trainer<D>, run: &RunFolder) -> anyhow::Result<u64> {
-    let folder = run.checkpoints();
-    let checkpoint = Checkpoint::newest(&folder).with_context(|| {
-        format!("{} holds no whole checkpoint to resume from", folder.display())
-    })?;
-    let begun_epochs = checkpoint.config.epochs;
-    trainer.restore(checkpoint)?;
-    Ok(begun_epochs)
+/// The run's newest whole checkpoint.
+fn newest_checkpoint(run: &Path) -> anyhow::Result<Checkpoint> {
+    let folder = run.join("checkpoints");
+    Checkpoint::newest(&folder)
+        .with_context(|| format!("{} holds no whole checkpoint to resume from", folder.display()))
+}
+
+/// `config` with what the settings want to know of the training images, and what that was, in words.
+/// All of them are read for it.
+fn with_statistics(
+    config: TrainConfig,
+    settings: &Settings,
+    dataset: &Dataset,
+) -> anyhow::Result<(TrainConfig, Option<String>)> {
+    let normalisation = settings.normalisation();
+    let wanted = normalisation.of_images();
+    if wanted.is_empty() {
+        return Ok((config, None));
+    }
+    note(&format!(
+        "Reading all {} training images once for their {wanted} (--mean, --std, \
+         --colour-noise-from).",
+        with_commas(dataset.train.samples.len())
+    ));
+    let found = measured(&dataset.train.samples, &config.preprocess, settings.workers)?;
+    let Statistics { images, mean: [red, green, blue], .. } = found;
+    let line = format!(
+        "Colours  {wanted} of {} images; mean colour {red:.1}, {green:.1}, {blue:.1}",
+        with_commas(images as usize)
+    );
+    Ok((normalisation.with_statistics(config, found), Some(line)))
 }
 
 /// `args.toml`, with the data's full path, so that a run resumes from any folder.

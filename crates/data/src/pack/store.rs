@@ -77,9 +77,8 @@ fn read(sample: &Sample) -> Result<(Option<Vec<u8>>, Option<Image>), DataError> 
 
 fn resized(image: &Image, size: PackSize) -> Result<Image, PreprocessError> {
     let (window, (width, height)) = preprocess(size).whole_region(image);
-    let library = |error: String| PreprocessError::Library(error);
-    let rgb = resize(image, window, (width, height)).map_err(|error| library(error.to_string()))?;
-    Image::new(width, height, rgb).ok_or_else(|| library("no pixels".into()))
+    let rgb = resize(image, window, (width, height))?;
+    Image::new(width, height, rgb).ok_or_else(|| PreprocessError::Library("no pixels".into()))
 }
 
 /// The part of preprocessing that is done once.

@@ -46,16 +46,16 @@ fn load(arguments: &BenchArguments, root: &Path) -> anyhow::Result<Measured> {
     let mut epoch = loader.epoch(number, 0);
     let times = timed(arguments, || {
         loop {
-            match epoch.next_batch().transpose()? {
-                Some(ready) if ready.len() == batch => {
-                    epoch.recycle(ready);
-                    return Ok(());
-                }
-                // The epoch's end: a part of a batch or none.
-                _ => {
-                    number += 1;
-                    epoch = loader.epoch(number, 0);
-                }
+            let Some(ready) = epoch.next_batch().transpose()? else {
+                number += 1;
+                epoch = loader.epoch(number, 0);
+                continue;
+            };
+            let whole = ready.len() == batch;
+            epoch.recycle(ready);
+            // The last of an epoch may be a part of one.
+            if whole {
+                return Ok(());
             }
         }
     })?;
