@@ -144,7 +144,7 @@ def main():
     given.parts, given.seconds = [], 0
     files = list((given.data / "train").glob("*/*"))
     about = {key: value for key, value in compare.machine(given).items() if key not in ("parts", "seconds")}
-    about["command"] = "python bench/loading.py DATA " + given.record.name
+    about["command"] = f"python bench/loading.py DATA records/{given.record.name}"
     about["images"], about["batch_size"] = len(files), given.batch_size
     about["kilobytes"] = sum(file.stat().st_size for file in files) / len(files) / 1e3
     tell(about)

@@ -30,7 +30,6 @@ WAYS = [
     ("4:2:2", "RGB", {"subsampling": "4:2:2"}),
     ("4:2:0", "RGB", {"subsampling": "4:2:0"}),
     ("4:4:0", "RGB", {"subsampling": "4:4:0"}),
-    ("4:1:1", "RGB", {"subsampling": "4:1:1"}),
     ("progressive 4:2:0", "RGB", {"subsampling": "4:2:0", "progressive": True}),
     ("progressive 4:4:4", "RGB", {"subsampling": "4:4:4", "progressive": True}),
     ("optimised, quality 100", "RGB", {"quality": 100, "optimize": True}),
@@ -97,8 +96,6 @@ def stored(photographs, folder):
 def ours(program, out, paths):
     """Decoded pixels, and resized and cropped ones, of each path."""
     out.mkdir()
-    for path in out.iterdir():
-        path.unlink()
     subprocess.run([str(word) for word in [program, out, RESIZE, CROP, *paths]], check=True)
     read = lambda index, kind: np.fromfile(out / f"{index}.{kind}", np.uint8)
     return [(read(index, "rgb"), read(index, "crop")) for index in range(len(paths))]
@@ -155,7 +152,7 @@ def write(given, kinds):
     machine = compare.machine(given)
     given.record.mkdir(parents=True, exist_ok=True)
     text = ["# Pixels here, in Pillow and in torchvision\n"]
-    text.append(f"    python bench/pixels.py DATA {given.record.name}\n")
+    text.append(f"    python bench/pixels.py DATA records/{given.record.name}\n")
     turbo = features.version("libjpeg_turbo")
     text.append(f"Commit {machine['commit']}, {machine['date']}; Pillow {Image.__version__} with libjpeg-turbo {turbo}; {machine['processor']}.")
     text.append(f"{PHOTOGRAPHS} photographs as they are, and {STORED_ANEW} of them stored in every other way, most cut to odd sizes.")

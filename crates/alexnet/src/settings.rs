@@ -448,6 +448,33 @@ mod tests {
     }
 
     #[test]
+    fn means_are_the_published_ones_where_images_and_crops_allow_it() {
+        use ModelName::{Caffe, Caffenet, Modern, Original, Paper, Torchvision};
+        let flags = |model| TrainFlags { model: Some(model), ..TrainFlags::default() };
+        for (model, mean, std, colours) in [
+            (Original, "image-centre", "1,1,1", ColoursOf::Data),
+            (Paper, "image", "1,1,1", ColoursOf::Data),
+            (Caffe, "image", "1,1,1", ColoursOf::Data),
+            (Caffenet, "image", "1,1,1", ColoursOf::Data),
+            (Modern, "imagenet", "imagenet", ColoursOf::Imagenet),
+            (Torchvision, "imagenet", "imagenet", ColoursOf::Imagenet),
+        ] {
+            let s = decide(&flags(model)).expect("decided");
+            assert_eq!(
+                (s.mean.to_string(), s.std.to_string()),
+                (mean.into(), std.into()),
+                "{model}"
+            );
+            assert_eq!(s.colour_noise_from, colours, "{model}");
+        }
+        let anywhere = TrainFlags { fit: Some(FitName::ShorterSide), ..flags(Paper) };
+        assert_eq!(decide(&anywhere).expect("decided").mean, Mean::Levels(Levels::Data));
+        let typed = TrainFlags { mean: Some(Mean::Image(MeanPart::Crop)), ..anywhere };
+        let refused = decide(&typed).expect_err("refused").to_string();
+        assert!(refused.starts_with("--mean is image: it needs --fit"), "{refused}");
+    }
+
+    #[test]
     fn values_out_of_range_are_refused_by_flag() {
         let none = TrainFlags::default;
         let cases = [
