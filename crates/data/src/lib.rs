@@ -14,6 +14,7 @@
 mod error;
 
 mod dataset;
+mod parquet;
 mod sample;
 mod sources;
 mod tar;
@@ -62,6 +63,7 @@ pub use pack::{
     shard_count,
 };
 pub use parallel::Progress;
+pub use parquet::{Cell, Table};
 pub use preprocess::{Fit, MAX_RESIZE_PIXELS, MeanImage, MeanPart, Preprocess, PreprocessError};
 pub use sample::{Content, Form, Layout, Part, Sample, Store};
 pub use sample_set::{SampleSet, SampleSplit};

@@ -9,6 +9,7 @@ use std::{io, mem};
 use crate::decode::{DecodeError, check_size, decode_into, read_file};
 use crate::error::DataError;
 use crate::image::Image;
+use crate::parquet::Cell;
 
 /// One image and what it shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub enum Content {
     File(PathBuf),
     /// Some bytes of a larger file.
     Part(Part),
+    /// A value of a table whose pages are compressed: a JPEG or PNG file.
+    Cell(Cell),
 }
 
 /// Some bytes of an archive, a table or a packed set.
@@ -193,6 +196,7 @@ impl Content {
         match self {
             Content::File(path) => path.clone(),
             Content::Part(part) => part.store.path.join(&*part.name),
+            Content::Cell(cell) => cell.path(),
         }
     }
 
@@ -205,12 +209,15 @@ impl Content {
         Reader::default().read(self)
     }
 
-    /// How many bytes it takes where it is stored; `None` of a file that the system does not show.
+    /// How many bytes it takes where it is stored; `None` of a file that the system does not show and
+    /// of a part of a compressed page.
     #[must_use]
     pub fn stored_bytes(&self) -> Option<u64> {
         match self {
             Content::File(path) => fs::metadata(path).ok().map(|file| file.len()),
             Content::Part(part) => Some(part.len),
+            // A page is compressed as a whole.
+            Content::Cell(_) => None,
         }
     }
 
@@ -224,6 +231,7 @@ impl Content {
             Content::File(path) => read_file(&mut bytes, path)?,
             Content::Part(part) if part.form == Form::Encoded => part.read_bytes(&mut bytes)?,
             Content::Part(_) => return Ok(None),
+            Content::Cell(cell) => bytes = cell.read()?,
         }
         Ok(Some(bytes))
     }
@@ -244,6 +252,8 @@ impl Reader {
         match content {
             Content::File(path) => self.read_file(path),
             Content::Part(part) => self.read_part(part),
+            Content::Cell(cell) => decode_into(mem::take(&mut self.pixels), &cell.read()?)
+                .map_err(|reason| DataError::Decode { path: cell.path(), reason }),
         }
     }
 

@@ -21,7 +21,7 @@ pub(super) fn find(survey: &Survey, found: &mut Cases) -> Result<(), DataError> 
     let used: HashSet<&Path> = samples
         .filter_map(|sample| match &sample.content {
             Content::File(path) => Some(path.as_path()),
-            Content::Part(_) => None,
+            Content::Part(_) | Content::Cell(_) => None,
         })
         .collect();
     if used.is_empty() {

@@ -11,6 +11,8 @@ mod ilsvrc;
 mod kaggle;
 mod list;
 mod pack;
+mod parquet;
+mod shards;
 mod webdataset;
 
 use std::path::{Path, PathBuf};
@@ -81,13 +83,14 @@ pub(crate) trait Source {
 type Recognise = fn(&Path) -> Result<Option<Box<dyn Source>>, DataError>;
 
 /// Asked in this order; a folder of folders is what remains.
-const KINDS: [Recognise; 7] = [
+const KINDS: [Recognise; 8] = [
     pack::recognise,
     cifar::recognise,
     idx::recognise,
     ilsvrc::recognise,
     kaggle::recognise,
     webdataset::recognise,
+    parquet::recognise,
     folder::recognise,
 ];
 

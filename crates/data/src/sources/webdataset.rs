@@ -18,15 +18,16 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::folder::sorted_entries;
 use super::list::Classes;
-use super::{Listing, Source, TRAIN, VALIDATION, Wanted, malformed};
+use super::{Listing, Source, Wanted, malformed, shards};
 use crate::error::DataError;
 use crate::sample::{Content, Form, Part, Sample, Store};
 use crate::tar::{Member, members};
 
 /// Longest `.cls` or `.json` that is read, in bytes.
 const CLASS_BYTES_MAX: u64 = 1 << 20;
+/// Of a shard.
+const EXTENSION: &str = "tar";
 
 /// A folder of shards.
 struct Shards {
@@ -34,15 +35,7 @@ struct Shards {
 }
 
 pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataError> {
-    let train = root.join(TRAIN);
-    // Archives often stay beside the folders that were unpacked from them.
-    if !root.is_dir() || (train.is_dir() && tars(&train)?.is_empty()) {
-        return Ok(None);
-    }
-    let mut found = !unsplit(root)?.is_empty();
-    for split in [TRAIN].iter().chain(&VALIDATION) {
-        found = found || !shards(root, split)?.is_empty();
-    }
+    let found = shards::has_any(root, EXTENSION)?;
     Ok(found.then(|| Box::new(Shards { root: root.to_path_buf() }) as Box<dyn Source>))
 }
 
@@ -52,50 +45,11 @@ impl Source for Shards {
     }
 
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
-        for name in wanted.names() {
-            let shards = match name.is_empty() {
-                true => unsplit(&self.root)?,
-                false => shards(&self.root, name)?,
-            };
-            if !shards.is_empty() {
-                return list(&self.root, &shards).map(Some);
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// The shards in the folder of a split, or else those named after it, sorted.
-fn shards(root: &Path, split: &str) -> Result<Vec<PathBuf>, DataError> {
-    let folder = root.join(split);
-    if folder.is_dir() {
-        return tars(&folder);
-    }
-    let is_of_split = |path: &PathBuf| {
-        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
-        name.strip_prefix(split).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_']))
-    };
-    Ok(tars(root)?.into_iter().filter(is_of_split).collect())
-}
-
-/// The shards of a folder that knows no splits: it holds no folder that could be meant instead.
-fn unsplit(root: &Path) -> Result<Vec<PathBuf>, DataError> {
-    for entry in sorted_entries(root)? {
-        if entry.is_dir() {
-            return Ok(Vec::new());
+        match shards::find(&self.root, wanted, EXTENSION)? {
+            shards if shards.is_empty() => Ok(None),
+            shards => list(&self.root, &shards).map(Some),
         }
     }
-    for split in [TRAIN].iter().chain(&VALIDATION) {
-        if !shards(root, split)?.is_empty() {
-            return Ok(Vec::new());
-        }
-    }
-    tars(root)
-}
-
-fn tars(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let is_tar = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "tar");
-    Ok(sorted_entries(folder)?.into_iter().filter(|path| is_tar(path) && path.is_file()).collect())
 }
 
 /// An image with what is said of its class.

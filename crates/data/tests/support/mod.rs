@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, dead_code)] // Each test file uses its share.
 
 pub(crate) mod matlab;
+pub(crate) mod parquet;
 
 use std::fs;
 use std::path::Path;
