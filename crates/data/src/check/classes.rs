@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn digits_are_sorted_as_numbers() {
         let sorted =
-            ["", "2", "10", "a", "a-b", "class", "class2", "class10", "class010", "class10b"];
+            ["", "2", "10", "a", "a-b", "class", "class2", "class010", "class10", "class10b"];
         for (a, b) in sorted.iter().zip(&sorted[1..]) {
             assert_eq!(natural_order(a, b), Ordering::Less, "{a:?} and {b:?}");
         }
