@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use alexnet_data::{JPEG_QUALITY, SHARD_IMAGES, SampleSet};
+use alexnet_data::SampleSet;
 use alexnet_network::ModelName;
 use clap::builder::RangedI64ValueParser;
 use clap::{Arg, Args, Parser, Subcommand, ValueEnum, value_parser};
@@ -40,7 +40,7 @@ pub(crate) enum Command {
     /// Measure speed on this machine
     #[command(after_help = ENVIRONMENT)]
     Bench(BenchArguments),
-    /// Make, inspect and pack data sets
+    /// Make, inspect, prepare and pack data sets
     Data {
         #[command(subcommand)]
         command: DataCommand,
@@ -61,6 +61,8 @@ pub(crate) enum DataCommand {
     Check(CheckArguments),
     /// Show training images as the network will see them, in one picture
     Preview(Box<PreviewArguments>),
+    /// Write a data set as class folders or packed; ILSVRC-2012's files are checked first
+    Prepare(PrepareArguments),
     /// Put a data set into a few large files, its images brought to size once
     Pack(PackArguments),
     /// Say what the colours of the training images are like
@@ -307,31 +309,68 @@ pub(crate) enum EncodingName {
     Raw,
 }
 
-#[derive(Args)]
-pub(crate) struct PackArguments {
-    /// Data set to pack, as `train` takes it
-    pub(crate) data: PathBuf,
-    /// Folder to make; one that an ended run left is gone on with
-    pub(crate) out: PathBuf,
-    /// How images are stored
-    #[arg(long, value_enum, default_value_t = EncodingName::Raw)]
-    pub(crate) encoding: EncodingName,
+/// How a data set is packed. Empty means the default.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub(crate) struct PackFlags {
+    /// How images are stored [default: raw]
+    #[arg(long, value_enum)]
+    pub(crate) encoding: Option<EncodingName>,
     /// Size images are brought to, in pixels [default: as they are]
     #[arg(long, value_name = "PIXELS")]
     pub(crate) resize_size: Option<u32>,
-    /// How images of other shapes are brought to size
-    #[arg(long, value_enum, default_value_t = FitName::ShorterSide)]
-    pub(crate) fit: FitName,
-    /// Quality of JPEG files, 1 to 100
-    #[arg(long, default_value_t = JPEG_QUALITY, value_parser = value_parser!(u8).range(1..=100))]
-    pub(crate) quality: u8,
-    /// Images in a shard
-    #[arg(long, default_value_t = SHARD_IMAGES, value_parser = positive)]
-    pub(crate) shard_images: usize,
+    /// How images of other shapes are brought to size [default: shorter-side]
+    #[arg(long, value_enum)]
+    pub(crate) fit: Option<FitName>,
+    /// Quality of JPEG files, 1 to 100 [default: 95]
+    #[arg(long, value_parser = value_parser!(u8).range(1..=100))]
+    pub(crate) quality: Option<u8>,
+    /// Images in a shard [default: 1024]
+    #[arg(long, value_parser = positive)]
+    pub(crate) shard_images: Option<usize>,
+}
+
+#[derive(Args)]
+pub(crate) struct PackArguments {
+    #[command(flatten)]
+    pub(crate) work: DataFlags,
+    #[command(flatten)]
+    pub(crate) pack: PackFlags,
+}
+
+/// What a data set can be prepared as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Target {
+    /// Folders train/ and val/ with a folder for each class, as torchvision's ImageFolder reads them
+    Tree,
+    /// A packed set, as `data pack` makes it
+    Pack,
+}
+
+#[derive(Args)]
+pub(crate) struct PrepareArguments {
+    #[command(flatten)]
+    pub(crate) work: DataFlags,
+    /// What to make
+    #[arg(long, value_enum, default_value_t = Target::Tree)]
+    pub(crate) to: Target,
+    /// Do not compare ILSVRC-2012's files with their published MD5s
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+    #[command(flatten, next_help_heading = "With --to pack")]
+    pub(crate) pack: PackFlags,
+}
+
+/// From which data set into which folder.
+#[derive(Args)]
+pub(crate) struct DataFlags {
+    /// Data set, as `train` takes it
+    pub(crate) data: PathBuf,
+    /// Folder to make; one that an ended run left is gone on with
+    pub(crate) out: PathBuf,
     /// Share of each class's training images to set aside as validation images, in place of val/
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub(crate) val_fraction: Option<f64>,
-    /// Threads that pack
+    /// Threads that work
     #[arg(long, short = 'j', default_value_t = 2, value_parser = threads)]
     pub(crate) workers: usize,
 }

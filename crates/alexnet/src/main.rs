@@ -75,6 +75,7 @@ fn run_data(command: DataCommand) -> anyhow::Result<Ended> {
         DataCommand::Info(arguments) => commands::info::run(&arguments),
         DataCommand::Check(arguments) => commands::check::run(&arguments),
         DataCommand::Preview(arguments) => commands::preview::run(*arguments),
+        DataCommand::Prepare(arguments) => commands::prepare::run(&arguments),
         DataCommand::Pack(arguments) => commands::pack::run(&arguments),
         DataCommand::Statistics(arguments) => commands::statistics::run(&arguments),
     }

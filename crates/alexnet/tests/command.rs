@@ -459,7 +459,10 @@ fn a_packed_set_is_trained_on_like_its_folder() {
     let copy = FIXTURE.spoilable_set();
     assert_eq!(loss("packed"), loss(&copy.path().display().to_string()));
     let (code, _, told) = run_in(folder.path(), &["data", "pack", &set, "packed"]);
-    assert!(code == 1 && told.contains("packed exists and is not empty"), "{told}");
+    assert!(code == 0 && told.contains("2 shards were there already"), "{told}");
+    let other = ["data", "pack", &set, "packed", "--shard-images", "5"];
+    let (code, _, told) = run_in(folder.path(), &other);
+    assert!(code == 1 && told.contains("packed holds another set"), "{told}");
 }
 
 #[test]

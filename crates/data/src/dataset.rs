@@ -53,6 +53,14 @@ pub struct Dataset {
     pub val: Split,
 }
 
+impl Dataset {
+    /// [`Split::fingerprint`] of both splits, in hexadecimal.
+    pub(crate) fn fingerprint(&self) -> String {
+        let [train, val] = [&self.train, &self.val].map(|split| split.fingerprint(&self.classes));
+        format!("{train:08x}{val:08x}")
+    }
+}
+
 /// A split to be measured with a trained model's classes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenedSplit {

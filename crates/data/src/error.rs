@@ -21,6 +21,16 @@ pub enum DataError {
         /// The system's answer.
         reason: io::Error,
     },
+    /// The disk is full, or a limit on files is reached.
+    #[error("cannot {action} {}: {reason}; make room and repeat the command", path.display())]
+    NoRoom {
+        /// What was tried: "write", "create".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        reason: io::Error,
+    },
     /// A larger file ends before one of its images does.
     #[error(
         "{} ends before byte {end}, where {name} should: it is not whole, restore it",
@@ -189,23 +199,50 @@ pub enum DataError {
     /// Images whose size changes have other bytes.
     #[error("images brought to another size cannot keep their bytes: pack them as jpeg or raw")]
     PackSettings,
-    /// A folder in which something else was being packed.
+    /// A folder in which something else was begun or made.
     #[error(
-        "{} holds the beginning of another packed set: remove it, or repeat the command that began it",
+        "{} holds another set, or the beginning of one: choose another folder, or repeat the \
+         command that began it",
         path.display()
     )]
-    OtherPack {
+    OtherBegun {
         /// The folder.
         path: PathBuf,
     },
-    /// A folder in which packing did not end.
+    /// A folder in which packing or preparing did not end.
     #[error(
-        "{} is not packed to the end: repeat the alexnet data pack that began it, it will go on",
+        "{} is not whole: repeat the alexnet data command that began it, it will go on",
         path.display()
     )]
-    HalfPacked {
+    Unfinished {
         /// The folder.
         path: PathBuf,
+    },
+    /// A folder of a class that an earlier run left whole is so no longer.
+    #[error("{} is not as it was written: remove it and repeat the command", path.display())]
+    Altered {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A class whose name no folder can have, or would be passed over with.
+    #[error("class {class:?} cannot be a folder's name: rename it, or pack the set instead")]
+    FolderName {
+        /// Its name.
+        class: String,
+    },
+    /// A download whose bytes are not those that were published.
+    #[error(
+        "{} has the MD5 {found}, the published one is {published}: download it anew, or pass \
+         --no-verify to use it as it is",
+        path.display()
+    )]
+    OtherSum {
+        /// The download.
+        path: PathBuf,
+        /// Its MD5.
+        found: String,
+        /// What it should be.
+        published: &'static str,
     },
     /// The sample set is written into a new folder only.
     #[error("{} exists and is not empty: choose another folder or remove it", path.display())]
@@ -217,7 +254,17 @@ pub enum DataError {
 
 impl DataError {
     /// A closure for `map_err` that says what was tried, and on what.
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataError {
-        move |reason| DataError::Io { action, path: path.to_path_buf(), reason }
+    pub(crate) fn io(
+        action: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(io::Error) -> DataError + use<> {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        let path = path.to_path_buf();
+        move |reason| match reason.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => {
+                DataError::NoRoom { action, path, reason }
+            }
+            _ => DataError::Io { action, path, reason },
+        }
     }
 }

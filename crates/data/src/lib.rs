@@ -25,6 +25,7 @@ mod jpeg;
 mod png;
 
 mod augment;
+mod begun;
 mod colour;
 mod pack;
 mod parallel;
@@ -40,6 +41,7 @@ mod statistics;
 mod survey;
 
 mod text;
+mod tree;
 mod whole_file;
 
 pub use augment::{Augment, SampleKey, View};
@@ -59,15 +61,16 @@ pub use loader::{
     unreadable_budget,
 };
 pub use pack::{
-    Encoding, JPEG_QUALITY, PackOutcome, PackSettings, PackSize, Packing, SHARD_IMAGES, pack,
-    shard_count,
+    Encoding, JPEG_QUALITY, PackOutcome, PackSettings, PackSize, PackWriter, Packing, SHARD_IMAGES,
+    pack,
 };
 pub use parallel::Progress;
 pub use parquet::{Cell, Table};
 pub use preprocess::{Fit, MAX_RESIZE_PIXELS, MeanImage, MeanPart, Preprocess, PreprocessError};
 pub use sample::{Content, Form, Layout, Part, Sample, Store};
 pub use sample_set::{SampleSet, SampleSplit};
-pub use sources::find_images;
+pub use sources::{Downloads, Verdict, find_images};
 pub use statistics::{Statistics, statistics};
 pub use survey::{ClassImages, NamedSplit, Survey, survey};
+pub use tree::{TreeOutcome, TreeWriter};
 pub use whole_file::{clear_unfinished, write_beside};

@@ -5,6 +5,8 @@ use std::thread;
 
 use crossbeam_channel::unbounded;
 
+use crate::error::DataError;
+
 /// Hears how many items are done; says whether to go on.
 pub type Progress<'a> = &'a mut dyn FnMut(u64) -> bool;
 
@@ -52,6 +54,32 @@ pub(crate) fn gather<T: Sync, A: Send>(
         let parts: Vec<A> = parts.collect();
         (!stop.load(Ordering::Relaxed)).then_some(parts)
     })
+}
+
+/// Does `work` on each item by `workers` threads and returns the results in the items' order. After
+/// a failure no other item is begun.
+///
+/// # Errors
+/// The first failure in that order, or [`DataError::StoppedReading`] if `progress` asked to stop.
+pub(crate) fn try_map<T: Sync, R: Send>(
+    items: &[T],
+    workers: usize,
+    work: impl Fn(&T) -> Result<R, DataError> + Sync,
+    progress: Progress,
+) -> Result<Vec<R>, DataError> {
+    let failed = AtomicBool::new(false);
+    let add = |done: &mut Vec<(usize, Result<R, DataError>)>, index: usize, item: &T| {
+        if failed.load(Ordering::Relaxed) {
+            return;
+        }
+        let result = work(item);
+        failed.fetch_or(result.is_err(), Ordering::Relaxed);
+        done.push((index, result));
+    };
+    let parts = gather(items, workers, Vec::new, add, progress).ok_or(DataError::StoppedReading)?;
+    let mut done: Vec<_> = parts.into_iter().flatten().collect();
+    done.sort_unstable_by_key(|&(index, _)| index);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! PNG files to RGB, as Pillow's `convert("RGB")` does.
+//! PNG files to RGB, as Pillow's `convert("RGB")` does, and back.
 //!
 //! Palettes are looked up, fewer than 8 bits are stretched, alpha is dropped.
 //! Of 16-bit colours the high byte is kept.
@@ -6,8 +6,11 @@
 
 use std::io::Cursor;
 
-use image::codecs::png::PngDecoder;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageError, Limits};
+use image::codecs::png::{PngDecoder, PngEncoder};
+use image::{
+    ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError,
+    ImageResult, Limits,
+};
 
 use crate::decode::{
     Colours, DecodeError, Format, Header, MAX_SIDE_PIXELS, check_size, orientation,
@@ -39,6 +42,15 @@ pub(crate) fn header(bytes: &[u8]) -> Option<Header> {
     };
     let exif = decoder.exif_metadata().ok().flatten();
     Some(Header { format: Format::Png, colours, orientation: orientation(exif.as_deref()) })
+}
+
+/// A PNG file of these pixels.
+pub(crate) fn encode(image: &Image) -> ImageResult<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let (width, height) = (image.width(), image.height());
+    let encoder = PngEncoder::new(&mut bytes);
+    encoder.write_image(image.rgb(), width, height, ExtendedColorType::Rgb8)?;
+    Ok(bytes)
 }
 
 fn to_rgb(pixels: DynamicImage) -> Vec<u8> {

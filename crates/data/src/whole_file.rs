@@ -1,8 +1,11 @@
-//! Files that are there whole or not at all: weights, checkpoints, results, packed sets.
+//! Files and folders that are there whole or not at all: weights, checkpoints, results, data sets.
 
-use std::fs::{self, File};
-use std::io;
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
 use std::path::Path;
+
+use crate::error::DataError;
 
 /// How the names of files begin that are still being written.
 const UNFINISHED_PREFIX: &str = ".writing-";
@@ -15,7 +18,7 @@ pub fn write_beside<T, E: From<io::Error>>(
     path: &Path,
     fill: impl FnOnce(&mut File) -> Result<T, E>,
 ) -> Result<T, E> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let mut temporary = unfinished_file(folder)?;
     let filled = fill(temporary.as_file_mut())?;
     temporary.as_file().sync_all()?;
@@ -24,17 +27,69 @@ pub fn write_beside<T, E: From<io::Error>>(
     Ok(filled)
 }
 
-/// A new file, as readable as any the user makes (temporary files are private unless told).
-#[cfg(unix)]
+/// Writes a file of these bytes as [`write_beside`] does.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    write_beside(path, |file| file.write_all(bytes)).map_err(DataError::io("write", path))
+}
+
+/// Fills a folder of files beside its place, syncs all of them, and renames it there. It is faster
+/// than to sync each file by itself, and readers never see a part.
+///
+/// # Errors
+/// When `fill` or the system refuses, or there is such a folder that is not empty; `path` is then
+/// as it was and nothing is left beside it.
+pub(crate) fn fill_beside(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    let folder = folder_of(path);
+    let temporary = unfinished_folder(folder).map_err(DataError::io("create", path))?;
+    fill(temporary.path())?;
+    let sync_files = || -> io::Result<()> {
+        for entry in fs::read_dir(temporary.path())? {
+            OpenOptions::new().write(true).open(entry?.path())?.sync_all()?;
+        }
+        sync_folder(temporary.path())?;
+        fs::rename(temporary.path(), path)?;
+        sync_folder(folder)
+    };
+    sync_files().map_err(DataError::io("write", path))
+    // What was renamed is no longer there for `temporary` to remove.
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 fn unfinished_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    as_usual(tempfile::Builder::new().prefix(UNFINISHED_PREFIX), 0o666).tempfile_in(folder)
+}
+
+fn unfinished_folder(folder: &Path) -> io::Result<tempfile::TempDir> {
+    as_usual(tempfile::Builder::new().prefix(UNFINISHED_PREFIX), 0o777).tempdir_in(folder)
+}
+
+/// As readable as anything the user makes (what is temporary is private unless told).
+#[cfg(unix)]
+fn as_usual<'a, 'b, 'c>(
+    builder: &'c mut tempfile::Builder<'a, 'b>,
+    mode: u32,
+) -> &'c mut tempfile::Builder<'a, 'b> {
     use std::os::unix::fs::PermissionsExt;
-    let usual = fs::Permissions::from_mode(0o666); // less the user's umask
-    tempfile::Builder::new().prefix(UNFINISHED_PREFIX).permissions(usual).tempfile_in(folder)
+    builder.permissions(fs::Permissions::from_mode(mode)) // less the user's umask
 }
 
 #[cfg(not(unix))]
-fn unfinished_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
-    tempfile::Builder::new().prefix(UNFINISHED_PREFIX).tempfile_in(folder)
+fn as_usual<'a, 'b, 'c>(
+    builder: &'c mut tempfile::Builder<'a, 'b>,
+    _: u32,
+) -> &'c mut tempfile::Builder<'a, 'b> {
+    builder
+}
+
+/// Whether a writer that was killed, or is at work, gave a file or folder this name.
+pub(crate) fn is_unfinished(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(UNFINISHED_PREFIX.as_bytes())
 }
 
 /// Deletes what writers that were killed left in `folder`. Call it where no writer is at work.
@@ -44,8 +99,12 @@ fn unfinished_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
 pub fn clear_unfinished(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(UNFINISHED_PREFIX) {
-            fs::remove_file(entry.path())?;
+        if !is_unfinished(&entry.file_name()) {
+            continue;
+        }
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
         }
     }
     Ok(())
@@ -53,11 +112,11 @@ pub fn clear_unfinished(folder: &Path) -> io::Result<()> {
 
 /// Makes a rename last through a power cut.
 #[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
 #[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }

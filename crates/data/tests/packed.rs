@@ -162,7 +162,7 @@ fn a_half_packed_set_is_never_taken_for_whole_and_the_rerun_completes_it() {
         fs::write(out.join(".writing-tar"), b"half").unwrap();
         fs::write(out.join("val-000001.tar"), b"a tar without its index").unwrap();
         let message = open(&out, None).unwrap_err().to_string();
-        assert!(message.contains("is not packed to the end: repeat"), "{message}");
+        assert!(message.contains("is not whole: repeat"), "{message}");
 
         let outcome = pack_all(&dataset, ORIGINAL, &out);
         assert!(outcome.reused_shards >= shards as usize, "{shards}: {outcome:?}");
@@ -179,7 +179,7 @@ fn a_folder_with_anything_else_in_it_is_left_alone() {
     fs::create_dir(&full).unwrap();
     fs::write(full.join("thesis.txt"), b"...").unwrap();
     for (out, says) in
-        [(&begun, "holds the beginning of another packed set"), (&full, "exists and is not empty")]
+        [(&begun, "holds another set, or the beginning of one"), (&full, "exists and is not empty")]
     {
         let before = files(out);
         let message = pack(&dataset, other, out, 1, &mut |_| true).unwrap_err().to_string();

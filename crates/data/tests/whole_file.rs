@@ -32,6 +32,8 @@ fn what_a_killed_writer_left_is_cleared_and_nothing_else() {
     for name in [".writing-1a2b", "results.csv", ".hidden"] {
         fs::write(folder.path().join(name), b"...").unwrap();
     }
+    fs::create_dir(folder.path().join(".writing-3c4d")).unwrap();
+    fs::write(folder.path().join(".writing-3c4d/1.jpg"), b"...").unwrap();
     clear_unfinished(folder.path()).unwrap();
     let entries = fs::read_dir(folder.path()).unwrap();
     let mut left: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();

@@ -6,6 +6,7 @@ pub(crate) mod eval;
 pub(crate) mod info;
 pub(crate) mod pack;
 pub(crate) mod predict;
+pub(crate) mod prepare;
 pub(crate) mod preview;
 pub(crate) mod sample;
 pub(crate) mod statistics;

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::preprocess::Fit;
 
 pub(crate) use index::{Row, read_index};
-pub use write::{PackOutcome, pack, shard_count};
+pub use write::{PackOutcome, PackWriter, pack};
 
 /// The file that says what a packed set is.
 pub(crate) const MANIFEST: &str = "pack.json";
@@ -80,6 +80,17 @@ pub struct Packing {
     pub shards: usize,
     /// How many images could not be decoded and were stored as they were.
     pub unreadable: usize,
+}
+
+/// `packing.json`; the fields of `pack.json` that were decided before any image was packed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub(crate) format: String,
+    pub(crate) version: u32,
+    /// Fingerprints of both splits.
+    pub(crate) source: String,
+    pub(crate) settings: PackSettings,
+    pub(crate) classes: Vec<String>,
 }
 
 /// `pack.json`.

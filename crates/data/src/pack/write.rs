@@ -6,19 +6,19 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::{Path, PathBuf};
 
 use super::index::to_csv;
 use super::store::{Stored, UNREADABLE, preprocess, store};
 use super::{
-    Encoding, FORMAT, MANIFEST, Manifest, PLAN, PackSettings, Row, Shard, VERSION, read_index,
+    Encoding, FORMAT, MANIFEST, Manifest, PLAN, PackSettings, Plan, Row, Shard, VERSION, read_index,
 };
+use crate::begun::{begin, finish};
 use crate::dataset::Dataset;
 use crate::error::DataError;
-use crate::parallel::{Progress, gather};
+use crate::parallel::{Progress, try_map};
 use crate::sample::Sample;
-use crate::whole_file::{clear_unfinished, write_beside};
+use crate::whole_file::{write_beside, write_whole};
 
 /// A tar consists of blocks of so many bytes.
 const BLOCK_BYTES: u64 = 512;
@@ -40,13 +40,10 @@ pub struct PackOutcome {
     pub unreadable: Vec<String>,
 }
 
-/// Packs `dataset` into the folder `out`, by `workers` threads; continues what an earlier run with
-/// the same images and settings left. `progress` counts shards.
+/// Packs `dataset` into the folder `out`, as [`PackWriter`] does.
 ///
 /// # Errors
-/// A folder that holds something else, settings that no image can satisfy, an image file that
-/// cannot be read at all (one that is merely damaged is stored as it is), a full disk, or a request
-/// to stop.
+/// As [`PackWriter::begin`] and [`PackWriter::run`].
 pub fn pack(
     dataset: &Dataset,
     settings: PackSettings,
@@ -54,30 +51,74 @@ pub fn pack(
     workers: usize,
     progress: Progress,
 ) -> Result<PackOutcome, DataError> {
-    let plan = plan(dataset, settings)?;
-    begin(out, &plan)?;
-    let shards = shards(dataset, settings.shard_images);
-    let failed = AtomicBool::new(false);
-    let add = |done: &mut Vec<Packed>, index: usize, shard: &Planned| {
-        if failed.load(Ordering::Relaxed) {
-            return;
-        }
-        let packed = pack_shard(out, settings, shard);
-        failed.fetch_or(packed.is_err(), Ordering::Relaxed);
-        done.push((index, packed));
-    };
-    let parts =
-        gather(&shards, workers, Vec::new, add, progress).ok_or(DataError::StoppedReading)?;
-    let mut packed: Vec<Packed> = parts.into_iter().flatten().collect();
-    packed.sort_unstable_by_key(|&(index, _)| index);
-    let packed: Vec<Done> = packed.into_iter().map(|(_, done)| done).collect::<Result<_, _>>()?;
-    finish(out, plan, &shards, packed)
+    PackWriter::begin(dataset, settings, out)?.run(workers, progress)
 }
 
-/// How many shards [`pack`] will make.
-#[must_use]
-pub fn shard_count(dataset: &Dataset, shard_images: usize) -> usize {
-    shards(dataset, shard_images).len()
+/// A data set on its way into a folder.
+pub struct PackWriter<'a> {
+    out: PathBuf,
+    plan: Plan,
+    shards: Vec<Planned<'a>>,
+}
+
+impl<'a> PackWriter<'a> {
+    /// Makes the folder `out`, or takes up what an earlier run with the same images and settings
+    /// left in it.
+    ///
+    /// # Errors
+    /// A folder that holds something else, or settings that no image can satisfy.
+    pub fn begin(
+        dataset: &'a Dataset,
+        settings: PackSettings,
+        out: &Path,
+    ) -> Result<Self, DataError> {
+        let plan = plan(dataset, settings)?;
+        begin(out, PLAN, MANIFEST, &plan)?;
+        let shards = shards(dataset, settings.shard_images);
+        Ok(Self { out: out.to_path_buf(), plan, shards })
+    }
+
+    /// How many shards there will be.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Writes what is not there yet by `workers` threads. `progress` counts shards.
+    ///
+    /// # Errors
+    /// An image file that cannot be read at all (one that is merely damaged is stored as it is), a
+    /// full disk, or a request to stop.
+    pub fn run(self, workers: usize, progress: Progress) -> Result<PackOutcome, DataError> {
+        let work = |shard: &Planned| pack_shard(&self.out, self.plan.settings, shard);
+        let packed = try_map(&self.shards, workers, work, progress)?;
+        self.finish(packed)
+    }
+
+    /// Names the set whole.
+    fn finish(self, packed: Vec<Done>) -> Result<PackOutcome, DataError> {
+        let reused_shards = packed.iter().filter(|done| done.reused).count();
+        let Plan { format, version, source, settings, classes } = self.plan;
+        let (train, val, unreadable) = (Vec::new(), Vec::new(), Vec::new());
+        let mut manifest =
+            Manifest { format, version, source, settings, classes, train, val, unreadable };
+        for (planned, done) in self.shards.iter().zip(packed) {
+            let split = if planned.is_train { &mut manifest.train } else { &mut manifest.val };
+            split.push(done.shard);
+            manifest.unreadable.extend(done.unreadable);
+        }
+        let classes: String = manifest.classes.iter().map(|class| format!("{class}\n")).collect();
+        write_whole(&self.out.join("classes.txt"), classes.as_bytes())?;
+        finish(&self.out, PLAN, MANIFEST, &manifest)?;
+        let images = |shards: &[Shard]| shards.iter().map(|shard| shard.images).sum();
+        Ok(PackOutcome {
+            train: images(&manifest.train),
+            val: images(&manifest.val),
+            reused_shards,
+            bytes: manifest.train.iter().chain(&manifest.val).map(|shard| shard.bytes).sum(),
+            unreadable: manifest.unreadable,
+        })
+    }
 }
 
 /// One shard to be made.
@@ -96,8 +137,6 @@ struct Done {
     reused: bool,
 }
 
-type Packed = (usize, Result<Done, DataError>);
-
 fn shards(dataset: &Dataset, shard_images: usize) -> Vec<Planned<'_>> {
     let mut shards = Vec::new();
     for (split, is_train, source) in [("train", true, &dataset.train), ("val", false, &dataset.val)]
@@ -111,79 +150,20 @@ fn shards(dataset: &Dataset, shard_images: usize) -> Vec<Planned<'_>> {
 }
 
 /// The manifest before any shard is made.
-fn plan(dataset: &Dataset, settings: PackSettings) -> Result<Manifest, DataError> {
+fn plan(dataset: &Dataset, settings: PackSettings) -> Result<Plan, DataError> {
     if let Some(size) = settings.size {
         preprocess(size).check()?;
     }
     if settings.size.is_some() && settings.encoding == Encoding::Original {
         return Err(DataError::PackSettings);
     }
-    let [train, val] = [&dataset.train, &dataset.val].map(|it| it.fingerprint(&dataset.classes));
-    Ok(Manifest {
+    Ok(Plan {
         format: FORMAT.into(),
         version: VERSION,
-        source: format!("{train:08x}{val:08x}"),
+        source: dataset.fingerprint(),
         settings,
         classes: dataset.classes.clone(),
-        train: Vec::new(),
-        val: Vec::new(),
-        unreadable: Vec::new(),
     })
-}
-
-/// Makes the folder, or sees that what is in it is the beginning of the same.
-fn begin(out: &Path, plan: &Manifest) -> Result<(), DataError> {
-    fs::create_dir_all(out).map_err(DataError::io("create", out))?;
-    let file = out.join(PLAN);
-    if file.is_file() {
-        let text = fs::read(&file).map_err(DataError::io("read", &file))?;
-        let begun: Option<Manifest> = serde_json::from_slice(&text).ok();
-        return match begun {
-            Some(begun) if begun == *plan => {
-                clear_unfinished(out).map_err(DataError::io("clear", out))
-            }
-            _ => Err(DataError::OtherPack { path: out.to_path_buf() }),
-        };
-    }
-    let mut entries = fs::read_dir(out).map_err(DataError::io("read", out))?;
-    if entries.next().is_some() {
-        return Err(DataError::NotEmpty { path: out.to_path_buf() });
-    }
-    write_whole(&file, &to_json(plan))
-}
-
-/// Names the set whole.
-fn finish(
-    out: &Path,
-    plan: Manifest,
-    shards: &[Planned],
-    packed: Vec<Done>,
-) -> Result<PackOutcome, DataError> {
-    let reused_shards = packed.iter().filter(|done| done.reused).count();
-    let mut manifest = plan;
-    for (planned, done) in shards.iter().zip(packed) {
-        let split = if planned.is_train { &mut manifest.train } else { &mut manifest.val };
-        split.push(done.shard);
-        manifest.unreadable.extend(done.unreadable);
-    }
-    let classes: String = manifest.classes.iter().map(|class| format!("{class}\n")).collect();
-    write_whole(&out.join("classes.txt"), classes.as_bytes())?;
-    write_whole(&out.join(MANIFEST), &to_json(&manifest))?;
-    let plan = out.join(PLAN);
-    fs::remove_file(&plan).map_err(DataError::io("remove", &plan))?;
-    let images = |shards: &[Shard]| shards.iter().map(|shard| shard.images).sum();
-    Ok(PackOutcome {
-        train: images(&manifest.train),
-        val: images(&manifest.val),
-        reused_shards,
-        bytes: manifest.train.iter().chain(&manifest.val).map(|shard| shard.bytes).sum(),
-        unreadable: manifest.unreadable,
-    })
-}
-
-fn to_json(manifest: &Manifest) -> Vec<u8> {
-    // Strings, numbers and lists always have a form in JSON.
-    serde_json::to_vec_pretty(manifest).unwrap_or_default()
 }
 
 fn pack_shard(out: &Path, settings: PackSettings, planned: &Planned) -> Result<Done, DataError> {
@@ -286,10 +266,6 @@ impl<W: Write> Tar<W> {
 fn unreadable(rows: &[Row]) -> Vec<String> {
     let is_unreadable = |row: &&Row| row.name.ends_with(UNREADABLE);
     rows.iter().filter(is_unreadable).map(|row| row.path.clone()).collect()
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
-    write_beside(path, |file| file.write_all(bytes)).map_err(DataError::io("write", path))
 }
 
 /// A shard that an earlier run made: its index is there, which was written after the tar.

@@ -148,7 +148,7 @@ pub(crate) fn walk(folder: &Path, visit: &mut dyn FnMut(PathBuf)) -> Result<(), 
 }
 
 /// What is in `folder`, but for hidden names, sorted by the bytes of the names.
-pub(super) fn sorted_entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+pub(crate) fn sorted_entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut entries = entries(folder)?;
     entries.retain(|entry| !is_hidden(entry));
     Ok(entries)

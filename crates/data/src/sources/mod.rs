@@ -17,12 +17,14 @@ mod webdataset;
 
 use std::path::{Path, PathBuf};
 
+use crate::begun::refuse_unfinished;
 use crate::error::DataError;
 use crate::pack::Packing;
 use crate::sample::Sample;
 
 pub use folder::find_images;
-pub(crate) use folder::{extension, is_hidden, is_image, walk};
+pub(crate) use folder::{extension, is_hidden, is_image, sorted_entries, walk};
+pub use ilsvrc::{Downloads, Verdict};
 
 /// What the set to learn from is called.
 const TRAIN: &str = "train";
@@ -97,11 +99,12 @@ const KINDS: [Recognise; 8] = [
 /// The source at `root`.
 ///
 /// # Errors
-/// When nothing is there, or nothing that looks like images with classes.
+/// When nothing is there, or nothing that looks like images with classes, or half of a set.
 pub(crate) fn recognise(root: &Path) -> Result<Box<dyn Source>, DataError> {
     if !root.exists() {
         return Err(DataError::Missing { path: root.to_path_buf() });
     }
+    refuse_unfinished(root)?;
     for kind in KINDS {
         if let Some(source) = kind(root)? {
             return Ok(source);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Listing, Source, TRAIN, VALIDATION, Wanted, malformed};
 use crate::error::DataError;
-use crate::pack::{FORMAT, MANIFEST, Manifest, PLAN, Packing, Row, Shard, VERSION, read_index};
+use crate::pack::{FORMAT, MANIFEST, Manifest, Packing, Row, Shard, VERSION, read_index};
 use crate::sample::{Content, Form, Layout, Part, Sample, Store};
 use crate::text::read_text;
 
@@ -16,9 +16,6 @@ struct Pack {
 }
 
 pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataError> {
-    if root.join(PLAN).is_file() && !root.join(MANIFEST).is_file() {
-        return Err(DataError::HalfPacked { path: root.to_path_buf() });
-    }
     let path = root.join(MANIFEST);
     if !path.is_file() {
         return Ok(None);

@@ -1,10 +1,12 @@
-//! What the tests share.
+//! What the tests share, those of the program too.
 
 #![allow(clippy::unwrap_used, dead_code)] // Each test file uses its share.
 
+pub(crate) mod ilsvrc;
 pub(crate) mod matlab;
 pub(crate) mod parquet;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -54,6 +56,22 @@ pub(crate) fn surveyed(root: &Path) -> (&'static str, Vec<(&'static str, usize)>
     let survey = survey(root, None).unwrap();
     let splits = survey.splits.iter().map(|named| (named.name, named.split.samples.len()));
     (survey.kind, splits.collect(), survey.classes.len())
+}
+
+/// Every file beneath a folder, hidden ones too, with its bytes; folders end in a slash.
+pub(crate) fn all_files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            let inner = all_files(&entry.path()).into_iter();
+            files.extend(inner.map(|(path, bytes)| (format!("{name}/{path}"), bytes)));
+            files.insert(format!("{name}/"), Vec::new());
+        } else {
+            files.insert(name, fs::read(entry.path()).unwrap());
+        }
+    }
+    files
 }
 
 /// The names of a split's images, and of their classes.

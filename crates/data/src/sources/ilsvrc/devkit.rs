@@ -1,7 +1,7 @@
 //! The devkit: which classes there are, and what the validation images show.
 //!
 //! ```text
-//! data/meta.mat                                  synsets: ILSVRC2012_ID, WNID, words, ...
+//! data/meta.mat                                  synsets: ILSVRC2012_ID, WNID, num_children, ...
 //! data/ILSVRC2012_validation_ground_truth.txt    one ILSVRC2012_ID a line
 //! ```
 //!
@@ -19,8 +19,8 @@ use crate::error::DataError;
 use crate::sources::malformed;
 use crate::tar::unpacked_members;
 
-const FOLDER: &str = "ILSVRC2012_devkit_t12";
-const ARCHIVE: &str = "ILSVRC2012_devkit_t12.tar.gz";
+pub(super) const FOLDER: &str = "ILSVRC2012_devkit_t12";
+pub(super) const ARCHIVE: &str = "ILSVRC2012_devkit_t12.tar.gz";
 const META: &str = "data/meta.mat";
 const GROUND_TRUTH: &str = "data/ILSVRC2012_validation_ground_truth.txt";
 /// Largest devkit, and largest file of it, in bytes once unpacked; the real one has a few million.
@@ -43,8 +43,6 @@ pub(crate) struct Synset {
     pub(crate) wnid: String,
     /// `ILSVRC2012_ID`, by which the ground truth calls it.
     pub(crate) id: u32,
-    /// `tench, Tinca tinca`.
-    pub(crate) words: String,
     /// How many training images it has.
     pub(crate) images: u64,
 }
@@ -165,7 +163,6 @@ fn leaves(devkit: &Path, meta: &[u8]) -> Result<Vec<Synset>, DataError> {
         leaves.push(Synset {
             wnid: record.text("WNID").map_err(fault)?,
             id: u32::try_from(number("ILSVRC2012_ID")?).map_err(|_| fault(large_id.into()))?,
-            words: record.text("words").map_err(fault)?,
             images: number("num_train_images")?,
         });
     }

@@ -13,6 +13,7 @@
 
 mod devkit;
 mod matlab;
+mod published;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::sample::{Content, Form, Part, Sample, Store};
 use crate::tar::{Member, inner_members, members};
 
 use devkit::Devkit;
+pub use published::{Downloads, Verdict};
 
 const TRAIN_TAR: &str = "ILSVRC2012_img_train.tar";
 const VAL_TAR: &str = "ILSVRC2012_img_val.tar";
