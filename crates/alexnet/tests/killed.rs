@@ -5,6 +5,7 @@
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)] // In helpers too, where the lint does not know a test.
+#![allow(clippy::print_stderr)] // How many kills hit, and what was found out.
 
 #[path = "support/program.rs"]
 mod program;

@@ -1,6 +1,7 @@
 //! ILSVRC-2012's files through the program: prepared, trained on, measured, or refused.
 
 #![allow(clippy::unwrap_used)] // In helpers too, where the lint does not know a test.
+#![allow(clippy::print_stderr)] // What is skipped is said.
 
 #[path = "support/program.rs"]
 mod program;

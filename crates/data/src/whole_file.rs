@@ -1,7 +1,7 @@
 //! Files and folders that are there whole or not at all: weights, checkpoints, results, data sets.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -32,8 +32,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
     write_beside(path, |file| file.write_all(bytes)).map_err(DataError::io("write", path))
 }
 
-/// Fills a folder of files beside its place, syncs all of them, and renames it there. It is faster
-/// than to sync each file by itself, and readers never see a part.
+/// Fills a folder of files beside its place, syncs all of it, and renames it there.
 ///
 /// # Errors
 /// When `fill` or the system refuses, or there is such a folder that is not empty; `path` is then
@@ -45,16 +44,28 @@ pub(crate) fn fill_beside(
     let folder = folder_of(path);
     let temporary = unfinished_folder(folder).map_err(DataError::io("create", path))?;
     fill(temporary.path())?;
-    let sync_files = || -> io::Result<()> {
-        for entry in fs::read_dir(temporary.path())? {
-            OpenOptions::new().write(true).open(entry?.path())?.sync_all()?;
-        }
-        sync_folder(temporary.path())?;
+    let rename = || -> io::Result<()> {
+        sync_files(temporary.path())?;
         fs::rename(temporary.path(), path)?;
         sync_folder(folder)
     };
-    sync_files().map_err(DataError::io("write", path))
+    rename().map_err(DataError::io("write", path))
     // What was renamed is no longer there for `temporary` to remove.
+}
+
+/// Brings a folder and the files in it to the disk, and whatever else waits for that disk: for
+/// hundreds of files a tenth of the time that it takes one by one.
+#[cfg(target_os = "linux")]
+fn sync_files(folder: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(folder)?)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sync_files(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        File::options().write(true).open(entry?.path())?.sync_all()?;
+    }
+    sync_folder(folder)
 }
 
 fn folder_of(path: &Path) -> &Path {
