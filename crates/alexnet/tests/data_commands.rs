@@ -437,6 +437,30 @@ fn a_preview_shows_the_pixels_of_evaluation_and_of_each_epoch_under_their_captio
     assert!(!is_shown(&swapped));
 }
 
+/// What is subtracted and divided by is put back, so that only colour noise can be seen of it.
+#[test]
+fn a_preview_reads_the_training_images_where_training_does() {
+    let folder = sample_set(2, 1);
+    let preview = |more: &str| {
+        let same = "data preview set --image-size 63 --fit centre-square --augment none --rows 3";
+        let typed: Vec<_> = same.split(' ').chain(more.split_whitespace()).collect();
+        let output = alexnet(folder.path(), &typed);
+        let told = text(&output.stderr).to_owned();
+        assert_eq!(code(&output), 0, "{more}: {told}");
+        (fs::read(folder.path().join("preview.png")).expect("a sheet"), told)
+    };
+    let (plain, silent) = preview("");
+    assert_eq!(silent, "");
+    for flags in ["--mean image", "--mean image-centre --std data", "--mean data"] {
+        let (sheet, told) = preview(flags);
+        assert!(told.contains("Reading all 24 training images once"), "{flags}: {told}");
+        assert!(sheet == plain, "{flags}");
+    }
+    let noises = ["imagenet", "data"]
+        .map(|of| preview(&format!("--colour-noise 0.5 --colour-noise-from {of}")).0);
+    assert!(noises[0] != noises[1] && noises[0] != plain, "noise along other colours");
+}
+
 #[test]
 fn a_preview_takes_the_flags_of_train_and_refuses_what_no_sheet_can_hold() {
     let folder = sample_set(1, 1);

@@ -209,15 +209,14 @@ impl Content {
         Reader::default().read(self)
     }
 
-    /// How many bytes it takes where it is stored; `None` of a file that the system does not show and
-    /// of a part of a compressed page.
+    /// How many bytes it takes where it is stored: its share, if it lies in a compressed page. `None`
+    /// of a file that the system does not show.
     #[must_use]
     pub fn stored_bytes(&self) -> Option<u64> {
         match self {
             Content::File(path) => fs::metadata(path).ok().map(|file| file.len()),
             Content::Part(part) => Some(part.len),
-            // A page is compressed as a whole.
-            Content::Cell(_) => None,
+            Content::Cell(cell) => Some(cell.stored_bytes()),
         }
     }
 

@@ -9,13 +9,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use alexnet_data::{
-    Content, DataError, Dataset, Encoding, Fit, Image, Loader, LoaderConfig, Order, PackSettings,
-    Preprocess, Unreadable, View, open, open_split, pack,
+    Content, DataError, Dataset, Encoding, Fit, Image, Loader, LoaderConfig, NamedSplit, Order,
+    PackSettings, Preprocess, Unreadable, View, check, open, open_split, pack, survey,
 };
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use support::parquet::{Forged, Page, dictionary, levels, plain, v1, v2};
-use support::{assert_says, golden, listed, tree};
+use support::{assert_says, golden, listed, surveyed, tree};
 use tempfile::TempDir;
 
 /// What pyarrow wrote, and how many of the images of each can be read where they lie. In pages of
@@ -665,5 +665,32 @@ fn what_is_no_parquet_file_is_told_by_its_first_or_last_byte() {
         fs::write(root.path().join("train.parquet"), bytes).unwrap();
         let message = everything(root.path()).unwrap_err().to_string();
         assert_says(&message, root.path(), &format!("train.parquet, {says}"), case);
+    }
+}
+
+#[test]
+fn a_survey_counts_images_and_the_bytes_they_take_and_a_check_reads_them_all() {
+    let files = size(&form("folder"));
+    for (name, _) in FORMS {
+        let survey = survey(&form(name), None).unwrap();
+        assert_eq!(
+            surveyed(&form(name)),
+            ("parquet", vec![("train", 24), ("val", 6)], 3),
+            "{name}"
+        );
+        let images: u64 = survey.splits.iter().map(NamedSplit::stored_bytes).sum();
+        // Small and plain images: packed together they take a third at least.
+        assert!((files * 3 / 10..=files).contains(&images), "{name}: {images}, {files}");
+        let report = check(&survey, 1, 2, &mut |_| true).unwrap();
+        let readable: Vec<usize> = report.splits.iter().map(|split| split.readable).collect();
+        assert_eq!(readable, [24, 6], "{name}");
+    }
+}
+
+/// Of a file, or of all in a folder.
+fn size(path: &Path) -> u64 {
+    match fs::read_dir(path) {
+        Ok(inner) => inner.map(|entry| size(&entry.unwrap().path())).sum(),
+        Err(_) => fs::metadata(path).unwrap().len(),
     }
 }

@@ -17,7 +17,7 @@ use alexnet_train::TrainConfig;
 use anyhow::Context;
 use clap::ValueEnum;
 
-use super::train::completed;
+use super::train::{completed, newest_checkpoint, with_images_known};
 use crate::arguments::PreviewArguments;
 use crate::settings::{Settings, UsageError};
 use crate::{Ended, terminal};
@@ -28,7 +28,10 @@ pub(crate) fn run(arguments: PreviewArguments) -> anyhow::Result<Ended> {
     let settings = Settings::decide(&flags, data.clone())?;
     check_size(rows, views, settings.image_size)?;
     let dataset = alexnet_data::open(&data, settings.val_fraction())?;
-    let preview = Preview::new(&dataset, settings.train_config(dataset.classes.len()))?;
+    let begun = flags.resume.as_deref().map(newest_checkpoint).transpose()?;
+    let config = settings.train_config(dataset.classes.len());
+    let (config, _) = with_images_known(config, &settings, &dataset, begun.as_ref())?;
+    let preview = Preview::new(&dataset, config)?;
     // Epochs are counted from 1 where people see them.
     let epochs = epoch - 1..epoch - 1 + views as u64;
     let sheet = ContactSheet {

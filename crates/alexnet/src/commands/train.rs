@@ -107,10 +107,7 @@ fn train<D: Device>(
         None => new_folder(flags)?,
     };
     let checkpoint = flags.resume.as_deref().map(newest_checkpoint).transpose()?;
-    let (config, learnt) = match &checkpoint {
-        Some(begun) => (settings.normalisation().with_begun(config, &begun.config), None),
-        None => with_statistics(config, settings, dataset)?,
-    };
+    let (config, learnt) = with_images_known(config, settings, dataset, checkpoint.as_ref())?;
     let config = &config;
     let (device_name, settings_text) = (device.name(), settings_text(settings)?);
     let made = || format!("cannot write to {}", folder.display());
@@ -170,10 +167,24 @@ fn new_folder(flags: &TrainFlags) -> anyhow::Result<PathBuf> {
 }
 
 /// The run's newest whole checkpoint.
-fn newest_checkpoint(run: &Path) -> anyhow::Result<Checkpoint> {
+pub(super) fn newest_checkpoint(run: &Path) -> anyhow::Result<Checkpoint> {
     let folder = run.join("checkpoints");
     Checkpoint::newest(&folder)
         .with_context(|| format!("{} holds no whole checkpoint to resume from", folder.display()))
+}
+
+/// `config` with what the settings want to know of the training images, as the run that is resumed
+/// found it, or else found now and also said in words.
+pub(super) fn with_images_known(
+    config: TrainConfig,
+    settings: &Settings,
+    dataset: &Dataset,
+    begun: Option<&Checkpoint>,
+) -> anyhow::Result<(TrainConfig, Option<String>)> {
+    match begun {
+        Some(begun) => Ok((settings.normalisation().with_begun(config, &begun.config), None)),
+        None => with_statistics(config, settings, dataset),
+    }
 }
 
 /// `config` with what the settings want to know of the training images, and what that was, in words.

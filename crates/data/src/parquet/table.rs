@@ -114,6 +114,12 @@ impl Cell {
         self.table.path(self.page).join(&*self.name)
     }
 
+    /// An equal share of the bytes that its page takes in the file.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        let page = &self.table.pages[self.page as usize].page;
+        page.stored_len / (page.values.max(1) as u64)
+    }
+
     /// Its bytes.
     ///
     /// # Errors
