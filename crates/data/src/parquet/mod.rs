@@ -79,16 +79,16 @@ impl RawFooter {
     /// [`DataError::Io`], or [`DataError::Malformed`] of what is no whole Parquet file.
     pub(crate) fn read(path: &Path) -> Result<Self, DataError> {
         let io = |error| DataError::io("read", path)(error);
-        let mut file = File::open(path).map_err(io)?;
+        let file = File::open(path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
         let fault = |at: u64, reason: &str| malformed(path, format!("byte {at}"), reason);
         let mut head = Vec::new();
-        Read::by_ref(&mut file).take(MAGIC.len() as u64).read_to_end(&mut head).map_err(io)?;
+        (&file).take(MAGIC.len() as u64).read_to_end(&mut head).map_err(io)?;
         if head != MAGIC {
             return Err(fault(0, "it does not begin with PAR1: it is no Parquet file, restore it"));
         }
         let tail_start = len.saturating_sub(TAIL_BYTES).max(MAGIC.len() as u64);
-        let tail = read_at(&mut file, tail_start, len - tail_start).map_err(io)?;
+        let tail = read_at(&file, tail_start, len - tail_start).map_err(io)?;
         let not_whole = || fault(len, "it does not end with PAR1: it is not whole, restore it");
         let (footer_len, magic) = tail.split_at_checked(4).ok_or_else(not_whole)?;
         if magic == MAGIC_ENCRYPTED {
@@ -103,7 +103,7 @@ impl RawFooter {
             return Err(fault(tail_start, &reason));
         }
         let start = tail_start - footer_len;
-        let bytes = read_at(&mut file, start, footer_len).map_err(io)?;
+        let bytes = read_at(&file, start, footer_len).map_err(io)?;
         Ok(Self { file, bytes, start })
     }
 }

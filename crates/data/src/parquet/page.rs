@@ -451,7 +451,7 @@ fn runs(bytes: &[u8], width: u32, count: usize) -> Option<Vec<u32>> {
             let len = usize::try_from(head >> 1).ok()?.checked_mul(8).filter(|&len| len > 0)?;
             let len = len.min(left);
             let packed_len = (len * width as usize).div_ceil(8);
-            let whole_len = (len.next_multiple_of(8) / 8).checked_mul(width as usize)?;
+            let whole_len = len.div_ceil(8).checked_mul(width as usize)?;
             let packed = rest.get(..packed_len)?;
             rest = rest.get(whole_len..).unwrap_or_default();
             numbers.extend((0..len).map(|at| bits(packed, at * width as usize, width)));
