@@ -101,6 +101,24 @@ fn changed_bytes_cause_an_error_or_wrong_pixels_but_never_a_panic() {
     }
 }
 
+/// Found by fuzzing: with four colours the decoder divides by zero and indexes beyond its slices.
+#[test]
+fn impossible_sampling_factors_let_no_panic_of_the_decoder_escape() {
+    for name in ["cmyk.jpg", "ycck.jpg"] {
+        let whole = golden(name);
+        let frame = whole.windows(2).position(|at| at[0] == 0xff && matches!(at[1], 0xc0 | 0xc2));
+        let first = frame.unwrap() + 11;
+        for (colour, factors) in (0..4).flat_map(|colour| (0..=0xff).map(move |f| (colour, f))) {
+            let mut changed = whole.clone();
+            changed[first + 3 * colour] = factors;
+            if let Err(reason) = decode(&changed) {
+                let message = reason.to_string();
+                assert!(!message.contains('\n'), "{name}, {colour}, {factors:#x}: {message}");
+            }
+        }
+    }
+}
+
 fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
     !bytes.iter().fold(u32::MAX, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
