@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 
 use crate::error::DataError;
 use crate::text::read_text;
-use crate::whole_file::{clear_unfinished, is_unfinished, sync_folder, write_whole};
+use crate::whole_file::{
+    clear_unfinished, is_unfinished, sync_folder, write_if_changed, write_whole,
+};
 use crate::{pack, tree};
 
 /// What the plans are called in folders that are not whole, and in those that are.
@@ -61,7 +63,7 @@ pub(crate) fn finish(
     let (plan, path) = (out.join(begun), out.join(whole));
     if !plan.is_file() {
         // It was whole before.
-        return write_whole(&path, &to_json(manifest));
+        return write_if_changed(&path, &to_json(manifest));
     }
     write_whole(&plan, &to_json(manifest))?;
     fs::rename(plan, &path).map_err(DataError::io("write", &path))?;

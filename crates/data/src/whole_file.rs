@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::error::DataError;
+use crate::text::read_text;
 
 /// How the names of files begin that are still being written.
 const UNFINISHED_PREFIX: &str = ".writing-";
@@ -30,6 +31,13 @@ pub fn write_beside<T, E: From<io::Error>>(
 /// Writes a file of these bytes as [`write_beside`] does.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
     write_beside(path, |file| file.write_all(bytes)).map_err(DataError::io("write", path))
+}
+
+/// As [`write_whole`], but a file that has these bytes is left alone: whoever is killed then leaves
+/// nothing half-written beside what was whole before.
+pub(crate) fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    let is_same = read_text(path).is_ok_and(|found| found.as_bytes() == bytes);
+    if is_same { Ok(()) } else { write_whole(path, bytes) }
 }
 
 /// Fills a folder of files beside its place, syncs all of it, and renames it there.

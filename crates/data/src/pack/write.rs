@@ -18,7 +18,7 @@ use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::parallel::{Progress, try_map};
 use crate::sample::Sample;
-use crate::whole_file::{write_beside, write_whole};
+use crate::whole_file::{write_beside, write_if_changed, write_whole};
 
 /// A tar consists of blocks of so many bytes.
 const BLOCK_BYTES: u64 = 512;
@@ -108,7 +108,7 @@ impl<'a> PackWriter<'a> {
             manifest.unreadable.extend(done.unreadable);
         }
         let classes: String = manifest.classes.iter().map(|class| format!("{class}\n")).collect();
-        write_whole(&self.out.join("classes.txt"), classes.as_bytes())?;
+        write_if_changed(&self.out.join("classes.txt"), classes.as_bytes())?;
         finish(&self.out, PLAN, MANIFEST, &manifest)?;
         let images = |shards: &[Shard]| shards.iter().map(|shard| shard.images).sum();
         Ok(PackOutcome {
