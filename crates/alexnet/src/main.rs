@@ -5,6 +5,7 @@ mod commands;
 mod device;
 mod flags;
 mod interrupt;
+mod layer_rates;
 mod machine;
 mod normalisation;
 mod settings;

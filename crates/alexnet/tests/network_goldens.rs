@@ -10,8 +10,8 @@ use std::path::Path;
 
 use alexnet::cpu::{Cpu, Isa};
 use alexnet::network::{
-    Array, Initialisation, Model, ModelConfig, ModelName, Network, ParameterRole, Pass, Plan,
-    Purpose,
+    Array, Initialisation, Model, ModelConfig, ModelName, Network, ParameterRole, ParameterSpec,
+    Pass, Plan, Purpose,
 };
 use alexnet::ops::conformance::values;
 use alexnet::ops::{Device, Precision, Reference, SgdStep, UpdateRule};
@@ -88,6 +88,7 @@ impl Case {
             image_size,
             width: WIDTH,
             batch_norm: self.batch_norm,
+            dropout: None,
         };
         let model = Model::new(config).expect("a model");
         let plan = Plan::new(&model, self.images, Purpose::Gradients, Initialisation::Model);
@@ -213,13 +214,13 @@ fn logits_losses_and_gradients_of_every_model_equal_pytorch_s() {
 }
 
 /// The figures `make_networks.py` trains with.
-fn pytorch_rule(_: ParameterRole) -> SgdStep {
+fn pytorch_rule(_: &ParameterSpec) -> SgdStep {
     let rule = UpdateRule::PyTorch;
     SgdStep { rule, learning_rate: 5e-5, momentum: 0.9, weight_decay: 5e-4 }
 }
 
-fn paper_rule(role: ParameterRole) -> SgdStep {
-    let (learning_rate, weight_decay) = match role {
+fn paper_rule(of: &ParameterSpec) -> SgdStep {
+    let (learning_rate, weight_decay) = match of.role {
         ParameterRole::Weight => (1e-3, 5e-4),
         _ => (2e-3, 0.0),
     };
@@ -229,7 +230,7 @@ fn paper_rule(role: ParameterRole) -> SgdStep {
 fn check_training<D: Device>(
     case: &Case,
     device: D,
-    rule: fn(ParameterRole) -> SgdStep,
+    rule: fn(&ParameterSpec) -> SgdStep,
     goldens: &Goldens,
 ) {
     let golden = |output: &str| goldens.tensor(case.golden, output);
@@ -250,7 +251,8 @@ fn check_training<D: Device>(
 #[test]
 fn ten_steps_of_both_update_rules_equal_pytorch_s() {
     let goldens = goldens();
-    let rules = [(&CASES[5], pytorch_rule as fn(_) -> _), (&CASES[0], paper_rule)];
+    let rules =
+        [(&CASES[5], pytorch_rule as fn(&ParameterSpec) -> SgdStep), (&CASES[0], paper_rule)];
     for (case, rule) in rules {
         check_training(case, Reference::<f32>::new(), rule, &goldens);
         cpus().for_each(|cpu| check_training(case, cpu, rule, &goldens));

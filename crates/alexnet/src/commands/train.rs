@@ -7,7 +7,7 @@ use alexnet_data::{Content, Dataset, SampleSet, Statistics};
 use alexnet_network::Plan;
 use alexnet_ops::Device;
 use alexnet_train::{
-    Checkpoint, Outcome, Progress, RunFolder, TrainConfig, Trainer, training_plan,
+    Checkpoint, Outcome, Progress, Recipe, RunFolder, TrainConfig, Trainer, training_plan,
 };
 use anyhow::{Context, bail, ensure};
 
@@ -17,7 +17,7 @@ use crate::device::on_device;
 use crate::flags::{AugmentName, TrainFlags};
 use crate::machine::{Environment, check_memory};
 use crate::settings::Settings;
-use crate::terminal::{Display, in_words, note};
+use crate::terminal::{self, Display, in_words, note};
 use crate::{Ended, interrupt};
 
 const DEFAULT_PROJECT: &str = "runs/train";
@@ -25,6 +25,10 @@ const DEFAULT_PROJECT: &str = "runs/train";
 pub(crate) fn run(flags: TrainFlags) -> anyhow::Result<Ended> {
     let (flags, data) = completed(flags)?;
     let settings = Settings::decide(&flags, data.clone())?;
+    if flags.print_config {
+        terminal::print(config_text(&settings)?.trim_end())?;
+        return Ok(Ended::Done);
+    }
     let dataset = alexnet_data::open(&data, settings.val_fraction())?;
     on_device!(settings.device_flags(), |device| train(device, &flags, &settings, &dataset))
 }
@@ -68,7 +72,7 @@ fn on_some_data(flags: TrainFlags) -> anyhow::Result<(TrainFlags, PathBuf)> {
         return Ok((flags, data));
     }
     let folder = PathBuf::from(sample::DEFAULT_FOLDER);
-    if !folder.exists() {
+    if !folder.exists() && !flags.print_config {
         sample::write(&SampleSet::default(), &folder)?;
     }
     let flags = TrainFlags {
@@ -98,7 +102,7 @@ fn train<D: Device>(
     settings: &Settings,
     dataset: &Dataset,
 ) -> anyhow::Result<Ended> {
-    let config = settings.train_config(dataset.classes.len());
+    let config = settings.train_config(dataset.classes.len())?;
     // What can be refused is refused before a folder is made.
     let plan = training_plan(&config, dataset)?;
     check_memory(plan.bytes(), "the network")?;
@@ -213,6 +217,18 @@ fn with_statistics(
     Ok((normalisation.with_statistics(config, found), Some(line)))
 }
 
+/// All settings as they would be used, with what is to be known of them.
+fn config_text(settings: &Settings) -> anyhow::Result<String> {
+    let text = toml::to_string(settings).context("the settings cannot be written down")?;
+    let Recipe { source, epochs, evaluation_crops, .. } = Recipe::of(settings.recipe);
+    Ok(format!(
+        "# Every setting of this run: alexnet train -c FILE uses them.\n\
+         # The recipe's figures are from {source}.\n\
+         # It was published for {epochs} epochs, and measured with {evaluation_crops} crops.\n\
+         {text}"
+    ))
+}
+
 /// `args.toml`, with the data's full path, so that a run resumes from any folder.
 fn settings_text(settings: &Settings) -> anyhow::Result<String> {
     let data = settings.data.canonicalize()?;
@@ -276,6 +292,11 @@ fn conclude(
     if outcome == Outcome::Stopped {
         display.say(&format!("Stopped. Continue with: alexnet train --resume {run}"));
         return;
+    }
+    if outcome == Outcome::OutOfPatience {
+        let epoch = progress.epoch;
+        display
+            .say(&format!("Ended after epoch {epoch}: validation did not improve (--patience)."));
     }
     if let Some((top1, epoch)) = progress.best {
         display.say(&format!(
