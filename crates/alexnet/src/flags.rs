@@ -68,6 +68,17 @@ pub(crate) struct TrainFlags {
     #[arg(long, value_name = "STEPS", value_parser = positive, help_heading = "Run")]
     pub(crate) print_freq: Option<usize>,
 
+    /// Begin from what these weights learned, and from their model and preprocessing; a new last
+    /// layer if they know not all classes of DATA
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        visible_alias = "initial-checkpoint",
+        conflicts_with = "resume",
+        help_heading = "Run"
+    )]
+    pub(crate) weights: Option<PathBuf>,
     /// Print every setting as it would be used, and train nothing
     #[arg(long, help_heading = "Run")]
     #[serde(skip)]
@@ -120,12 +131,13 @@ pub(crate) struct TrainFlags {
     pub(crate) shared_crops: Option<u64>,
     /// What is subtracted from pixels: image, the training images' mean, pixel by pixel, where the
     /// crop lies (Caffe); image-centre, its centre wherever the crop lies (the 2012 code); data, their
-    /// mean colour; imagenet, torchvision's; or R,G,B, levels 0 to 255 [default: image for paper,
+    /// mean colour; imagenet, torchvision's; weights, that of --weights; or R,G,B, levels 0 to 255 [default: weights
+    /// with --weights; else image for paper,
     /// caffe and caffenet; image-centre for original; imagenet for modern and torchvision]
     #[arg(long, value_name = "MEAN", help_heading = "Images")]
     pub(crate) mean: Option<Mean>,
-    /// What pixels are then divided by: data, imagenet, or R,G,B, levels [default: imagenet for
-    /// modern and torchvision; else 1,1,1]
+    /// What pixels are then divided by: data, imagenet, weights, or R,G,B, levels [default: weights
+    /// with --weights; else imagenet for modern and torchvision, 1,1,1 for the others]
     #[arg(long, value_name = "STD", help_heading = "Images")]
     pub(crate) std: Option<Levels>,
     /// Deviation of the noise along the principal colours; 0 is none [default: 0.1 for original and

@@ -3,6 +3,7 @@
 mod arguments;
 mod commands;
 mod device;
+mod fine_tuning;
 mod flags;
 mod interrupt;
 mod layer_rates;

@@ -49,6 +49,9 @@ impl std::error::Error for UsageError {}
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Settings {
     pub(crate) data: PathBuf,
+    /// What the run begins from, if not from nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) weights: Option<PathBuf>,
     pub(crate) seed: u64,
     pub(crate) device: DeviceName,
     pub(crate) threads: usize,
@@ -136,6 +139,7 @@ impl Settings {
         };
         let settings = Self {
             data,
+            weights: flags.weights.clone(),
             seed: flags.seed.unwrap_or(0),
             device: flags.device.unwrap_or_default(),
             threads: flags.threads.unwrap_or(0),
@@ -191,6 +195,7 @@ impl Settings {
 
     fn check(&self) -> Result<(), UsageError> {
         let rules = [
+            ("epochs", self.epochs as f64, 1.0, EPOCHS_MAX),
             ("val-fraction", self.val_fraction, 0.0, VAL_FRACTION_MAX),
             ("lr", self.lr, 0.0, RATE_MAX),
             ("shared-crops", self.shared_crops as f64, 1.0, EPOCHS_MAX),
@@ -206,7 +211,6 @@ impl Settings {
             ("lr-cycle-growth", self.lr_cycle_growth, 1.0, EPOCHS_MAX),
             ("lr-min", self.lr_min, 0.0, self.lr),
             ("warmup-epochs", self.warmup_epochs, 0.0, EPOCHS_MAX),
-            ("epochs", self.epochs as f64, 1.0, EPOCHS_MAX),
             ("batch-size", self.batch_size as f64, 1.0, BATCH_MAX as f64),
             ("print-freq", self.print_freq as f64, 1.0, f64::INFINITY),
             ("threads", self.threads as f64, 0.0, THREADS_MAX as f64),
@@ -231,6 +235,13 @@ impl Settings {
                  none",
                 self.mean
             )));
+        }
+        let of_weights = [
+            ("mean", self.mean == Mean::Levels(Levels::Weights)),
+            ("std", self.std == Levels::Weights),
+        ];
+        if let Some((flag, _)) = of_weights.iter().find(|of| of.1 && self.weights.is_none()) {
+            return Err(UsageError(format!("--{flag} is weights, but there are no --weights")));
         }
         Ok(())
     }
@@ -429,27 +440,62 @@ mod tests {
     #[test]
     fn defaults_are_the_published_recipes_main_figures() {
         use ModelName::{Caffe, Original, Paper, Torchvision};
-        // model, batch, weight decay, bias rate and decay factors, epochs between drops, resize, crop
+        use SchedulerName::{Drops, Plateau, Step};
+        // model, epochs, batch, decay, bias rate and decay factors, schedule, resize, crop
         let cases = [
-            (Original, 128, 5e-4, 2.0, 0.0, 30.0, 256, 224),
-            (Paper, 128, 5e-4, 1.0, 0.0, 30.0, 256, 227),
-            (Caffe, 256, 5e-4, 2.0, 0.0, 20.0, 256, 227),
-            (Torchvision, 256, 1e-4, 1.0, 1.0, 30.0, 256, 224),
+            (Original, 91, 128, 5e-4, 2.0, 0.0, Drops, 256, 224),
+            (Paper, 90, 128, 5e-4, 1.0, 0.0, Plateau, 256, 227),
+            (Caffe, 90, 256, 5e-4, 2.0, 0.0, Step, 256, 227),
+            (Torchvision, 90, 256, 1e-4, 1.0, 1.0, Step, 256, 224),
         ];
-        for (model, batch, decay, bias_rate, bias_decay, period, resize, crop) in cases {
+        for (model, epochs, batch, decay, bias_rate, bias_decay, schedule, resize, crop) in cases {
             let flags = TrainFlags { model: Some(model), ..TrainFlags::default() };
             let s = decide(&flags).expect("decided");
             assert_eq!(
-                (s.batch_size, s.resize_size, s.image_size),
-                (batch, resize, crop),
+                (s.epochs, s.batch_size, s.resize_size, s.image_size),
+                (epochs, batch, resize, crop),
                 "{model}"
             );
             assert_eq!(
-                (s.weight_decay, s.bias_lr_factor, s.bias_decay_factor, s.lr_step_size),
-                (decay, bias_rate, bias_decay, period),
+                (s.weight_decay, s.bias_lr_factor, s.bias_decay_factor, s.lr_scheduler),
+                (decay, bias_rate, bias_decay, schedule),
                 "{model}"
             );
         }
+    }
+
+    #[test]
+    fn a_recipe_holds_for_another_model_and_what_is_typed_holds_above_it() {
+        let flags = TrainFlags {
+            recipe: Some(ModelName::Original),
+            model: Some(ModelName::Modern),
+            lr: Some(0.02),
+            ..TrainFlags::default()
+        };
+        let s = decide(&flags).expect("decided");
+        assert_eq!((s.recipe, s.model), (ModelName::Original, ModelName::Modern));
+        assert_eq!((s.batch_norm, s.image_size), (false, 224));
+        assert_eq!((s.shared_crops, s.lr, s.lr_drops.to_string()), (32, 0.02, "24,50,78".into()));
+        assert_eq!(s.layer_lr.to_string(), "conv1=0.1@66,conv1=0@71");
+        let config = s.train_config(10).expect("a configuration");
+        let factors = [65.9, 66.0, 71.0].map(|position| config.layer_factor("conv1", position));
+        assert_eq!((factors, config.layer_factor("conv2", 80.0)), ([1.0, 0.1, 0.0], 1.0));
+        // A third of the epochs: the drops come in a third of the time.
+        let flags = TrainFlags { epochs: Some(30), ..flags };
+        let s = decide(&flags).expect("decided");
+        assert_eq!(s.colour_noise_epochs, 22);
+        assert!((s.lr_drops.0[0] - 24.0 / 91.0 * 30.0).abs() < 1e-9, "{:?}", s.lr_drops);
+    }
+
+    #[test]
+    fn layers_that_are_not_there_are_refused_by_flag_and_frozen_ones_stay() {
+        let frozen = "conv".parse().expect("layers");
+        let flags = TrainFlags { freeze: Some(frozen), ..TrainFlags::default() };
+        let config = decide(&flags).expect("decided").train_config(2).expect("a configuration");
+        assert!(config.is_frozen("conv5") && !config.is_frozen("fc6"));
+        let flags = TrainFlags { freeze: Some("fc9".parse().expect("layers")), ..flags };
+        let error = decide(&flags).expect("decided").train_config(2).expect_err("refused");
+        assert!(error.0.starts_with("--freeze names \"fc9\": it must be one of conv1"), "{error}");
     }
 
     #[test]
@@ -490,6 +536,8 @@ mod tests {
             (TrainFlags { epochs: Some(0), ..none() }, "--epochs"),
             (TrainFlags { threads: Some(1 << 20), ..none() }, "--threads"),
             (TrainFlags { print_freq: Some(0), ..none() }, "--print-freq"),
+            (TrainFlags { lr_steps: Some(0), ..none() }, "--lr-steps"),
+            (TrainFlags { mean: Some(Mean::Levels(Levels::Weights)), ..none() }, "--mean"),
             (TrainFlags { lr_step_size: Some(1e-300), ..none() }, "--lr-step-size"),
         ];
         for (flags, named) in cases {
