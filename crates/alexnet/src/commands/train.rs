@@ -157,6 +157,7 @@ fn train<D: Device>(device: D, job: &Job<'_>) -> anyhow::Result<Ended> {
     let log = log.with_context(made)?;
     let mut display = Display::new(config.epochs, settings.print_freq, log);
     introduce(&mut display, &plan, config, dataset, &device_name, &folder);
+    display.say(&recipe_line(settings));
     for line in [learnt, beginning.map(|(_, line)| line)].into_iter().flatten() {
         display.say(&line);
     }
@@ -304,6 +305,16 @@ fn introduce(
         with_commas(plan.bytes() >> 20),
     ));
     display.say(&format!("Run      {} (settings in args.toml)", folder.display()));
+}
+
+/// Whose figures hold where none were typed.
+fn recipe_line(settings: &Settings) -> String {
+    let Recipe { epochs, .. } = Recipe::of(settings.recipe);
+    let stretched = match settings.epochs == epochs {
+        true => String::new(),
+        false => format!(", its {epochs} epochs brought to {}", settings.epochs),
+    };
+    format!("Recipe   {}{stretched}; --print-config shows every figure", settings.recipe)
 }
 
 /// How long the run will take, from what a forward pass takes.
