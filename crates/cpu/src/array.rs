@@ -16,6 +16,8 @@ use crate::buffer::Buffer;
 pub(crate) enum Form {
     /// Kernels transformed for Toom-Cook tiles.
     ToomCook(ConvShape, Direction),
+    /// Kernels transformed for them along one dimension only.
+    ToomCookHalf(ConvShape, Direction),
     /// Kernels split into bf16 tiles for the matrix unit.
     #[cfg(target_arch = "x86_64")]
     ConvTiles(ConvShape, Direction),

@@ -312,8 +312,8 @@ impl Kernel for Piece<'_> {
                 // SAFETY: A's copy and the panel hold the chunk, the sums all rows and panels.
                 unsafe {
                     match vectors {
-                        1 => multiply_columns::<V, 1>(rows, depth, left, right, &sums),
-                        _ => multiply_columns::<V, VECTORS>(rows, depth, left, right, &sums),
+                        1 => multiply_columns::<V, 1>(rows, depth, left, &right, &sums),
+                        _ => multiply_columns::<V, VECTORS>(rows, depth, left, &right, &sums),
                     }
                 }
             }

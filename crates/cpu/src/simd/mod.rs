@@ -61,6 +61,8 @@ pub(crate) trait Vector: Copy {
     unsafe fn load_bf16(from: *const u16) -> Self;
     /// Asks for the cache line at `address`, which need not be valid.
     fn prefetch(address: *const f32);
+    /// The same for the core's outer cache.
+    fn prefetch_outer(address: *const f32);
 
     fn zero() -> Self {
         Self::splat(0.0)

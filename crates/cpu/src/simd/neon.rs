@@ -78,6 +78,8 @@ impl Vector for Neon {
     }
     #[inline(always)]
     fn prefetch(_: *const f32) {}
+    #[inline(always)]
+    fn prefetch_outer(_: *const f32) {}
 
     #[inline(always)]
     fn sqrt(self) -> Self {

@@ -72,6 +72,8 @@ impl Vector for Portable {
     }
     #[inline(always)]
     fn prefetch(_: *const f32) {}
+    #[inline(always)]
+    fn prefetch_outer(_: *const f32) {}
 
     #[inline(always)]
     fn sqrt(self) -> Self {

@@ -6,6 +6,10 @@
 //! are read seldom enough. A batch with too few blocks for the threads is transformed by all of
 //! them together, and each then makes a range of output channels of it.
 //!
+//! For an image, kernels are most of what is read: those of three taps come half transformed then, as
+//! 3 · 8 values in place of 8 · 8, and the second half is done where they are multiplied, with the
+//! same bits.
+//!
 //! An output's sum runs over the channels in order however the work is cut, so cuts may depend on
 //! the number of threads and results do not.
 
@@ -13,17 +17,17 @@ use std::ops::Range;
 
 use alexnet_ops::{Activation, ConvShape};
 
-use super::kernels::{KernelLayout, kernels};
+use super::kernels::{HalfLayout, KernelLayout, half_kernels, kernels};
 use super::layer::Layer;
 use super::points::MOST;
 use super::tiling::{Block, Blocking, Field, LINE, PANEL, Tiling};
-use super::transform::{Collect, Interpolate, Part, Window};
+use super::transform::{Collect, HALF_TAPS, Interpolate, Part, ValueOfHalf, Window, value_of_half};
 use crate::Context;
 use crate::array::{Array, Direction};
 use crate::disjoint::Disjoint;
 use crate::isa::{Isa, Kernel};
 use crate::matmul::share;
-use crate::microkernel::{Left, Right, Store, VECTORS, multiply};
+use crate::microkernel::{Combined, Finish, INTERVAL, Left, Right, Store, VECTORS, multiply};
 use crate::simd::Vector;
 
 /// `y = activation(x * weights + bias)`
@@ -37,10 +41,9 @@ pub(crate) fn forward(
     shape: &ConvShape,
 ) {
     let tiling = Tiling::new(Layer::new(shape, Direction::Forward));
-    let kernels = kernels(context, weights, &tiling, (shape, Direction::Forward));
     let finish = Some((&bias[..shape.out_c], activation));
     let y = Disjoint::new(&mut y[..shape.output_len()]);
-    Pass::new(context, &y, x, &kernels, finish, tiling).run(context);
+    pass(context, &y, x, weights, finish, (tiling, shape, Direction::Forward));
 }
 
 /// The gradient of the input; for a stride of 1.
@@ -52,9 +55,31 @@ pub(crate) fn backward_input(
     shape: &ConvShape,
 ) {
     let tiling = Tiling::new(Layer::new(shape, Direction::Backward));
-    let kernels = kernels(context, weights, &tiling, (shape, Direction::Backward));
     let d_x = Disjoint::new(&mut d_x[..shape.input_len()]);
-    Pass::new(context, &d_x, d_y, &kernels, None, tiling).run(context);
+    pass(context, &d_x, d_y, weights, None, (tiling, shape, Direction::Backward));
+}
+
+/// What to convolve: tiles, shape and direction.
+type Problem<'a> = (Tiling, &'a ConvShape, Direction);
+
+fn pass(
+    context: &Context,
+    y: &Disjoint<f32>,
+    x: &[f32],
+    weights: &Array,
+    finish: Option<(&[f32], Activation)>,
+    (tiling, shape, direction): Problem,
+) {
+    let layout = KernelLayout::new(&tiling);
+    let cut = Cut::new(&tiling, &layout, context.threads.count());
+    let problem = (shape, direction);
+    let kernels = if cut.half {
+        half_kernels(context, weights, &tiling, problem)
+    } else {
+        kernels(context, weights, &tiling, problem)
+    };
+    let kernels = &kernels;
+    Pass { isa: context.isa, y, x, kernels, finish, tiling, layout, cut }.run(context);
 }
 
 /// How the work is cut.
@@ -65,7 +90,15 @@ struct Cut {
     panels: usize,
     /// Whether all threads work on a block together.
     shared: bool,
+    /// Whether kernels come half transformed.
+    half: bool,
+    /// Panels from one to the next that a thread takes, most likely.
+    next_panel: usize,
 }
+
+/// Tiles at most for which kernels come half transformed. Then fetching kernels is most of the work;
+/// with more tiles the products take longer.
+const HALF_TILES: usize = 14;
 
 /// Floats that stay in a thread's own cache of 2 MiB, with room for kernels to stream through it.
 const CACHED: usize = 5 << 16;
@@ -95,14 +128,16 @@ impl Cut {
         // Smaller blocks where there would be too few.
         let wanted = if threads > 1 { PIECES * threads } else { 1 };
         let all_rows = layer.groups * layer.images * tiling.rows.len();
+        let tiles = layer.images * tiling.rows.len() * tiling.columns.len();
+        let half = layer.kernel == HALF_TAPS && tiles <= HALF_TILES;
         let blocking = Blocking::of(best.min((all_rows / wanted).max(fewest)), tiling);
         if layer.groups * blocking.count(layer.images) >= wanted {
-            return Self { blocking, panels, shared: false };
+            return Self { blocking, panels, shared: false, half, next_panel: 1 };
         }
         let blocking = Blocking::of(best, tiling);
         let blocks = layer.groups * blocking.count(layer.images);
         let panels = panels.min((blocks * all_panels / wanted).max(1));
-        Self { blocking, panels, shared: true }
+        Self { blocking, panels, shared: true, half, next_panel: threads }
     }
 }
 
@@ -118,20 +153,7 @@ struct Pass<'a> {
     cut: Cut,
 }
 
-impl<'a> Pass<'a> {
-    fn new(
-        context: &Context,
-        y: &'a Disjoint<'a, f32>,
-        x: &'a [f32],
-        kernels: &'a [f32],
-        finish: Option<(&'a [f32], Activation)>,
-        tiling: Tiling,
-    ) -> Self {
-        let layout = KernelLayout::new(&tiling);
-        let cut = Cut::new(&tiling, &layout, context.threads.count());
-        Self { isa: context.isa, y, x, kernels, finish, tiling, layout, cut }
-    }
-
+impl Pass<'_> {
     fn run(&self, context: &Context) {
         let blocks = self.tiling.layer.groups * self.cut.blocking.count(self.tiling.layer.images);
         if self.cut.shared {
@@ -237,28 +259,84 @@ impl Pass<'_> {
     ///
     /// # Safety
     /// The products and these outputs are nobody else's.
-    unsafe fn make_range(&self, (values, products): &(Field, Field), block: &Block, range: usize) {
-        let (depth, all) = (self.tiling.layer.in_channels, self.tiling.layer.out_channels);
+    unsafe fn make_range(&self, fields: &(Field, Field), block: &Block, range: usize) {
+        let all = self.tiling.layer.out_channels;
         let first = range * self.cut.panels * PANEL;
         let columns = (all - first).min(self.cut.panels * PANEL);
+        let panel = range * self.cut.panels;
+        if self.cut.half {
+            for to in 0..columns.div_ceil(PANEL) {
+                self.multiply_half(fields, block.group, panel + to, to);
+            }
+        } else {
+            self.multiply_whole(fields, block.group, panel, columns);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.collect(&fields.1, block, first, columns) };
+    }
+
+    /// The products of panel `from` of kernels, transformed, with `columns` output channels.
+    fn multiply_whole(
+        &self,
+        (values, products): &(Field, Field),
+        group: usize,
+        from: usize,
+        columns: usize,
+    ) {
+        let depth = self.tiling.layer.in_channels;
         let (p, q) = self.tiling.points();
         for pair in 0..p * q {
-            let from = values.matrix(pair);
-            let panel = self.layout.panel(block.group, pair, range * self.cut.panels);
+            let a = values.matrix(pair);
+            let panel = self.layout.panel(group, pair, from);
             let others = (columns.div_ceil(PANEL) - 1) * self.layout.panel_stride();
-            let kernels = &self.kernels[panel..][..others + depth * PANEL];
             self.isa.dispatch(Multiply {
-                rows: from.rows,
+                rows: a.rows,
                 depth,
                 columns,
-                a: Left { start: from.start, row_stride: values.row_stride, depth_stride: 1 },
-                kernels,
+                a: Left { start: a.start, row_stride: values.row_stride, depth_stride: 1 },
+                kernels: &self.kernels[panel..][..others + depth * PANEL],
                 panel_stride: self.layout.panel_stride(),
                 to: (products.matrix(pair).start, products.row_stride),
             });
         }
-        // SAFETY: the caller's promise.
-        unsafe { self.collect(products, block, first, columns) };
+    }
+
+    /// The products of panel `from` of kernels, half transformed, to panel `to`. While those of a
+    /// point of columns are multiplied the next one's are fetched, some for each point of rows.
+    fn multiply_half(
+        &self,
+        (values, products): &(Field, Field),
+        group: usize,
+        from: usize,
+        to: usize,
+    ) {
+        let layout = HalfLayout::new(&self.tiling);
+        let depth = self.tiling.layer.in_channels;
+        let (ps, qs) = self.tiling.points();
+        for (q, p) in (0..qs).flat_map(|q| (0..ps).map(move |p| (q, p))) {
+            let pair = p * qs + q;
+            let a = values.matrix(pair);
+            let kernels = &self.kernels[layout.matrix(group, from, q)..];
+            let next = if q + 1 < qs {
+                layout.matrix(group, from, q + 1)
+            } else {
+                layout.matrix(group, from + self.cut.next_panel, 0)
+            };
+            self.isa.dispatch(MultiplyHalf {
+                rows: a.rows,
+                depth,
+                a: Left { start: a.start, row_stride: values.row_stride, depth_stride: 1 },
+                kernels: &kernels[..depth * HalfLayout::DEPTH_STRIDE],
+                value: value_of_half(ps, p),
+                to: products.matrix(pair).start.wrapping_add(to * PANEL),
+                to_stride: products.row_stride,
+                next: Next {
+                    start: self.kernels.as_ptr().wrapping_add(next + p * LINE),
+                    stride: ps * LINE,
+                    lines: (INTERVAL * HalfLayout::DEPTH_STRIDE / LINE).div_ceil(ps),
+                },
+            });
+        }
     }
 
     /// The values of the tiles in some tile rows and columns of image `image` of the block.
@@ -360,6 +438,82 @@ impl Kernel for Multiply<'_> {
             let store = Store::<false> { start: self.to.0.wrapping_add(column), stride: self.to.1 };
             // SAFETY: a block's matrices have so many rows, padded to whole panels.
             unsafe { multiply::<V>(self.rows, self.depth, self.a, b, &store) };
+        }
+    }
+}
+
+/// The products of one point pair for a panel of half transformed kernels.
+struct MultiplyHalf<'a> {
+    rows: usize,
+    depth: usize,
+    a: Left,
+    kernels: &'a [f32],
+    value: ValueOfHalf,
+    to: *mut f32,
+    to_stride: usize,
+    next: Next,
+}
+
+impl Kernel for MultiplyHalf<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let Self { rows, depth, a, to, to_stride: stride, .. } = self;
+        if rows == 0 {
+            return;
+        }
+        let depth_stride = HalfLayout::DEPTH_STRIDE;
+        for column in (0..PANEL).step_by(VECTORS * V::LANES) {
+            let store = Store { start: to.wrapping_add(column), stride };
+            let next = (column == 0).then_some(self.next);
+            let finish = Fetching { store, next };
+            let kernels = self.kernels.as_ptr().wrapping_add(column);
+            // SAFETY: a block's matrices have so many rows, padded to whole panels.
+            unsafe {
+                match self.value {
+                    ValueOfHalf::Row(row) => {
+                        let b = Right { start: kernels.wrapping_add(row * PANEL), depth_stride };
+                        multiply::<V>(rows, depth, a, b, &finish);
+                    }
+                    ValueOfHalf::Sum(terms) => {
+                        let terms = terms.map(|(row, factor)| (row * PANEL, factor));
+                        let b = Combined { start: kernels, depth_stride, terms };
+                        multiply::<V>(rows, depth, a, b, &finish);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Kernels that are multiplied next: every `stride`-th float begins a line of them, of which `lines`
+/// are asked for an interval.
+#[derive(Clone, Copy)]
+struct Next {
+    start: *const f32,
+    stride: usize,
+    lines: usize,
+}
+
+/// Stores sums; while they are formed, fetches what is multiplied next.
+struct Fetching {
+    store: Store<false>,
+    next: Option<Next>,
+}
+
+impl<V: Vector> Finish<V> for Fetching {
+    #[inline(always)]
+    unsafe fn finish<const W: usize>(&self, row: usize, sums: [V; W]) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store.finish(row, sums) };
+    }
+    #[inline(always)]
+    fn interval(&self, rows: Range<usize>, interval: usize) {
+        let Some(Next { start, stride, lines }) = self.next.filter(|_| rows.start == 0) else {
+            return;
+        };
+        for line in interval * lines..(interval + 1) * lines {
+            V::prefetch_outer(start.wrapping_add(line * stride));
         }
     }
 }

@@ -4,13 +4,16 @@
 //! output channels: a panel is what the micro-kernel reads from beginning to end. Those of all pairs
 //! follow one another: that is how they are read where there is only an image, and fetching them
 //! is most of the work.
+//!
+//! There kernels of three taps are kept half transformed, along rows only: for each group, panel and
+//! point of columns a matrix `(in channels, 3 rows, 32 out channels)`, less than half as much.
 
 use alexnet_ops::ConvShape;
 
 use super::image::{Image, Lattice};
 use super::layer::Layer;
 use super::tiling::{PANEL, Tiling, odd_lines};
-use super::transform::{Evaluate, Part, Sides, Window};
+use super::transform::{Evaluate, EvaluateRows, HALF_TAPS, Part, Sides, Window};
 use crate::Context;
 use crate::array::{Array, Direction, Form, FormGuard};
 use crate::disjoint::Disjoint;
@@ -55,6 +58,40 @@ impl KernelLayout {
     }
 }
 
+/// Where half transformed kernels lie.
+#[derive(Clone, Copy)]
+pub(super) struct HalfLayout {
+    /// Of columns.
+    points: usize,
+    in_channels: usize,
+    panels: usize,
+}
+
+impl HalfLayout {
+    /// Floats from an input channel to the next.
+    pub(super) const DEPTH_STRIDE: usize = HALF_TAPS * PANEL;
+
+    pub(super) fn new(tiling: &Tiling) -> Self {
+        let Layer { in_channels, out_channels, .. } = tiling.layer;
+        Self { points: tiling.points().1, in_channels, panels: out_channels.div_ceil(PANEL) }
+    }
+
+    /// Floats from one point to the next.
+    pub(super) fn stride(&self) -> usize {
+        odd_lines(self.in_channels * Self::DEPTH_STRIDE)
+    }
+
+    /// Floats of one group.
+    fn group_len(&self) -> usize {
+        self.panels * self.points * self.stride()
+    }
+
+    /// Where point `q` of panel `panel` of `group` begins.
+    pub(super) fn matrix(&self, group: usize, panel: usize, q: usize) -> usize {
+        ((group * self.panels + panel) * self.points + q) * self.stride()
+    }
+}
+
 /// The transformed kernels of `weights`.
 pub(super) fn kernels<'a>(
     context: &Context,
@@ -66,24 +103,57 @@ pub(super) fn kernels<'a>(
     let form = Form::ToomCook(ConvShape { batch: 0, ..*shape }, direction);
     weights.form(form, tiling.layer.groups * layout.group_len(), |to| {
         let to = Disjoint::new(to);
-        let chunks = layout.in_channels.div_ceil(PANEL_ROWS);
-        let pieces = tiling.layer.groups * layout.panels * chunks;
-        context.threads.for_each(pieces, |worker, piece| {
-            let mut taps = context.scratch.own(worker, TAPS_MOST * PANEL_ROWS * PANEL);
-            let piece = Piece {
-                to: &to,
-                weights,
-                taps: &mut taps,
-                layout,
-                layer: &tiling.layer,
-                problem: (shape, direction),
-                group: piece / chunks / layout.panels,
-                panel: piece / chunks % layout.panels,
-                first: piece % chunks * PANEL_ROWS,
-            };
-            piece.run(context.isa);
+        for_each_piece(context, weights, tiling, (shape, direction), |piece| {
+            piece.transform(context.isa, &to, &layout);
         });
     })
+}
+
+/// The kernels of `weights` transformed along rows only: of kernels of three taps less than half as
+/// much to read.
+pub(super) fn half_kernels<'a>(
+    context: &Context,
+    weights: &'a Array,
+    tiling: &Tiling,
+    (shape, direction): (&ConvShape, Direction),
+) -> FormGuard<'a> {
+    let layout = HalfLayout::new(tiling);
+    let form = Form::ToomCookHalf(ConvShape { batch: 0, ..*shape }, direction);
+    weights.form(form, tiling.layer.groups * layout.group_len(), |to| {
+        let to = Disjoint::new(to);
+        for_each_piece(context, weights, tiling, (shape, direction), |piece| {
+            piece.transform_rows(context.isa, &to, &layout);
+        });
+    })
+}
+
+/// Calls `transform` for each piece of the kernels, with its taps gathered.
+fn for_each_piece(
+    context: &Context,
+    weights: &Array,
+    tiling: &Tiling,
+    problem: (&ConvShape, Direction),
+    transform: impl Fn(Piece) + Sync,
+) {
+    let layer = &tiling.layer;
+    let chunks = layer.in_channels.div_ceil(PANEL_ROWS);
+    let panels = layer.out_channels.div_ceil(PANEL);
+    context.threads.for_each(layer.groups * panels * chunks, |worker, piece| {
+        let mut taps = context.scratch.own(worker, TAPS_MOST * PANEL_ROWS * PANEL);
+        let first = piece % chunks * PANEL_ROWS;
+        let mut piece = Piece {
+            weights,
+            taps: &mut taps,
+            layer,
+            problem,
+            group: piece / chunks / panels,
+            panel: piece / chunks % panels,
+            first,
+            rows: PANEL_ROWS.min(layer.in_channels - first),
+        };
+        piece.gather();
+        transform(piece);
+    });
 }
 
 /// Taps of the largest kernel.
@@ -97,28 +167,25 @@ pub(super) fn taps_image(taps: &mut [f32], kernel: usize) -> Image {
 
 /// A few input channels of one panel.
 struct Piece<'a> {
-    to: &'a Disjoint<'a, f32>,
     weights: &'a [f32],
     /// (taps, `PANEL_ROWS`, `PANEL`)
     taps: &'a mut [f32],
-    layout: KernelLayout,
     layer: &'a Layer,
     problem: (&'a ConvShape, Direction),
     group: usize,
     panel: usize,
+    /// The first input channel, and how many.
     first: usize,
+    rows: usize,
 }
 
 impl Piece<'_> {
-    fn run(mut self, isa: Isa) {
-        let rows = PANEL_ROWS.min(self.layout.in_channels - self.first);
-        self.gather(rows);
-        let (kernel, stride) = (self.layer.kernel, self.layout.stride());
-        let alphas = self.layout.points;
-        let first = self.layout.panel(self.group, 0, self.panel);
-        for row in 0..rows {
+    fn transform(self, isa: Isa, to: &Disjoint<f32>, layout: &KernelLayout) {
+        let (kernel, stride, alphas) = (self.layer.kernel, layout.stride(), layout.points);
+        let first = layout.panel(self.group, 0, self.panel);
+        for row in 0..self.rows {
             let to = Lattice {
-                start: self.to.at(first + (self.first + row) * PANEL),
+                start: to.at(first + (self.first + row) * PANEL),
                 row_stride: alphas.1 * stride,
                 columns: std::array::from_fn(|q| q * stride),
             };
@@ -132,8 +199,25 @@ impl Piece<'_> {
         }
     }
 
+    fn transform_rows(self, isa: Isa, to: &Disjoint<f32>, layout: &HalfLayout) {
+        let first = layout.matrix(self.group, self.panel, 0);
+        for row in 0..self.rows {
+            let to = Lattice {
+                start: to.at(first + (self.first + row) * HalfLayout::DEPTH_STRIDE),
+                row_stride: PANEL,
+                columns: std::array::from_fn(|q| q * layout.stride()),
+            };
+            let image = taps_image(&mut self.taps[row * PANEL..], HALF_TAPS);
+            let from = Window { image: &image, at: (0, 0), zeros: std::ptr::null() };
+            let evaluate = EvaluateRows { to, from, alpha: layout.points, channels: PANEL };
+            // SAFETY: as above.
+            unsafe { evaluate.run(isa) };
+        }
+    }
+
     /// Copies the taps to (taps, in channels, out channels); absent output channels are zero.
-    fn gather(&mut self, rows: usize) {
+    fn gather(&mut self) {
+        let rows = self.rows;
         let (shape, direction) = self.problem;
         let kernel = self.layer.kernel;
         let columns = PANEL.min(self.layer.out_channels - self.panel * PANEL);

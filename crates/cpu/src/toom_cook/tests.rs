@@ -207,6 +207,42 @@ fn results_are_the_same_bits_for_any_number_of_threads() {
     }
 }
 
+/// One image's kernels are half transformed, those of a batch are whole.
+#[test]
+fn an_image_gets_the_same_bits_alone_and_in_a_batch() {
+    // Outputs of every cover: tiles of four to eight points.
+    let sides = [2, 3, 4, 5, 6, 8, 9, 13, 14];
+    let small = sides.map(|side| layer(9, side, 20, 40, 3, (1, 1), 1));
+    let shapes = [layer(2, 13, 96, 70, 3, (1, 1), 2), layer(9, 21, 3, 40, 11, (4, 2), 1)];
+    for shape in shapes.into_iter().chain(small) {
+        let all = inputs(&shape);
+        for cpu in cpus(2) {
+            let mut weights = cpu.floats(shape.weights_len());
+            cpu.upload(&mut weights, &all[1]);
+            let results = |first: usize, batch: usize| {
+                let shape = ConvShape { batch, ..shape };
+                let (x, d_y) = (shape.input_len(), shape.output_len());
+                let (mut y, mut d_x) = (vec![f32::NAN; d_y], vec![f32::NAN; x]);
+                let (x_of, d_y_of) =
+                    (&all[0][first * x / batch..][..x], &all[3][first * d_y / batch..]);
+                forward(&cpu.context, &mut y, x_of, &weights, &all[2], Activation::Relu, &shape);
+                if shape.stride == 1 {
+                    let d_y_of = &d_y_of[..d_y];
+                    backward_input(&cpu.context, &mut d_x, d_y_of, &weights, &shape);
+                }
+                [y, d_x].map(|values| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
+            };
+            let batch = results(0, shape.batch);
+            for image in 0..shape.batch {
+                for (alone, all) in results(image, 1).iter().zip(&batch) {
+                    let all = &all[image * alone.len()..][..alone.len()];
+                    assert!(alone == all, "image {image} of {shape:?} on {}", cpu.isa());
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn transformed_kernels_follow_the_weights() {
     let shape = layer(1, 9, 8, 8, 3, (1, 1), 1);

@@ -194,6 +194,35 @@ macro_rules! with_evaluation {
     };
 }
 
+/// Taps of a side of the kernels that are kept half transformed.
+pub(super) const HALF_TAPS: usize = 3;
+
+/// The value at a point of rows, from what [`EvaluateRows`] leaves.
+#[derive(Clone, Copy)]
+pub(super) enum ValueOfHalf {
+    /// This row.
+    Row(usize),
+    /// The first row and two others, each times its factor, added in this order.
+    Sum([(usize, f32); 2]),
+}
+
+/// The second half of [`Evaluate`] for point `point` of `alpha`. Values have the bits of its sums:
+/// they are added in its order, and factors are powers of two, so no term is rounded.
+pub(super) fn value_of_half(alpha: usize, point: usize) -> ValueOfHalf {
+    let table = &EVALUATIONS[HALF_TAPS - 1];
+    match table[point] {
+        [0.0, 0.0, ..] => ValueOfHalf::Row(2),
+        [_, 0.0, 0.0, ..] => ValueOfHalf::Row(0),
+        [_, first, second, ..] => {
+            // Of an opposite pair even powers come first.
+            let pair = |i| i + 1 < alpha && is_mirrored(table, i);
+            let terms = [(1, first), (2, second)];
+            let is_of_pair = pair(point) || pair(point - 1);
+            ValueOfHalf::Sum(if is_of_pair { [terms[1], terms[0]] } else { terms })
+        }
+    }
+}
+
 /// A tile between its two passes, row by row; what was not written is not read.
 type Between<V> = [[MaybeUninit<V>; MOST]; MOST];
 
@@ -434,6 +463,53 @@ impl Kernel for Evaluate<'_> {
                 with_evaluation!(Times, alphas.0, coefficients.0, L => {
                     transform_columns::<V, L>(columns, &between, put);
                 });
+            }
+        }
+    }
+}
+
+/// The first half of [`Evaluate`]: the values of [`HALF_TAPS`] by as many coefficients at all points
+/// of columns, row by row.
+pub(super) struct EvaluateRows<'a> {
+    pub(super) to: Lattice,
+    pub(super) from: Window<'a>,
+    /// Points of columns.
+    pub(super) alpha: usize,
+    pub(super) channels: usize,
+}
+
+impl EvaluateRows<'_> {
+    /// # Safety
+    /// As [`Interpolate::run`].
+    pub(super) unsafe fn run(self, isa: Isa) {
+        isa.dispatch(self);
+    }
+}
+
+impl Kernel for EvaluateRows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let Self { to, from, alpha, channels } = self;
+        let pixels = from.image.window(from.at, (HALF_TAPS, HALF_TAPS), from.zeros);
+        let mut between = between::<V>();
+        for first in (0..channels).step_by(V::LANES) {
+            let count = V::LANES.min(channels - first);
+            let at = |row: usize, column: usize| pixels[row][column].wrapping_add(first);
+            // SAFETY: the promise of `Self::run`; all points of all rows were written.
+            unsafe {
+                with_evaluation!(
+                    Times, alpha, HALF_TAPS, L => {
+                        transform_rows::<V, L>(&mut between, HALF_TAPS, at, count);
+                    },
+                    (4 3) (5 3) (6 3) (7 3) (8 3)
+                );
+                for (row, column) in
+                    (0..HALF_TAPS).flat_map(|row| (0..alpha).map(move |q| (row, q)))
+                {
+                    let at = to.at(row, column).wrapping_add(first);
+                    between[row][column].assume_init().store(at);
+                }
             }
         }
     }
