@@ -47,7 +47,7 @@ fn an_experiment_prints_its_figures_beside_the_published_one_and_draws_them() {
     assert_eq!(effect["verdict"], "shows");
     let kept = fs::read(folder.path().join("out/gradients.json")).expect("kept");
     assert_eq!(found, serde_json::from_slice::<Value>(&kept).expect("JSON"));
-    assert!(folder.path().join("out/gradients.svg").is_file());
+    assert!(folder.path().join("out/gradients-he.svg").is_file());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Curves as experiments draw them.
 
-use alexnet_figures::{FigureError, LineChart, Scale, Series};
+use alexnet_figures::{FigureError, LineChart, Mark, Scale, Series};
 
 use crate::finding::Drawing;
 use crate::training::Run;
@@ -13,7 +13,20 @@ pub(crate) fn lines(
     y: &str,
     series: Vec<Series>,
 ) -> Result<Drawing, FigureError> {
-    drawn(name, chart(title, x, y, series))
+    drawn(name, &chart(title, x, y, series))
+}
+
+/// The same with a dashed line at a value that is to be reached.
+pub(crate) fn lines_to_goal(
+    name: &str,
+    title: &str,
+    x: &str,
+    y: &str,
+    series: Vec<Series>,
+    goal: (&str, f64),
+) -> Result<Drawing, FigureError> {
+    let marks = vec![Mark { name: goal.0.to_owned(), value: goal.1 }];
+    drawn(name, &LineChart { marks, ..chart(title, x, y, series) })
 }
 
 /// The same with powers of ten upwards.
@@ -24,7 +37,7 @@ pub(crate) fn logarithmic_lines(
     y: &str,
     series: Vec<Series>,
 ) -> Result<Drawing, FigureError> {
-    drawn(name, LineChart { y_scale: Scale::Log, ..chart(title, x, y, series) })
+    drawn(name, &LineChart { y_scale: Scale::Log, ..chart(title, x, y, series) })
 }
 
 fn chart(title: &str, x: &str, y: &str, series: Vec<Series>) -> LineChart {
@@ -32,7 +45,7 @@ fn chart(title: &str, x: &str, y: &str, series: Vec<Series>) -> LineChart {
     LineChart { title, x_label, y_label, series, ..LineChart::default() }
 }
 
-fn drawn(name: &str, chart: LineChart) -> Result<Drawing, FigureError> {
+fn drawn(name: &str, chart: &LineChart) -> Result<Drawing, FigureError> {
     Ok(Drawing { name: format!("{name}.svg"), bytes: chart.to_svg()?.into_bytes() })
 }
 

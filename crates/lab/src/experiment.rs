@@ -77,7 +77,8 @@ impl Experiment {
         self.facts().published
     }
 
-    /// Minutes it took on two cores, with the sample set and the default number of seeds.
+    /// About how many minutes it takes on two cores that are free, with the sample set and the
+    /// default number of seeds.
     #[must_use]
     pub fn minutes(self) -> f64 {
         self.facts().minutes
@@ -103,78 +104,80 @@ impl Experiment {
         }
     }
 
-    fn facts(self) -> Facts {
-        let (name, question, published, minutes) = match self {
-            Self::Relu => (
-                "relu",
-                "How much sooner does a network with ReLU reach 25 % training error than with tanh?",
-                "6 times (paper, figure 1)",
-                1.0,
-            ),
-            Self::Gradients => (
-                "gradients",
-                "What is left of a gradient behind ten layers of sigmoid, tanh or ReLU?",
-                "0.0000000954 after ten sigmoids (often printed; it is 5.137e-07)",
-                0.1,
-            ),
-            Self::Dropout => (
-                "dropout",
-                "Do dropout's two forms agree, what does it cost, what does it give?",
-                "twice the iterations, much less overfitting (paper, §4.2)",
-                1.0,
-            ),
-            Self::Lrn => (
-                "lrn",
-                "What does local response normalisation give?",
-                "1.4 points of top-1, 1.2 of top-5 (paper, §3.3)",
-                1.0,
-            ),
-            Self::Pooling => (
-                "pooling",
-                "What do pooling windows that overlap give?",
-                "0.4 points of top-1, 0.3 of top-5 (paper, §3.4)",
-                1.0,
-            ),
-            Self::Towers => (
-                "towers",
-                "What do two towers give over one, and their meeting over none?",
-                "1.7 points of top-1 (paper, §3.2); 1.2 (2012 code, config #150)",
-                1.0,
-            ),
-            Self::Crops => (
-                "crops",
-                "What do random crops give in training, and ten crops in evaluation?",
-                "less overfitting (paper, §4.1); 1.5 points of top-1 (paper, §4.1)",
-                1.0,
-            ),
-            Self::Depth => (
-                "depth",
-                "What does a network lose without one of its middle layers?",
-                "about 2 points of top-1 (paper, §7)",
-                1.0,
-            ),
-            Self::Ensemble => (
-                "ensemble",
-                "What does it give to average several networks?",
-                "2.6 points of top-1 for five (paper, table 2)",
-                1.0,
-            ),
-            Self::Filters => (
-                "filters",
-                "Do the two towers' first layers share out the work, one grey and one colour?",
-                "in every run (paper, §6.1, figure 3)",
-                1.0,
-            ),
-            Self::Neighbours => (
-                "neighbours",
-                "Are images near by their last hidden layer alike to people, where pixels are not?",
-                "by eye (paper, §6.1, figure 4)",
-                1.0,
-            ),
-        };
-        Facts { name, question, published, minutes }
+    fn facts(self) -> &'static Facts {
+        &FACTS[self as usize]
     }
 }
+
+/// In the order of [`Experiment::ALL`].
+static FACTS: [Facts; 11] = [
+    Facts {
+        name: "relu",
+        question: "How much sooner does a network with ReLU reach 25 % training error than with tanh?",
+        published: "6 times (paper, figure 1)",
+        minutes: 3.0,
+    },
+    Facts {
+        name: "gradients",
+        question: "What is left of a gradient behind ten layers of sigmoid, tanh or ReLU?",
+        published: "0.0000000954 after ten sigmoids (often printed; it is 5.137e-07)",
+        minutes: 0.1,
+    },
+    Facts {
+        name: "dropout",
+        question: "Do dropout's two forms agree, what does it cost, what does it give?",
+        published: "twice the iterations, much less overfitting (paper, §4.2)",
+        minutes: 9.0,
+    },
+    Facts {
+        name: "lrn",
+        question: "What does local response normalisation give?",
+        published: "1.4 points of top-1, 1.2 of top-5 (paper, §3.3)",
+        minutes: 5.0,
+    },
+    Facts {
+        name: "pooling",
+        question: "What do pooling windows that overlap give?",
+        published: "0.4 points of top-1, 0.3 of top-5 (paper, §3.4)",
+        minutes: 5.0,
+    },
+    Facts {
+        name: "towers",
+        question: "What do two towers give over one, and their meeting over none?",
+        published: "1.7 points of top-1 (paper, §3.2); 1.2 (2012 code, config #150)",
+        minutes: 8.0,
+    },
+    Facts {
+        name: "crops",
+        question: "What do random crops give in training, and ten crops in evaluation?",
+        published: "less overfitting (paper, §4.1); 1.5 points of top-1 (paper, §4.1)",
+        minutes: 5.0,
+    },
+    Facts {
+        name: "depth",
+        question: "What does a network lose without one of its middle layers?",
+        published: "about 2 points of top-1 (paper, §7)",
+        minutes: 8.0,
+    },
+    Facts {
+        name: "ensemble",
+        question: "What does it give to average several networks?",
+        published: "2.6 points of top-1 for five (paper, table 2)",
+        minutes: 5.0,
+    },
+    Facts {
+        name: "filters",
+        question: "Do the two towers' first layers share out the work, one grey and one colour?",
+        published: "in every run (paper, §6.1, figure 3)",
+        minutes: 10.0,
+    },
+    Facts {
+        name: "neighbours",
+        question: "Are images near by their last hidden layer alike to people, where pixels are not?",
+        published: "by eye (paper, §6.1, figure 4)",
+        minutes: 3.0,
+    },
+];
 
 impl std::fmt::Display for Experiment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

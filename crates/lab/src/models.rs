@@ -8,20 +8,23 @@ use alexnet_ops::{LrnRegion, Rounding};
 
 use crate::training::LEVELS_PER_UNIT;
 
-/// Side of the small AlexNets' input. At 64 pixels the sizes behind conv1 are 15, 7, 3, 1, and
-/// without overlapping pooling 15, 8, 6, 3, 1, 1: the ends are alike, as at 224.
-pub(crate) const PIXELS: usize = 64;
+/// Side of the small AlexNets' input. At 35 pixels the sizes behind conv1 are 31, 15, 7, 3, and
+/// without overlapping pooling 31, 16, 14, 7, 5, 3: both end alike, as at 224.
+pub(crate) const PIXELS: usize = 35;
 /// Factor on the 2012 network's maps and units.
-pub(crate) const WIDTH: f32 = 0.25;
+pub(crate) const WIDTH: f32 = 0.125;
+/// conv1's kernel, at every pixel: 11 at every fourth is for images six times as large.
+const FIRST_KERNEL: usize = 5;
 
-/// The 2012 network, config #145, small. It was made for pixels of 0 to 255; here they are divided by
-/// [`LEVELS_PER_UNIT`], so that local response normalisation is to see them multiplied again.
-pub(crate) fn small_alexnet(classes: usize) -> Result<Model, ModelError> {
+/// The 2012 network, config #145, narrow and for small images. It was made for pixels of 0 to 255;
+/// here they are divided by [`LEVELS_PER_UNIT`], so that local response normalisation is to see them
+/// multiplied again.
+pub(crate) fn small_alexnet(classes: usize, width: f32) -> Result<Model, ModelError> {
     let mut model = Model::new(ModelConfig {
         model: ModelName::Original,
         classes,
         image_size: PIXELS,
-        width: WIDTH,
+        width,
         batch_norm: false,
     })?;
     for row in &mut model.rows {
@@ -29,7 +32,12 @@ pub(crate) fn small_alexnet(classes: usize) -> Result<Model, ModelError> {
             *alpha *= LEVELS_PER_UNIT * LEVELS_PER_UNIT;
         }
     }
-    Ok(model)
+    Ok(edited(&model, |number, row| match row {
+        Layer::Conv(conv) if number == 1 => {
+            Layer::Conv(Conv { kernel: FIRST_KERNEL, stride: 1, ..conv })
+        }
+        other => other,
+    }))
 }
 
 /// The same without some rows.
@@ -209,6 +217,15 @@ impl Scheme {
         }
     }
 
+    /// The file of its chart, without its ending.
+    pub(crate) fn file_name(self) -> &'static str {
+        match self {
+            Self::Paper => "gradients-paper",
+            Self::Xavier => "gradients-xavier",
+            Self::He => "gradients-he",
+        }
+    }
+
     fn deviation(self, inputs: usize, outputs: usize) -> f32 {
         match self {
             Self::Paper => 0.01,
@@ -244,24 +261,22 @@ mod tests {
 
     #[test]
     fn edited_networks_have_the_sizes_of_their_2012_configurations() {
-        let whole = small_alexnet(12).expect("a model");
-        let convolutions = [[15, 15, 24], [7, 7, 64], [3, 3, 96], [3, 3, 96], [3, 3, 64]];
+        let whole = small_alexnet(12, WIDTH).expect("a model");
+        let convolutions = [[31, 31, 16], [15, 15, 32], [7, 7, 48], [7, 7, 48], [7, 7, 32]];
         assert_eq!(outputs(&whole, "conv"), convolutions);
-        assert_eq!(outputs(&whole, "pool"), [[7, 7, 24], [3, 3, 64], [1, 1, 64]]);
+        assert_eq!(outputs(&whole, "pool"), [[15, 15, 16], [7, 7, 32], [3, 3, 32]]);
         let plain = without_overlap(&whole);
-        assert_eq!(outputs(&plain, "pool"), [[8, 8, 24], [3, 3, 64], [1, 1, 64]]);
-        let one = one_tower(&whole);
-        assert_eq!(
-            outputs(&one, "conv"),
-            [[15, 15, 12], [7, 7, 32], [3, 3, 48], [3, 3, 48], [3, 3, 64]]
-        );
+        assert_eq!(outputs(&plain, "pool"), [[16, 16, 16], [7, 7, 32], [3, 3, 32]]);
+        assert_eq!(outputs(&plain, "conv")[4], [5, 5, 32]);
+        let halves = [[31, 31, 8], [15, 15, 16], [7, 7, 24], [7, 7, 24], [7, 7, 32]];
+        assert_eq!(outputs(&one_tower(&whole), "conv"), halves);
         let apart = columns_apart(&whole).expect("a model");
-        let wide = [[7, 7, 80], [1, 1, 2048], [1, 1, 2048]];
         let found = outputs(&apart, "conv");
+        let wide = [[15, 15, 40], [1, 1, 1024], [1, 1, 1024]];
         assert_eq!([found[1], found[5], found[6]], wide);
         assert_eq!(outputs(&without_convolution(&whole, 3), "conv").len(), 4);
         let cut = up_to_last_hidden(&whole);
-        assert_eq!(sizes(&cut).last(), Some(&("relu7".into(), [1, 1, 1024])));
+        assert_eq!(sizes(&cut).last(), Some(&("relu7".into(), [1, 1, 512])));
         let four = four_layers(10, Layer::Relu);
         assert_eq!(outputs(&four, "conv"), [[32, 32, 32], [16, 16, 32], [8, 8, 64]]);
     }

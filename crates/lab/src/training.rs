@@ -25,8 +25,18 @@ pub(crate) struct Recipe {
     pub(crate) view: View,
     /// Ends when so small a share of an epoch's images was taken for something else.
     pub(crate) goal: Option<f64>,
-    /// Whether the training images are also evaluated, after each epoch.
-    pub(crate) evaluates_training: bool,
+    /// What is evaluated after each epoch.
+    pub(crate) evaluates: Evaluates,
+}
+
+/// Which images are evaluated after each epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Evaluates {
+    /// None: the error while training is all that is wanted.
+    Nothing,
+    Validation,
+    /// And the training images.
+    Both,
 }
 
 /// The paper's (§5).
@@ -56,14 +66,18 @@ pub(crate) struct Run {
 pub(crate) struct Epoch {
     /// Over the epoch, while it trained.
     pub(crate) running_error: f64,
-    pub(crate) validation: Metrics,
+    pub(crate) validation: Option<Metrics>,
     /// Of the training images after the epoch, if asked for.
     pub(crate) training: Option<Metrics>,
 }
 
 impl Epoch {
+    /// 1 where it was not asked for.
     pub(crate) fn validation_error(&self) -> f64 {
-        1.0 - self.validation.top1_accuracy
+        self.validation.map_or(1.0, |validation| 1.0 - validation.top1_accuracy)
+    }
+    pub(crate) fn validation_loss(&self) -> f64 {
+        self.validation.map_or(f64::INFINITY, |validation| validation.loss)
     }
     /// Of the training images, as well as it is known.
     pub(crate) fn training_error(&self) -> f64 {
@@ -128,13 +142,12 @@ impl<D: Device + Clone> Workbench<'_, D> {
                 run.diverged = true;
                 break;
             };
-            let networks = std::slice::from_mut(&mut network);
-            let validation = evaluate(networks, &validation, |_, _| {})?;
-            let training = if recipe.evaluates_training {
-                Some(evaluate(networks, &training, |_, _| {})?)
-            } else {
-                None
+            let mut evaluated = |wanted: bool, images: &Loader| {
+                let networks = std::slice::from_mut(&mut network);
+                wanted.then(|| evaluate(networks, images, |_, _| {})).transpose()
             };
+            let validation = evaluated(recipe.evaluates != Evaluates::Nothing, &validation)?;
+            let training = evaluated(recipe.evaluates == Evaluates::Both, &training)?;
             let running_error = 1.0 - running.top1_accuracy;
             run.epochs.push(Epoch { running_error, validation, training });
             if recipe.goal.is_some_and(|goal| running_error <= goal) {
@@ -238,11 +251,7 @@ mod tests {
 
     #[test]
     fn a_goal_is_reached_on_the_line_between_two_epochs() {
-        let epoch = |running_error| {
-            let validation =
-                Metrics { images: 1, loss: 1.0, top1_accuracy: 0.0, top5_accuracy: 0.0 };
-            Epoch { running_error, validation, training: None }
-        };
+        let epoch = |running_error| Epoch { running_error, validation: None, training: None };
         let cases = [
             (vec![0.9, 0.5, 0.3, 0.2], 0.25, Some(3.5)),
             (vec![0.9, 0.5], 0.25, None),

@@ -84,7 +84,7 @@ impl Size {
 }
 
 /// Pixels of the sample set's shorter side: enough for the largest input here.
-const SAMPLE_SIDE: u32 = 80;
+const SAMPLE_SIDE: u32 = 48;
 
 /// Where an experiment stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

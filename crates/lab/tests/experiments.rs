@@ -41,7 +41,10 @@ fn every_experiment_hands_back_a_table_its_effects_by_seed_and_drawings() {
             let count = effect.values.len() as u64;
             let as_promised = count == SEEDS || may_lack(&effect.what) && count < SEEDS;
             assert!(as_promised, "{experiment}: {effect:?}");
-            assert!(effect.values.iter().all(|value| value.is_finite()), "{experiment}: {effect:?}");
+            assert!(
+                effect.values.iter().all(|value| value.is_finite()),
+                "{experiment}: {effect:?}"
+            );
         }
         assert!(!drawings.is_empty(), "{experiment}");
         for drawing in drawings {

@@ -10,7 +10,7 @@ use crate::experiment::Experiment;
 use crate::finding::{Finding, Table};
 use crate::models::{with_dropout, without};
 use crate::statistics::Estimate;
-use crate::training::{Epoch, Run};
+use crate::training::{Epoch, Evaluates, Run};
 use crate::workbench::{LabError, Workbench};
 
 const SEEDS: u64 = 3;
@@ -36,7 +36,7 @@ pub(crate) fn run<D: Device + Clone>(bench: &mut Workbench<'_, D>) -> Result<Fin
     for seed in seeds {
         for ((name, model), runs) in names.iter().zip([&classic, &inverted, &none]).zip(&mut runs) {
             let mut recipe = recipe(model.clone(), bench.size);
-            (recipe.evaluates_training, recipe.falls) = (true, false);
+            (recipe.evaluates, recipe.falls) = (Evaluates::Both, false);
             runs.push(bench.train_whole(name, &recipe, seed)?.run);
         }
     }

@@ -44,10 +44,10 @@ pub(crate) fn run<D: Device + Clone>(bench: &mut Workbench<'_, D>) -> Result<Fin
         "of layer 10",
         "log10 of layer 1 over layer 10",
     ]);
-    let mut drawn = Vec::new();
+    let (mut drawings, y) = (Vec::new(), "root mean square, geometric mean over seeds");
     let mut effects = Vec::new();
     for scheme in Scheme::ALL {
-        let mut ratios_of_curves = Vec::new();
+        let (mut ratios_of_curves, mut drawn) = (Vec::new(), Vec::new());
         for (name, curve) in CURVES {
             let mut sizes = Vec::new();
             for seed in seeds.clone() {
@@ -67,9 +67,11 @@ pub(crate) fn run<D: Device + Clone>(bench: &mut Workbench<'_, D>) -> Result<Fin
                 with_spread(&ratios, 2),
             ]);
             let points = (0..DEEP_LAYERS).map(|layer| (layer as f64 + 1.0, mean(layer)));
-            drawn.push(line(format!("{name}, {}", scheme.name()), points.collect()));
+            drawn.push(line(name, points.collect()));
             ratios_of_curves.push(ratios);
         }
+        let title = format!("Gradients of weights by layer, {}", scheme.name());
+        drawings.push(logarithmic_lines(scheme.file_name(), &title, "layer", y, drawn)?);
         if let [sigmoid, tanh, relu] = &ratios_of_curves[..] {
             for (name, other) in [("sigmoid", sigmoid), ("tanh", tanh)] {
                 let what = format!(
@@ -80,7 +82,6 @@ pub(crate) fn run<D: Device + Clone>(bench: &mut Workbench<'_, D>) -> Result<Fin
             }
         }
     }
-    let (title, y) = ("Gradients of weights, by layer", "root mean square, geometric mean");
     Ok(Finding {
         experiment: Experiment::Gradients,
         here: format!(
@@ -93,7 +94,7 @@ pub(crate) fn run<D: Device + Clone>(bench: &mut Workbench<'_, D>) -> Result<Fin
         table,
         effects,
         remarks: products(),
-        drawings: vec![logarithmic_lines("gradients", title, "layer", y, drawn)?],
+        drawings,
     })
 }
 
