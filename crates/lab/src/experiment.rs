@@ -78,7 +78,7 @@ impl Experiment {
     }
 
     /// About how many minutes it takes on two cores that are free, with the sample set and the
-    /// default number of seeds.
+    /// default number of seeds: estimated from the seconds that an epoch takes.
     #[must_use]
     pub fn minutes(self) -> f64 {
         self.facts().minutes

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use alexnet_cpu::Cpu;
 use alexnet_data::Dataset;
-use alexnet_lab::{Experiment, Finding, LabError, Size, Workbench};
+use alexnet_lab::{Experiment, Finding, LabError, Progress, Size, Workbench};
 
 const SEEDS: u64 = 2;
 
@@ -15,7 +15,7 @@ fn sample_set(root: &Path) -> Dataset {
 }
 
 fn done(experiment: Experiment, dataset: &Dataset, threads: usize) -> Finding {
-    let mut watch = |_: &_| true;
+    let mut watch = |_: &Progress<'_>| true;
     let cpu = Cpu::new(threads).expect("threads");
     let bench = Workbench::new(cpu, dataset, "drawn", Size::Quick, &mut watch).expect("a bench");
     let found = experiment.run(&mut bench.with_seeds(Some(SEEDS)));
@@ -79,7 +79,7 @@ fn a_watcher_ends_an_experiment() {
     let folder = tempfile::tempdir().expect("a folder");
     let dataset = sample_set(&folder.path().join("set"));
     let mut left = 2;
-    let mut watch = |_: &_| {
+    let mut watch = |_: &Progress<'_>| {
         left -= 1;
         left >= 0
     };
