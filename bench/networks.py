@@ -39,6 +39,25 @@ def modern(classes=1000, width=1.0, batch_norm=True, pooled_side=None):
     return model
 
 
+TORCHVISION_MAPS = [(64, 11, 4, 2), (192, 5, 1, 2), (384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1)]
+
+
+def torchvision_alexnet(classes=1000, width=1.0):
+    """torchvision's own at any width, with PyTorch's initial values."""
+    layers, channels = [], 3
+    for index, (maps, kernel, stride, pad) in enumerate(TORCHVISION_MAPS):
+        maps = scaled(maps, width)
+        layers += [nn.Conv2d(channels, maps, kernel, stride, pad), nn.ReLU(True)]
+        if index in MODERN_POOLED:
+            layers.append(nn.MaxPool2d(3, 2))
+        channels = maps
+    hidden = scaled(4096, width)
+    layers += [nn.AdaptiveAvgPool2d(6), nn.Flatten()]
+    layers += [nn.Dropout(), nn.Linear(channels * 36, hidden), nn.ReLU(True)]
+    layers += [nn.Dropout(), nn.Linear(hidden, hidden), nn.ReLU(True), nn.Linear(hidden, classes)]
+    return nn.Sequential(*layers)
+
+
 def paper(classes=1000):
     """The paper's two towers as groups. Its normalisation stops at the towers' border, PyTorch's does not: the work is
     the same. PyTorch divides alpha by the window."""

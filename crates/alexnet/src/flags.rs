@@ -7,14 +7,16 @@ use std::fs;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use alexnet_data::Fit;
+use alexnet_data::{Fit, View};
 use alexnet_network::ModelName;
+use alexnet_ops::UpdateRule;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::{positive, threads};
 use crate::device::{DeviceName, PrecisionName};
+use crate::layer_rates::{EpochList, LayerRates, Layers};
 use crate::normalisation::{ColoursOf, Levels, Mean};
 
 /// Largest settings file read.
@@ -66,7 +68,28 @@ pub(crate) struct TrainFlags {
     #[arg(long, value_name = "STEPS", value_parser = positive, help_heading = "Run")]
     pub(crate) print_freq: Option<usize>,
 
-    /// Table of layers: original, paper, caffe, caffenet, modern or torchvision [default: modern]
+    /// Begin from what these weights learned, and from their model and preprocessing; a new last
+    /// layer if they know not all classes of DATA
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        visible_alias = "initial-checkpoint",
+        conflicts_with = "resume",
+        help_heading = "Run"
+    )]
+    pub(crate) weights: Option<PathBuf>,
+    /// Print every setting as it would be used, and train nothing
+    #[arg(long, help_heading = "Run")]
+    #[serde(skip)]
+    pub(crate) print_config: bool,
+
+    /// Published way to train, whose figures hold where none are typed: original, paper, caffe,
+    /// caffenet, modern or torchvision (docs/recipes.md) [default: the model's]
+    #[arg(long, help_heading = "Model")]
+    pub(crate) recipe: Option<ModelName>,
+    /// Table of layers: original, paper, caffe, caffenet, modern or torchvision [default: the
+    /// recipe's, or modern]
     #[arg(long, short, help_heading = "Model")]
     pub(crate) model: Option<ModelName>,
     /// Batch normalisation after each convolution [default: true for modern]
@@ -75,6 +98,9 @@ pub(crate) struct TrainFlags {
     /// Factor on maps and hidden units [default: 1]
     #[arg(long, help_heading = "Model")]
     pub(crate) width: Option<f32>,
+    /// Share that dropout drops [default: 0.5, as the tables say]
+    #[arg(long, visible_alias = "drop", help_heading = "Model")]
+    pub(crate) dropout: Option<f32>,
     /// How weights start [default: model, as its table says]
     #[arg(long, value_enum, help_heading = "Model")]
     pub(crate) init: Option<InitName>,
@@ -105,12 +131,13 @@ pub(crate) struct TrainFlags {
     pub(crate) shared_crops: Option<u64>,
     /// What is subtracted from pixels: image, the training images' mean, pixel by pixel, where the
     /// crop lies (Caffe); image-centre, its centre wherever the crop lies (the 2012 code); data, their
-    /// mean colour; imagenet, torchvision's; or R,G,B, levels 0 to 255 [default: image for paper,
+    /// mean colour; imagenet, torchvision's; weights, that of --weights; or R,G,B, levels 0 to 255 [default: weights
+    /// with --weights; else image for paper,
     /// caffe and caffenet; image-centre for original; imagenet for modern and torchvision]
     #[arg(long, value_name = "MEAN", help_heading = "Images")]
     pub(crate) mean: Option<Mean>,
-    /// What pixels are then divided by: data, imagenet, or R,G,B, levels [default: imagenet for
-    /// modern and torchvision; else 1,1,1]
+    /// What pixels are then divided by: data, imagenet, weights, or R,G,B, levels [default: weights
+    /// with --weights; else imagenet for modern and torchvision, 1,1,1 for the others]
     #[arg(long, value_name = "STD", help_heading = "Images")]
     pub(crate) std: Option<Levels>,
     /// Deviation of the noise along the principal colours; 0 is none [default: 0.1 for original and
@@ -127,7 +154,7 @@ pub(crate) struct TrainFlags {
     #[arg(long, value_name = "IMAGES", help_heading = "Images")]
     pub(crate) max_unreadable: Option<u64>,
 
-    /// Passes over the training images [default: 90; 30 for modern]
+    /// Passes over the training images [default: 90; 91 for original; 30 for modern]
     #[arg(long, help_heading = "Training")]
     pub(crate) epochs: Option<u64>,
     /// Images in a step [default: 128; for caffe, caffenet and torchvision 256; for modern 32]
@@ -154,15 +181,29 @@ pub(crate) struct TrainFlags {
     #[arg(long, help_heading = "Training")]
     pub(crate) bias_decay_factor: Option<f64>,
 
-    /// How the learning rate moves [default: cosine for modern; plateau for original and paper; else
-    /// step]
+    /// Layers that do not learn, of conv1 to fc8; conv and fc stand for all of a kind [default: none]
+    #[arg(long, value_name = "LAYERS", help_heading = "Training")]
+    pub(crate) freeze: Option<Layers>,
+    /// Factors on the learning rate of single layers, from an epoch on if one is given
+    /// [default: conv1=0.1@66,conv1=0@71 of 91 epochs for original; else none]
+    #[arg(long, value_name = "LAYER=FACTOR[@EPOCH],...", help_heading = "Training")]
+    pub(crate) layer_lr: Option<LayerRates>,
+    /// End after so many epochs without a better validation top-1; 0 is never [default: 0]
+    #[arg(long, value_name = "EPOCHS", help_heading = "Training")]
+    pub(crate) patience: Option<u64>,
+
+    /// How the learning rate moves [default: cosine for modern; drops for original; plateau for
+    /// paper; else step]
     #[arg(long, value_enum, help_heading = "Learning rate")]
     pub(crate) lr_scheduler: Option<SchedulerName>,
-    /// Epochs between drops, or of the first cycle of warm restarts [default: 30, for caffe and
-    /// caffenet 20; 10]
+    /// Epochs between drops, or of the first cycle of warm restarts [default: a third of the epochs,
+    /// for caffe and caffenet two ninths; 10]
     #[arg(long, help_heading = "Learning rate")]
     pub(crate) lr_step_size: Option<f64>,
-    /// Factor of a drop (step, plateau) [default: 0.1]
+    /// Epochs at which the rate drops (drops) [default: 24,50,78 of 91]
+    #[arg(long, value_name = "EPOCH,...", help_heading = "Learning rate")]
+    pub(crate) lr_drops: Option<EpochList>,
+    /// Factor of a drop (step, drops, plateau) [default: 0.1]
     #[arg(long, help_heading = "Learning rate")]
     pub(crate) lr_gamma: Option<f64>,
     /// Epochs without a better validation error before a drop (plateau) [default: 5]
@@ -171,7 +212,14 @@ pub(crate) struct TrainFlags {
     /// Each cycle of warm restarts is so many times as long as the last [default: 2]
     #[arg(long, help_heading = "Learning rate")]
     pub(crate) lr_cycle_growth: Option<f64>,
-    /// Lowest learning rate of the cosines [default: 0]
+    /// Different rates from the first to --lr-min (exponential-steps) [default: 4]
+    #[arg(long, value_name = "STEPS", help_heading = "Learning rate")]
+    pub(crate) lr_steps: Option<u64>,
+    /// Power of the share of the run that is left (polynomial); 1 is a straight line [default: 1]
+    #[arg(long, help_heading = "Learning rate")]
+    pub(crate) lr_power: Option<f64>,
+    /// Last learning rate (cosine, warm-restarts, polynomial, exponential-steps) [default: 0; for
+    /// exponential-steps a 250th]
     #[arg(long, help_heading = "Learning rate")]
     pub(crate) lr_min: Option<f64>,
     /// Epochs over which the rate rises to its first value [default: 0; 1 for modern]
@@ -210,6 +258,35 @@ pub(crate) enum FitName {
     Warp,
 }
 
+impl From<Fit> for FitName {
+    fn from(fit: Fit) -> Self {
+        match fit {
+            Fit::ShorterSide => Self::ShorterSide,
+            Fit::CentreSquare => Self::CentreSquare,
+            Fit::Warp => Self::Warp,
+        }
+    }
+}
+
+impl From<View> for AugmentName {
+    fn from(view: View) -> Self {
+        match view {
+            View::Centre | View::TenCrops => Self::None,
+            View::RandomCrop => Self::RandomCrop,
+            View::RandomResizedCrop => Self::RandomResizedCrop,
+        }
+    }
+}
+
+impl From<UpdateRule> for RuleName {
+    fn from(rule: UpdateRule) -> Self {
+        match rule {
+            UpdateRule::Paper => Self::Paper,
+            UpdateRule::PyTorch => Self::Pytorch,
+        }
+    }
+}
+
 impl From<FitName> for Fit {
     fn from(name: FitName) -> Self {
         match name {
@@ -234,8 +311,14 @@ pub(crate) enum SchedulerName {
     Constant,
     /// Drops every so many epochs
     Step,
+    /// Drops at given epochs (the 2012 code's log)
+    Drops,
     /// Drops when validation stops improving (the paper's rule)
     Plateau,
+    /// A straight line down, or a power of it (Caffe's poly)
+    Polynomial,
+    /// Equal steps of one factor (cuda-convnet2's dexp)
+    ExponentialSteps,
     /// Half a cosine over the run
     Cosine,
     /// Cosines that begin anew
@@ -263,8 +346,8 @@ impl TrainFlags {
             file.into_iter().map(|(key, value)| (key.replace('_', "-"), value)).collect();
         values.extend(toml::Table::try_from(&self)?);
         let merged: Self = values.try_into().with_context(name)?;
-        let Self { config, resume, project, name, .. } = self;
-        Ok(Self { config, resume, project, name, ..merged })
+        let Self { config, resume, project, name, print_config, .. } = self;
+        Ok(Self { config, resume, project, name, print_config, ..merged })
     }
 }
 

@@ -3,8 +3,10 @@
 mod arguments;
 mod commands;
 mod device;
+mod fine_tuning;
 mod flags;
 mod interrupt;
+mod layer_rates;
 mod machine;
 mod normalisation;
 mod settings;

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use alexnet_data::{MeanImage, MeanPart, Statistics};
+use alexnet_data::{MeanImage, MeanPart, Preprocess, Statistics};
 use alexnet_train::TrainConfig;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,8 @@ pub(crate) enum Levels {
     Data,
     /// What torchvision has.
     Imagenet,
+    /// What the weights were trained with that the run begins from; of means a mean image as well.
+    Weights,
     /// These, 0 to 255.
     Given([f32; 3]),
 }
@@ -51,7 +53,7 @@ impl Levels {
     /// The mean, if it is known without the images.
     fn mean(self) -> Option<[f32; 3]> {
         match self {
-            Self::Data => None,
+            Self::Data | Self::Weights => None,
             Self::Imagenet => Some(IMAGENET_MEAN),
             Self::Given(levels) => Some(levels),
         }
@@ -60,7 +62,7 @@ impl Levels {
     /// The deviation, if it is known without the images.
     fn std(self) -> Option<[f32; 3]> {
         match self {
-            Self::Data => None,
+            Self::Data | Self::Weights => None,
             Self::Imagenet => Some(IMAGENET_STD),
             Self::Given(levels) => Some(levels),
         }
@@ -74,13 +76,15 @@ impl FromStr for Levels {
         match text {
             "data" => return Ok(Self::Data),
             "imagenet" => return Ok(Self::Imagenet),
+            "weights" => return Ok(Self::Weights),
             _ => {}
         }
         let levels: Vec<f32> =
             text.split(',').filter_map(|level| level.trim().parse().ok()).collect();
         match <[f32; 3]>::try_from(levels) {
             Ok(levels) if text.split(',').count() == 3 => Ok(Self::Given(levels)),
-            _ => Err("it must be data, imagenet or three grey levels such as 124,116,104".into()),
+            _ => Err("it must be data, imagenet, weights or three grey levels such as 124,116,104"
+                .into()),
         }
     }
 }
@@ -112,6 +116,7 @@ impl fmt::Display for Levels {
         match self {
             Self::Data => f.write_str("data"),
             Self::Imagenet => f.write_str("imagenet"),
+            Self::Weights => f.write_str("weights"),
             Self::Given([red, green, blue]) => write!(f, "{red},{green},{blue}"),
         }
     }
@@ -199,6 +204,18 @@ impl Normalisation {
         config
     }
 
+    /// `config` with what the weights were trained with that the run begins from.
+    pub(crate) fn with_weights(self, mut config: TrainConfig, of: &Preprocess) -> TrainConfig {
+        if self.mean == Mean::Levels(Levels::Weights) {
+            config.preprocess.mean = of.mean;
+            config.preprocess.mean_image.clone_from(&of.mean_image);
+        }
+        if self.std == Levels::Weights {
+            config.preprocess.std = of.std;
+        }
+        config
+    }
+
     /// `config` with what a run that is resumed found when it began.
     pub(crate) fn with_begun(self, mut config: TrainConfig, begun: &TrainConfig) -> TrainConfig {
         match (self.mean, &begun.preprocess.mean_image) {
@@ -211,6 +228,7 @@ impl Normalisation {
         if self.std == Levels::Data {
             config.preprocess.std = begun.preprocess.std;
         }
+        let mut config = self.with_weights(config, &begun.preprocess);
         let noises = (&mut config.augment.colour, &begun.augment.colour);
         if let (Some(ColoursOf::Data), (Some(noise), Some(begun))) = (self.colours, noises) {
             noise.components = begun.components;
@@ -225,12 +243,18 @@ mod tests {
 
     #[test]
     fn means_and_deviations_are_written_as_they_are_typed() {
-        for text in
-            ["image", "image-centre", "data", "imagenet", "127.305,119.715,104.913", "0,0,0"]
-        {
+        for text in [
+            "image",
+            "image-centre",
+            "data",
+            "imagenet",
+            "weights",
+            "127.305,119.715,104.913",
+            "0,0,0",
+        ] {
             assert_eq!(text.parse::<Mean>().expect(text).to_string(), text);
         }
-        for text in ["data", "imagenet", "1,1,1", "0.5,58,57.25"] {
+        for text in ["data", "imagenet", "weights", "1,1,1", "0.5,58,57.25"] {
             assert_eq!(text.parse::<Levels>().expect(text).to_string(), text);
         }
     }
@@ -238,7 +262,7 @@ mod tests {
     #[test]
     fn what_is_no_mean_is_refused_with_the_way_out() {
         for (text, says) in [
-            ("picture", "image, image-centre, data, imagenet or three grey levels"),
+            ("picture", "image, image-centre, data, imagenet, weights or three grey levels"),
             ("1,2", "three grey levels"),
             ("1,2,x", "three grey levels"),
             ("1,2,3,x", "three grey levels"),

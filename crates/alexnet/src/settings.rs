@@ -5,14 +5,15 @@
 use std::path::PathBuf;
 
 use alexnet_data::{Augment, ColourNoise, MeanPart, Preprocess, View};
-use alexnet_network::{BATCH_MAX, Initialisation, ModelConfig, ModelName};
+use alexnet_network::{BATCH_MAX, Initialisation, Model, ModelConfig, ModelName};
 use alexnet_ops::UpdateRule;
-use alexnet_train::{Schedule, SgdConfig, TrainConfig};
+use alexnet_train::{Recipe, RecipeMean, Schedule, SgdConfig, TrainConfig};
 use serde::Serialize;
 
 use crate::arguments::{THREADS_MAX, VAL_FRACTION_MAX};
 use crate::device::{DeviceFlags, DeviceName, PrecisionName};
 use crate::flags::{AugmentName, FitName, InitName, RuleName, SchedulerName, TrainFlags};
+use crate::layer_rates::{EpochList, LayerRates, Layers, of_layers};
 use crate::normalisation::{ColoursOf, Levels, Mean, NO_SCALING, Normalisation};
 
 /// Largest learning rate, decay or factor: far beyond any that trains, and well within `f32`.
@@ -23,6 +24,11 @@ const EPOCHS_MAX: f64 = 1e6;
 const PERIOD_MIN_EPOCHS: f64 = 0.01;
 /// First cycle of warm restarts unless told, as SGDR's authors have it on CIFAR.
 const FIRST_CYCLE_EPOCHS: f64 = 10.0;
+/// Epochs a plateau waits unless told.
+const PLATEAU_EPOCHS: u64 = 5;
+/// Rates of `exponential-steps` unless told, and how far they fall: cuda-convnet2's for AlexNet.
+const EXPONENTIAL_STEPS: u64 = 4;
+const EXPONENTIAL_FALL: f64 = 250.0;
 /// More loader threads than this are of no use before decoding is the limit.
 const WORKERS_MAX: usize = 8;
 
@@ -43,6 +49,9 @@ impl std::error::Error for UsageError {}
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Settings {
     pub(crate) data: PathBuf,
+    /// What the run begins from, if not from nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) weights: Option<PathBuf>,
     pub(crate) seed: u64,
     pub(crate) device: DeviceName,
     pub(crate) threads: usize,
@@ -50,9 +59,13 @@ pub(crate) struct Settings {
     pub(crate) workers: usize,
     pub(crate) save_every_steps: u64,
     pub(crate) print_freq: usize,
+    pub(crate) recipe: ModelName,
     pub(crate) model: ModelName,
     pub(crate) batch_norm: bool,
     pub(crate) width: f32,
+    /// `None`: as the model's table says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dropout: Option<f32>,
     pub(crate) init: InitName,
     /// 0 means none.
     pub(crate) val_fraction: f64,
@@ -79,11 +92,18 @@ pub(crate) struct Settings {
     pub(crate) weight_decay: f64,
     pub(crate) bias_lr_factor: f64,
     pub(crate) bias_decay_factor: f64,
+    pub(crate) freeze: Layers,
+    pub(crate) layer_lr: LayerRates,
+    /// 0 means for ever.
+    pub(crate) patience: u64,
     pub(crate) lr_scheduler: SchedulerName,
     pub(crate) lr_step_size: f64,
+    pub(crate) lr_drops: EpochList,
     pub(crate) lr_gamma: f64,
     pub(crate) lr_patience: u64,
     pub(crate) lr_cycle_growth: f64,
+    pub(crate) lr_steps: u64,
+    pub(crate) lr_power: f64,
     pub(crate) lr_min: f64,
     pub(crate) warmup_epochs: f64,
 }
@@ -94,25 +114,32 @@ impl Settings {
     /// # Errors
     /// When a value makes no sense; the message names its flag.
     pub(crate) fn decide(flags: &TrainFlags, data: PathBuf) -> Result<Self, UsageError> {
-        let model = flags.model.unwrap_or(ModelName::Modern);
-        let defaults = Defaults::of(model);
+        let name = flags.recipe.or(flags.model).unwrap_or(ModelName::Modern);
+        let recipe = Recipe::of(name);
+        let model = flags.model.unwrap_or(recipe.model);
+        let epochs = flags.epochs.unwrap_or(recipe.epochs);
+        let rates = Rates::of(&recipe, epochs);
         let native = model.native_image_size();
         let image_size = flags.image_size.unwrap_or(native);
         // 256 as everywhere since 2012, or as much in proportion.
         let resize_size =
             if image_size == native { 256 } else { image_size.saturating_mul(8).div_ceil(7) };
-        let lr_scheduler = flags.lr_scheduler.unwrap_or(defaults.scheduler);
+        let lr_scheduler = flags.lr_scheduler.unwrap_or(rates.scheduler);
         let restarts = lr_scheduler == SchedulerName::WarmRestarts;
-        let period = if restarts { FIRST_CYCLE_EPOCHS } else { defaults.step_epochs };
-        let fit = flags.fit.unwrap_or(defaults.fit);
-        let augment = flags.augment.unwrap_or(defaults.augment);
-        let mean = match defaults.mean {
+        let period = if restarts { FIRST_CYCLE_EPOCHS } else { rates.period };
+        let lr = flags.lr.unwrap_or(recipe.sgd.learning_rate);
+        let exponential = lr_scheduler == SchedulerName::ExponentialSteps;
+        let fit = flags.fit.unwrap_or(recipe.fit.into());
+        let augment = flags.augment.unwrap_or(recipe.view.into());
+        let (mean, std, colours) = colours_of(recipe.mean);
+        let mean = match mean {
             // As near as it gets where there is no mean image.
             Mean::Image(_) if !has_mean_image(fit, augment) => Mean::Levels(Levels::Data),
             mean => mean,
         };
         let settings = Self {
             data,
+            weights: flags.weights.clone(),
             seed: flags.seed.unwrap_or(0),
             device: flags.device.unwrap_or_default(),
             threads: flags.threads.unwrap_or(0),
@@ -120,8 +147,10 @@ impl Settings {
             workers: flags.workers.unwrap_or(crate::machine::cores().min(WORKERS_MAX)),
             save_every_steps: flags.save_every_steps.unwrap_or(0),
             print_freq: flags.print_freq.unwrap_or(10),
+            recipe: name,
             model,
-            batch_norm: flags.batch_norm.unwrap_or(model == ModelName::Modern),
+            batch_norm: flags.batch_norm.unwrap_or(recipe.batch_norm && model == recipe.model),
+            dropout: flags.dropout,
             width: flags.width.unwrap_or(1.0),
             init: flags.init.unwrap_or(InitName::Model),
             val_fraction: flags.val_fraction.unwrap_or(0.0),
@@ -129,28 +158,36 @@ impl Settings {
             resize_size: flags.resize_size.unwrap_or(resize_size),
             fit,
             augment,
-            shared_crops: flags.shared_crops.unwrap_or(defaults.shared_crops),
+            shared_crops: flags.shared_crops.unwrap_or(recipe.shared_crops),
             mean: flags.mean.unwrap_or(mean),
-            std: flags.std.unwrap_or(defaults.std),
-            colour_noise: flags.colour_noise.unwrap_or(defaults.colour_noise),
-            colour_noise_from: flags.colour_noise_from.unwrap_or(defaults.colours),
-            colour_noise_epochs: flags.colour_noise_epochs.unwrap_or(defaults.colour_noise_epochs),
+            std: flags.std.unwrap_or(std),
+            colour_noise: flags.colour_noise.unwrap_or(recipe.colour_noise),
+            colour_noise_from: flags.colour_noise_from.unwrap_or(colours),
+            colour_noise_epochs: flags
+                .colour_noise_epochs
+                .unwrap_or(recipe.colour_noise_epochs(epochs).unwrap_or(0)),
             max_unreadable: flags.max_unreadable,
-            epochs: flags.epochs.unwrap_or(defaults.epochs),
-            batch_size: flags.batch_size.unwrap_or(defaults.batch_size),
-            update_rule: flags.update_rule.unwrap_or(defaults.rule),
-            lr: flags.lr.unwrap_or(0.01),
-            momentum: flags.momentum.unwrap_or(0.9),
-            weight_decay: flags.weight_decay.unwrap_or(defaults.weight_decay),
-            bias_lr_factor: flags.bias_lr_factor.unwrap_or(defaults.bias_lr_factor),
-            bias_decay_factor: flags.bias_decay_factor.unwrap_or(defaults.bias_decay_factor),
+            epochs,
+            batch_size: flags.batch_size.unwrap_or(recipe.batch_size),
+            update_rule: flags.update_rule.unwrap_or(recipe.sgd.rule.into()),
+            lr,
+            momentum: flags.momentum.unwrap_or(recipe.sgd.momentum),
+            weight_decay: flags.weight_decay.unwrap_or(recipe.sgd.weight_decay),
+            bias_lr_factor: flags.bias_lr_factor.unwrap_or(recipe.sgd.bias_rate_factor),
+            bias_decay_factor: flags.bias_decay_factor.unwrap_or(recipe.sgd.bias_decay_factor),
+            freeze: flags.freeze.clone().unwrap_or_default(),
+            layer_lr: flags.layer_lr.clone().unwrap_or(LayerRates(recipe.layer_rates(epochs))),
+            patience: flags.patience.unwrap_or(0),
             lr_scheduler,
             lr_step_size: flags.lr_step_size.unwrap_or(period),
+            lr_drops: flags.lr_drops.clone().unwrap_or(EpochList(rates.drops)),
             lr_gamma: flags.lr_gamma.unwrap_or(0.1),
-            lr_patience: flags.lr_patience.unwrap_or(5),
+            lr_patience: flags.lr_patience.unwrap_or(rates.patience),
             lr_cycle_growth: flags.lr_cycle_growth.unwrap_or(2.0),
-            lr_min: flags.lr_min.unwrap_or(0.0),
-            warmup_epochs: flags.warmup_epochs.unwrap_or(defaults.warmup_epochs),
+            lr_steps: flags.lr_steps.unwrap_or(EXPONENTIAL_STEPS),
+            lr_power: flags.lr_power.unwrap_or(1.0),
+            lr_min: flags.lr_min.unwrap_or(if exponential { lr / EXPONENTIAL_FALL } else { 0.0 }),
+            warmup_epochs: flags.warmup_epochs.unwrap_or(recipe.warmup_epochs),
         };
         settings.check()?;
         Ok(settings)
@@ -158,6 +195,7 @@ impl Settings {
 
     fn check(&self) -> Result<(), UsageError> {
         let rules = [
+            ("epochs", self.epochs as f64, 1.0, EPOCHS_MAX),
             ("val-fraction", self.val_fraction, 0.0, VAL_FRACTION_MAX),
             ("lr", self.lr, 0.0, RATE_MAX),
             ("shared-crops", self.shared_crops as f64, 1.0, EPOCHS_MAX),
@@ -168,10 +206,11 @@ impl Settings {
             ("bias-decay-factor", self.bias_decay_factor, 0.0, RATE_MAX),
             ("lr-step-size", self.lr_step_size, PERIOD_MIN_EPOCHS, EPOCHS_MAX),
             ("lr-gamma", self.lr_gamma, 0.0, 1.0),
+            ("lr-steps", self.lr_steps as f64, 1.0, EPOCHS_MAX),
+            ("lr-power", self.lr_power, 0.0, RATE_MAX),
             ("lr-cycle-growth", self.lr_cycle_growth, 1.0, EPOCHS_MAX),
             ("lr-min", self.lr_min, 0.0, self.lr),
             ("warmup-epochs", self.warmup_epochs, 0.0, EPOCHS_MAX),
-            ("epochs", self.epochs as f64, 1.0, EPOCHS_MAX),
             ("batch-size", self.batch_size as f64, 1.0, BATCH_MAX as f64),
             ("print-freq", self.print_freq as f64, 1.0, f64::INFINITY),
             ("threads", self.threads as f64, 0.0, THREADS_MAX as f64),
@@ -197,6 +236,13 @@ impl Settings {
                 self.mean
             )));
         }
+        let of_weights = [
+            ("mean", self.mean == Mean::Levels(Levels::Weights)),
+            ("std", self.std == Levels::Weights),
+        ];
+        if let Some((flag, _)) = of_weights.iter().find(|of| of.1 && self.weights.is_none()) {
+            return Err(UsageError(format!("--{flag} is weights, but there are no --weights")));
+        }
         Ok(())
     }
 
@@ -209,16 +255,27 @@ impl Settings {
 
     /// What to compute, for so many classes. What [`Settings::normalisation`] has of the training
     /// images is yet to come.
-    pub(crate) fn train_config(&self, classes: usize) -> TrainConfig {
+    ///
+    /// # Errors
+    /// When a flag names a layer that the model has not.
+    pub(crate) fn train_config(&self, classes: usize) -> Result<TrainConfig, UsageError> {
         let (mean, std) = self.normalisation().levels();
-        TrainConfig {
-            model: ModelConfig {
-                model: self.model,
-                classes,
-                image_size: self.image_size,
-                width: self.width,
-                batch_norm: self.batch_norm,
-            },
+        let model = ModelConfig {
+            model: self.model,
+            classes,
+            image_size: self.image_size,
+            width: self.width,
+            batch_norm: self.batch_norm,
+            dropout: self.dropout,
+        };
+        let layer_rates = match Model::new(model) {
+            Ok(model) => of_layers(&self.freeze, &self.layer_lr, &model.learned_layers()),
+            Err(_) => Ok(Vec::new()), // it is refused with a reason when it is planned
+        };
+        Ok(TrainConfig {
+            model,
+            layer_rates: layer_rates.map_err(UsageError)?,
+            patience: (self.patience > 0).then_some(self.patience),
             initialisation: match self.init {
                 InitName::Model => Initialisation::Model,
                 InitName::He => Initialisation::He,
@@ -248,7 +305,7 @@ impl Settings {
                 std,
                 mean_image: None,
             },
-        }
+        })
     }
 
     fn augment(&self) -> Augment {
@@ -258,7 +315,7 @@ impl Settings {
             AugmentName::RandomResizedCrop => View::RandomResizedCrop,
         };
         let epochs = (self.colour_noise_epochs > 0).then_some(self.colour_noise_epochs);
-        let scaled = self.model == ModelName::Original;
+        let scaled = self.recipe == ModelName::Original;
         let colour = ColourNoise::imagenet(self.colour_noise, scaled, epochs);
         Augment {
             view,
@@ -273,6 +330,11 @@ impl Settings {
         match self.lr_scheduler {
             SchedulerName::Constant => Schedule::Constant,
             SchedulerName::Step => Schedule::Step { period, gamma },
+            SchedulerName::Drops => Schedule::Drops { at: self.lr_drops.0.clone().into(), gamma },
+            SchedulerName::ExponentialSteps => {
+                Schedule::ExponentialSteps { steps: self.lr_steps, floor }
+            }
+            SchedulerName::Polynomial => Schedule::Polynomial { power: self.lr_power, floor },
             SchedulerName::Plateau => Schedule::Plateau { patience: self.lr_patience, gamma },
             SchedulerName::Cosine => Schedule::Cosine { floor },
             SchedulerName::WarmRestarts => {
@@ -303,98 +365,52 @@ fn has_mean_image(fit: FitName, augment: AugmentName) -> bool {
     fit != FitName::ShorterSide && augment != AugmentName::RandomResizedCrop
 }
 
-/// What differs between models where nothing is typed: the published recipes' main figures, and for
-/// `modern` what trains well from a few thousand images.
-struct Defaults {
-    fit: FitName,
-    augment: AugmentName,
-    shared_crops: u64,
-    colour_noise: f32,
-    colour_noise_epochs: u64,
-    mean: Mean,
-    std: Levels,
-    colours: ColoursOf,
-    epochs: u64,
-    batch_size: usize,
-    rule: RuleName,
-    weight_decay: f64,
-    bias_lr_factor: f64,
-    bias_decay_factor: f64,
+/// What a recipe's schedule says to each flag, for a run of so many epochs.
+struct Rates {
     scheduler: SchedulerName,
-    /// Between drops of the step schedule.
-    step_epochs: f64,
-    warmup_epochs: f64,
+    period: f64,
+    drops: Vec<f64>,
+    patience: u64,
 }
 
-impl Defaults {
-    fn of(model: ModelName) -> Self {
-        let paper = Self {
-            fit: FitName::CentreSquare,
-            augment: AugmentName::RandomCrop,
-            shared_crops: 1,
-            colour_noise: 0.1,
-            colour_noise_epochs: 0,
-            mean: Mean::Image(MeanPart::Crop), // "from each pixel" (§2), before crops are taken
-            std: NO_SCALING,
-            colours: ColoursOf::Data,
-            epochs: 90,
-            batch_size: 128,
-            rule: RuleName::Paper,
-            weight_decay: 5e-4,
-            bias_lr_factor: 1.0,
-            bias_decay_factor: 0.0,
-            scheduler: SchedulerName::Plateau,
-            step_epochs: 30.0,
-            warmup_epochs: 0.0,
+impl Rates {
+    fn of(recipe: &Recipe, epochs: u64) -> Self {
+        let mut rates = Self {
+            scheduler: SchedulerName::Constant,
+            period: epochs as f64 / 3.0, // the rate drops twice, as torchvision's
+            drops: Vec::new(),
+            patience: PLATEAU_EPOCHS,
         };
-        match model {
-            ModelName::Paper => paper,
-            // The 2012 code: mini-batches of 32 shared a crop, the noise was switched off at epoch 67,
-            // the mean did not move with the crop.
-            ModelName::Original => Self {
-                shared_crops: 32,
-                mean: Mean::Image(MeanPart::Centre),
-                colour_noise_epochs: 66,
-                bias_lr_factor: 2.0,
-                ..paper
-            },
-            ModelName::Caffe | ModelName::Caffenet => Self {
-                fit: FitName::Warp,
-                colour_noise: 0.0,
-                batch_size: 256,
-                bias_lr_factor: 2.0,
-                scheduler: SchedulerName::Step,
-                step_epochs: 20.0, // 100,000 iterations of 256 images
-                ..paper
-            },
-            ModelName::Torchvision => Self {
-                fit: FitName::ShorterSide,
-                augment: AugmentName::RandomResizedCrop,
-                colour_noise: 0.0,
-                mean: Mean::Levels(Levels::Imagenet),
-                std: Levels::Imagenet,
-                colours: ColoursOf::Imagenet,
-                batch_size: 256,
-                rule: RuleName::Pytorch,
-                weight_decay: 1e-4,
-                bias_decay_factor: 1.0,
-                scheduler: SchedulerName::Step,
-                ..paper
-            },
-            ModelName::Modern => Self {
-                fit: FitName::ShorterSide,
-                augment: AugmentName::RandomResizedCrop,
-                colour_noise: 0.0,
-                mean: Mean::Levels(Levels::Imagenet),
-                std: Levels::Imagenet,
-                colours: ColoursOf::Imagenet,
-                epochs: 30,
-                batch_size: 32,
-                rule: RuleName::Pytorch,
-                scheduler: SchedulerName::Cosine,
-                warmup_epochs: 1.0,
-                ..paper
-            },
+        rates.scheduler = match recipe.schedule(epochs) {
+            Schedule::Constant => SchedulerName::Constant,
+            Schedule::Step { period, .. } => {
+                rates.period = period;
+                SchedulerName::Step
+            }
+            Schedule::Drops { at, .. } => {
+                rates.drops = at.into_owned();
+                SchedulerName::Drops
+            }
+            Schedule::ExponentialSteps { .. } => SchedulerName::ExponentialSteps,
+            Schedule::Polynomial { .. } => SchedulerName::Polynomial,
+            Schedule::Plateau { patience, .. } => {
+                rates.patience = patience;
+                SchedulerName::Plateau
+            }
+            Schedule::Cosine { .. } => SchedulerName::Cosine,
+            Schedule::WarmRestarts { .. } => SchedulerName::WarmRestarts,
+        };
+        rates
+    }
+}
+
+/// What a recipe's mean says to `--mean`, `--std` and `--colour-noise-from`.
+fn colours_of(mean: RecipeMean) -> (Mean, Levels, ColoursOf) {
+    match mean {
+        RecipeMean::ImageAtCrop => (Mean::Image(MeanPart::Crop), NO_SCALING, ColoursOf::Data),
+        RecipeMean::ImageCentre => (Mean::Image(MeanPart::Centre), NO_SCALING, ColoursOf::Data),
+        RecipeMean::Imagenet => {
+            (Mean::Levels(Levels::Imagenet), Levels::Imagenet, ColoursOf::Imagenet)
         }
     }
 }
@@ -424,27 +440,62 @@ mod tests {
     #[test]
     fn defaults_are_the_published_recipes_main_figures() {
         use ModelName::{Caffe, Original, Paper, Torchvision};
-        // model, batch, weight decay, bias rate and decay factors, epochs between drops, resize, crop
+        use SchedulerName::{Drops, Plateau, Step};
+        // model, epochs, batch, decay, bias rate and decay factors, schedule, resize, crop
         let cases = [
-            (Original, 128, 5e-4, 2.0, 0.0, 30.0, 256, 224),
-            (Paper, 128, 5e-4, 1.0, 0.0, 30.0, 256, 227),
-            (Caffe, 256, 5e-4, 2.0, 0.0, 20.0, 256, 227),
-            (Torchvision, 256, 1e-4, 1.0, 1.0, 30.0, 256, 224),
+            (Original, 91, 128, 5e-4, 2.0, 0.0, Drops, 256, 224),
+            (Paper, 90, 128, 5e-4, 1.0, 0.0, Plateau, 256, 227),
+            (Caffe, 90, 256, 5e-4, 2.0, 0.0, Step, 256, 227),
+            (Torchvision, 90, 256, 1e-4, 1.0, 1.0, Step, 256, 224),
         ];
-        for (model, batch, decay, bias_rate, bias_decay, period, resize, crop) in cases {
+        for (model, epochs, batch, decay, bias_rate, bias_decay, schedule, resize, crop) in cases {
             let flags = TrainFlags { model: Some(model), ..TrainFlags::default() };
             let s = decide(&flags).expect("decided");
             assert_eq!(
-                (s.batch_size, s.resize_size, s.image_size),
-                (batch, resize, crop),
+                (s.epochs, s.batch_size, s.resize_size, s.image_size),
+                (epochs, batch, resize, crop),
                 "{model}"
             );
             assert_eq!(
-                (s.weight_decay, s.bias_lr_factor, s.bias_decay_factor, s.lr_step_size),
-                (decay, bias_rate, bias_decay, period),
+                (s.weight_decay, s.bias_lr_factor, s.bias_decay_factor, s.lr_scheduler),
+                (decay, bias_rate, bias_decay, schedule),
                 "{model}"
             );
         }
+    }
+
+    #[test]
+    fn a_recipe_holds_for_another_model_and_what_is_typed_holds_above_it() {
+        let flags = TrainFlags {
+            recipe: Some(ModelName::Original),
+            model: Some(ModelName::Modern),
+            lr: Some(0.02),
+            ..TrainFlags::default()
+        };
+        let s = decide(&flags).expect("decided");
+        assert_eq!((s.recipe, s.model), (ModelName::Original, ModelName::Modern));
+        assert_eq!((s.batch_norm, s.image_size), (false, 224));
+        assert_eq!((s.shared_crops, s.lr, s.lr_drops.to_string()), (32, 0.02, "24,50,78".into()));
+        assert_eq!(s.layer_lr.to_string(), "conv1=0.1@66,conv1=0@71");
+        let config = s.train_config(10).expect("a configuration");
+        let factors = [65.9, 66.0, 71.0].map(|position| config.layer_factor("conv1", position));
+        assert_eq!((factors, config.layer_factor("conv2", 80.0)), ([1.0, 0.1, 0.0], 1.0));
+        // A third of the epochs: the drops come in a third of the time.
+        let flags = TrainFlags { epochs: Some(30), ..flags };
+        let s = decide(&flags).expect("decided");
+        assert_eq!(s.colour_noise_epochs, 22);
+        assert!((s.lr_drops.0[0] - 24.0 / 91.0 * 30.0).abs() < 1e-9, "{:?}", s.lr_drops);
+    }
+
+    #[test]
+    fn layers_that_are_not_there_are_refused_by_flag_and_frozen_ones_stay() {
+        let frozen = "conv".parse().expect("layers");
+        let flags = TrainFlags { freeze: Some(frozen), ..TrainFlags::default() };
+        let config = decide(&flags).expect("decided").train_config(2).expect("a configuration");
+        assert!(config.is_frozen("conv5") && !config.is_frozen("fc6"));
+        let flags = TrainFlags { freeze: Some("fc9".parse().expect("layers")), ..flags };
+        let error = decide(&flags).expect("decided").train_config(2).expect_err("refused");
+        assert!(error.0.starts_with("--freeze names \"fc9\": it must be one of conv1"), "{error}");
     }
 
     #[test]
@@ -485,6 +536,8 @@ mod tests {
             (TrainFlags { epochs: Some(0), ..none() }, "--epochs"),
             (TrainFlags { threads: Some(1 << 20), ..none() }, "--threads"),
             (TrainFlags { print_freq: Some(0), ..none() }, "--print-freq"),
+            (TrainFlags { lr_steps: Some(0), ..none() }, "--lr-steps"),
+            (TrainFlags { mean: Some(Mean::Levels(Levels::Weights)), ..none() }, "--mean"),
             (TrainFlags { lr_step_size: Some(1e-300), ..none() }, "--lr-step-size"),
         ];
         for (flags, named) in cases {

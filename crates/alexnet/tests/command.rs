@@ -520,6 +520,7 @@ fn weights_that_lie_about_their_model_take_no_memory() {
             image_size: 2000,
             width: 4.0,
             batch_norm: false,
+            dropout: None,
         },
         classes: vec!["a".into(), "b".into()],
         preprocess: alexnet::data::Preprocess {

@@ -30,7 +30,14 @@ fn gradients<D: Device>(device: D, plan: &Plan) -> Vec<Array> {
 fn gradients_of_modern_at_full_width_equal_those_in_f64() {
     let model = ModelName::Modern;
     let image_size = model.native_image_size();
-    let config = ModelConfig { model, classes: 1000, image_size, width: 1.0, batch_norm: false };
+    let config = ModelConfig {
+        model,
+        classes: 1000,
+        image_size,
+        width: 1.0,
+        batch_norm: false,
+        dropout: None,
+    };
     let model = Model::new(config).expect("a model");
     let plan = Plan::new(&model, IMAGES, Purpose::Gradients, Initialisation::He).expect("a plan");
     let exact = gradients(Reference::<f64>::new(), &plan);

@@ -6,7 +6,9 @@ use std::time::Instant;
 use alexnet_data::{
     Fit, Loader, LoaderConfig, Order, Preprocess, Sample, Unreadable, View, unreadable_budget,
 };
-use alexnet_network::{Initialisation, Model, Network, ParameterRole, Plan, Purpose};
+use alexnet_network::{
+    Initialisation, Model, Network, ParameterRole, ParameterSpec, Plan, Purpose,
+};
 use alexnet_ops::{Device, SgdStep, UpdateRule};
 use alexnet_train::{Metrics, Totals, evaluate};
 
@@ -218,7 +220,7 @@ fn train_epoch<D: Device>(
         let done = run.steps as f64 / steps as f64;
         let factor = if recipe.falls { (1.0 + (PI * done).cos()) / 2.0 } else { 1.0 };
         let rate = recipe.rate * factor;
-        let sgd = |role| sgd(role, rate, recipe.decay);
+        let sgd = |of: &ParameterSpec| sgd(of.role, rate, recipe.decay);
         let (losses, logits) =
             network.train_step(&batch.images, &batch.labels, seed, run.steps, sgd);
         if losses.iter().any(|loss| !loss.is_finite()) {

@@ -113,7 +113,12 @@ impl Layer {
         }
     }
 
-    /// The short name unlearned layers are numbered under: `relu1`, `pool2`.
+    /// Whether it is one of those the paper counts: conv1 to fc8.
+    pub(crate) fn is_learned(&self) -> bool {
+        matches!(self, Self::Conv(_) | Self::Linear(_))
+    }
+
+    /// The short name layers are numbered under: `conv1`, `relu1`, `pool2`.
     pub(crate) fn stem(&self) -> &'static str {
         match self {
             Self::Linear(_) => "fc",

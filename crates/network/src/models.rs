@@ -304,6 +304,9 @@ pub struct ModelConfig {
     pub width: f32,
     /// A batch normalisation after each convolution; `modern` only.
     pub batch_norm: bool,
+    /// The share that every dropout drops, where it is not the table's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f32>,
 }
 
 /// Why a configuration makes no network.
@@ -351,6 +354,8 @@ pub const IMAGE_SIZE_MAX: usize = 2048;
 pub const WIDTH_MAX: f32 = 4.0;
 /// Smallest width multiplier.
 pub const WIDTH_MIN: f32 = 0.01;
+/// Largest share dropped.
+pub const DROPOUT_MAX: f32 = 0.95;
 /// Maps and hidden units are multiples of this at every width.
 pub const WIDTH_STEP: usize = 8;
 
@@ -379,17 +384,25 @@ impl Model {
         in_range("the number of classes", config.classes as f32, 1.0, CLASSES_MAX as f32)?;
         in_range("the image size", config.image_size as f32, 1.0, IMAGE_SIZE_MAX as f32)?;
         in_range("the width", config.width, WIDTH_MIN, WIDTH_MAX)?;
+        in_range("dropout", config.dropout.unwrap_or(0.0), 0.0, DROPOUT_MAX)?;
         if config.batch_norm && config.model != ModelName::Modern {
             return Err(ModelError::NoBatchNorm(config.model));
         }
         let mut rows = Vec::new();
         for row in config.model.rows() {
-            rows.push(widened(*row, config.width));
+            rows.push(configured(*row, &config));
             if config.batch_norm && matches!(row, Layer::Conv(_)) {
                 rows.push(BatchNorm);
             }
         }
         Ok(Self { config, rows })
+    }
+
+    /// Names of the layers that learn, counted together, as the paper counts them: conv1 to fc8.
+    #[must_use]
+    pub fn learned_layers(&self) -> Vec<String> {
+        let learned = self.rows.iter().filter(|row| row.is_learned()).zip(1..);
+        learned.map(|(row, number)| format!("{}{number}", row.stem())).collect()
     }
 }
 
@@ -403,12 +416,15 @@ pub(crate) fn in_range(
     if inside { Ok(()) } else { Err(ModelError::Range { field, value, least, most }) }
 }
 
-fn widened(row: Layer, width: f32) -> Layer {
+/// A table's row at the configured width and dropout.
+fn configured(row: Layer, config: &ModelConfig) -> Layer {
+    let width = config.width;
     match row {
         Layer::Conv(conv) => Layer::Conv(Conv { maps: scaled(conv.maps, width), ..conv }),
         Layer::Linear(linear @ Linear { units: Units::Hidden(units), .. }) => {
             Layer::Linear(Linear { units: Units::Hidden(scaled(units, width)), ..linear })
         }
+        Layer::Dropout(rate, form) => Layer::Dropout(config.dropout.unwrap_or(rate), form),
         other => other,
     }
 }

@@ -9,7 +9,7 @@ pub use self::arrays::{Array, LoadError};
 use crate::initial::initial_values;
 use crate::order::to_device;
 use crate::places::reads_output_again;
-use crate::plan::{ParameterRole, ParameterSpec, Plan, Purpose, Step};
+use crate::plan::{ParameterSpec, Plan, Purpose, Step};
 
 /// What a forward pass is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +45,8 @@ pub enum Part {
 /// Told of each part when the device has returned from it.
 type Watcher = Box<dyn FnMut(Part) + Send>;
 
-/// The figures of the update of a parameter of this role.
-type Sgd<'s> = &'s dyn Fn(ParameterRole) -> SgdStep;
+/// The figures of the update of a parameter.
+type Sgd<'s> = &'s dyn Fn(&ParameterSpec) -> SgdStep;
 
 /// One array of the network on the device. Which have a velocity and a gradient the plan says.
 struct Parameter<D: Device> {
@@ -192,14 +192,14 @@ impl<D: Device> Network<D> {
     }
 
     /// One step of training: forward, loss, backward, update by the figures `sgd` gives for each
-    /// role. Returns each image's loss and logits. When a loss is not finite nothing is updated.
+    /// parameter. Returns each image's loss and logits. When a loss is not finite nothing is updated.
     pub fn train_step(
         &mut self,
         images: &[f32],
         labels: &[u32],
         seed: u64,
         step: u64,
-        sgd: impl Fn(ParameterRole) -> SgdStep,
+        sgd: impl Fn(&ParameterSpec) -> SgdStep,
     ) -> (&[f32], &[f32]) {
         self.loss(images, labels, seed, step);
         if self.host_losses[..labels.len()].iter().all(|loss| loss.is_finite()) {
@@ -228,10 +228,10 @@ impl<D: Device> Network<D> {
     }
 
     /// Moves every parameter that kept its gradient along it.
-    pub fn update(&mut self, sgd: impl Fn(ParameterRole) -> SgdStep) {
+    pub fn update(&mut self, sgd: impl Fn(&ParameterSpec) -> SgdStep) {
         for Parameter { spec, values, velocity, gradient } in &mut self.parameters {
             if let (Some(velocity), Some(gradient)) = (velocity, gradient) {
-                self.device.sgd_update(values, velocity, gradient, &sgd(spec.role), spec.len());
+                self.device.sgd_update(values, velocity, gradient, &sgd(spec), spec.len());
             }
         }
         self.tell(Part::Update);
@@ -346,7 +346,7 @@ impl<D: Device> Network<D> {
                     device.linear_backward_weights(d_weights, d_bias, d_y, x, &shape);
                 } else {
                     let (velocity, sgd) = (velocity.as_mut().expect(KEPT), sgd.expect(UPDATED));
-                    let sgd = sgd(spec.role);
+                    let sgd = sgd(spec);
                     device.linear_backward_update(values, velocity, d_bias, d_y, x, &sgd, &shape);
                 }
             }

@@ -130,7 +130,15 @@ mod tests {
         let all = ModelName::ALL.into_iter().flat_map(|model| [(model, false), (model, true)]);
         let configs = all.filter_map(|(model, batch_norm)| {
             let image_size = model.native_image_size();
-            Model::new(ModelConfig { model, classes: 10, image_size, width: 1.0, batch_norm }).ok()
+            Model::new(ModelConfig {
+                model,
+                classes: 10,
+                image_size,
+                width: 1.0,
+                batch_norm,
+                dropout: None,
+            })
+            .ok()
         });
         configs.flat_map(|model| {
             [Purpose::Training, Purpose::Inference]

@@ -92,6 +92,9 @@ pub enum ParameterRole {
 /// One array of the network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterSpec {
+    /// The layer that learns it: `conv1` to `fc8`. A batch normalisation belongs to the convolution
+    /// before it.
+    pub layer: String,
     /// What it is.
     pub role: ParameterRole,
     /// The file tensors it holds, end to end.
@@ -317,7 +320,8 @@ struct Planner<'m> {
     height: usize,
     width: usize,
     channels: usize,
-    learned: usize,
+    /// Names of the learned layers that are still to come.
+    learned: std::vec::IntoIter<String>,
     kinds: Vec<&'static str>,
     /// The row from which torchvision counts `classifier.N` from 0.
     classifier_row: usize,
@@ -337,7 +341,7 @@ impl<'m> Planner<'m> {
             height: side,
             width: side,
             channels: IMAGE_CHANNELS,
-            learned: 0,
+            learned: model.learned_layers().into_iter(),
             kinds: Vec::new(),
             classifier_row: pooled.map_or(usize::MAX, |row| row + 1),
             layers: Vec::new(),
@@ -369,11 +373,10 @@ impl<'m> Planner<'m> {
         Ok(())
     }
 
-    /// Learned layers are counted together, as the paper counts them: conv1 to fc8. Others by kind.
+    /// Layers that are not learned are counted by kind.
     fn name(&mut self, row: &Layer) -> String {
-        if matches!(row, Layer::Conv(_) | Layer::Linear(_)) {
-            self.learned += 1;
-            return format!("{}{}", row.stem(), self.learned);
+        if row.is_learned() {
+            return self.learned.next().unwrap_or_default();
         }
         self.kinds.push(row.stem());
         let number = self.kinds.iter().filter(|&&stem| stem == row.stem()).count();
@@ -461,9 +464,21 @@ impl<'m> Planner<'m> {
         let bias = TensorSpec { name: format!("{file}.bias"), shape, fill };
         let first = self.parameters.len();
         let (role, tensors) = (ParameterRole::Weight, vec![weight]);
-        self.parameters.push(ParameterSpec { role, tensors, block: of.block, fans });
+        self.parameters.push(ParameterSpec {
+            layer: name.to_owned(),
+            role,
+            tensors,
+            block: of.block,
+            fans,
+        });
         let (role, tensors) = (ParameterRole::Bias, vec![bias]);
-        self.parameters.push(ParameterSpec { role, tensors, block: PLAIN, fans });
+        self.parameters.push(ParameterSpec {
+            layer: name.to_owned(),
+            role,
+            tensors,
+            block: PLAIN,
+            fans,
+        });
         (first, first + 1)
     }
 
@@ -481,7 +496,10 @@ impl<'m> Planner<'m> {
         ];
         let affine = self.parameters.len();
         let fans = Fans { fan_in: 1, fan_out: 1 };
+        let layer =
+            self.parameters.last().map_or_else(|| name.to_owned(), |last| last.layer.clone());
         self.parameters.extend(pairs.map(|(role, tensors)| ParameterSpec {
+            layer: layer.clone(),
             role,
             tensors,
             block: PLAIN,

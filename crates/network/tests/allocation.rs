@@ -59,7 +59,8 @@ const FIRST: u64 = 2;
 
 fn network(model: ModelName, threads: usize, purpose: Purpose) -> Network<Cpu> {
     let (image_size, batch_norm) = (model.native_image_size(), model == ModelName::Modern);
-    let config = ModelConfig { model, classes: CLASSES, image_size, width: 0.1, batch_norm };
+    let config =
+        ModelConfig { model, classes: CLASSES, image_size, width: 0.1, batch_norm, dropout: None };
     let model = Model::new(config).expect("a model");
     let plan = Plan::new(&model, BATCH, purpose, Initialisation::Model).expect("a plan");
     Network::new(Cpu::new(threads).expect("threads"), plan, 0)

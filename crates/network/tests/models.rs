@@ -4,7 +4,7 @@ use alexnet_network::{Initialisation, Model, ModelConfig, ModelError, ModelName,
 
 fn config(model: ModelName) -> ModelConfig {
     let image_size = model.native_image_size();
-    ModelConfig { model, classes: 1000, image_size, width: 1.0, batch_norm: false }
+    ModelConfig { model, classes: 1000, image_size, width: 1.0, batch_norm: false, dropout: None }
 }
 
 fn plan(config: ModelConfig) -> Result<Plan, ModelError> {
@@ -92,6 +92,7 @@ fn configurations_that_make_no_network_are_refused_with_the_reason() {
         (ModelConfig { classes: 0, ..base }, "classes"),
         (ModelConfig { width: f32::NAN, ..base }, "width"),
         (ModelConfig { width: 0.0, ..base }, "width"),
+        (ModelConfig { dropout: Some(1.0), ..base }, "dropout"),
         (ModelConfig { image_size: 5000, ..base }, "image size"),
         (ModelConfig { batch_norm: true, ..config(ModelName::Paper) }, "batch normalisation"),
         (ModelConfig { image_size: 9, ..config(ModelName::Caffe) }, "too small"),

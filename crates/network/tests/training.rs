@@ -2,8 +2,8 @@
 
 use alexnet_cpu::Cpu;
 use alexnet_network::{
-    Array, Initialisation, Model, ModelConfig, ModelName, Network, ParameterRole, Pass, Plan,
-    Purpose,
+    Array, Initialisation, Model, ModelConfig, ModelName, Network, ParameterRole, ParameterSpec,
+    Pass, Plan, Purpose,
 };
 use alexnet_ops::conformance::values;
 use alexnet_ops::{Device, Reference, SgdStep, UpdateRule};
@@ -19,7 +19,7 @@ fn configs() -> impl Iterator<Item = ModelConfig> {
     plain.into_iter().chain([(ModelName::Modern, true)]).map(|(model, batch_norm)| {
         let small = matches!(model, ModelName::Modern | ModelName::Torchvision);
         let image_size = if small { 63 } else { model.native_image_size() };
-        ModelConfig { model, classes: CLASSES, image_size, width: 0.02, batch_norm }
+        ModelConfig { model, classes: CLASSES, image_size, width: 0.02, batch_norm, dropout: None }
     })
 }
 
@@ -36,8 +36,8 @@ fn batch(config: ModelConfig, step: u64) -> (Vec<f32>, Vec<u32>) {
     (images, (0..count).map(|n| (n + step as usize) as u32 % CLASSES as u32).collect())
 }
 
-fn sgd(role: ParameterRole) -> SgdStep {
-    let learning_rate = if role == ParameterRole::Weight { 0.01 } else { 0.02 };
+fn sgd(of: &ParameterSpec) -> SgdStep {
+    let learning_rate = if of.role == ParameterRole::Weight { 0.01 } else { 0.02 };
     SgdStep { rule: UpdateRule::PyTorch, learning_rate, momentum: 0.9, weight_decay: 5e-4 }
 }
 

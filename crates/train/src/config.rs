@@ -2,7 +2,7 @@
 //! with the same bits.
 
 use alexnet_data::{Augment, Preprocess};
-use alexnet_network::{Initialisation, ModelConfig, ParameterRole};
+use alexnet_network::{Initialisation, ModelConfig, ParameterRole, ParameterSpec};
 use alexnet_ops::{SgdStep, UpdateRule};
 use serde::{Deserialize, Serialize};
 
@@ -28,10 +28,29 @@ pub struct TrainConfig {
     pub schedule: Schedule,
     /// Epochs over which the learning rate rises linearly to its first value.
     pub warmup_epochs: f64,
+    /// Layers that do not learn at the common rate. Of a layer's entries the last whose epoch has
+    /// come holds.
+    #[serde(default)]
+    pub layer_rates: Vec<LayerRate>,
+    /// Epochs without a better validation top-1 after which the run ends; `None` is never.
+    #[serde(default)]
+    pub patience: Option<u64>,
     /// How a training image is varied.
     pub augment: Augment,
     /// How an image becomes the network's input.
     pub preprocess: Preprocess,
+}
+
+/// A layer's own learning rate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerRate {
+    /// `conv1` to `fc8`.
+    pub layer: String,
+    /// Factor on the common rate; 0 freezes the layer.
+    pub factor: f64,
+    /// From this epoch of the run on, counted from 0.
+    pub from_epoch: f64,
 }
 
 /// Stochastic gradient descent with momentum, in one of its two forms.
@@ -73,6 +92,24 @@ impl SgdConfig {
 }
 
 impl TrainConfig {
+    /// The figures of one update of a parameter at the schedule's `rate`, `position` epochs into
+    /// the run.
+    pub fn update(&self, of: &ParameterSpec, rate: f64, position: f64) -> SgdStep {
+        self.sgd.step(of.role, rate * self.layer_factor(&of.layer, position))
+    }
+
+    /// The factor on a layer's learning rate, `position` epochs into the run.
+    pub fn layer_factor(&self, layer: &str, position: f64) -> f64 {
+        let begun = |own: &&LayerRate| own.layer == layer && own.from_epoch <= position;
+        self.layer_rates.iter().rev().find(begun).map_or(1.0, |own| own.factor)
+    }
+
+    /// Whether a layer never learns.
+    pub fn is_frozen(&self, layer: &str) -> bool {
+        let mut own = self.layer_rates.iter().filter(|own| own.layer == layer);
+        self.layer_factor(layer, 0.0) == 0.0 && own.all(|own| own.factor == 0.0)
+    }
+
     /// The learning rate of step `step_in_epoch` of `epoch`, when an epoch has `steps` steps.
     pub fn learning_rate(
         &self,

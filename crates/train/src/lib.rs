@@ -10,14 +10,16 @@ mod checkpoint;
 mod config;
 mod evaluate;
 mod metrics;
+mod recipes;
 mod run_folder;
 mod schedule;
 mod trainer;
 
 pub use checkpoint::{CHECKPOINTS_KEPT, Checkpoint, Progress};
-pub use config::{SgdConfig, TrainConfig};
+pub use config::{LayerRate, SgdConfig, TrainConfig};
 pub use evaluate::evaluate;
 pub use metrics::{Metrics, Totals};
+pub use recipes::{Recipe, RecipeMean};
 pub use run_folder::{EpochRow, RunFolder};
 pub use schedule::{Schedule, ScheduleMemory};
 pub use trainer::{Observer, Outcome, StepReport, TrainError, Trainer, training_plan};

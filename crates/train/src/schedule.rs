@@ -1,11 +1,12 @@
 //! How the learning rate moves: a factor on its starting value, from the position in the run.
 
+use std::borrow::Cow;
 use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
 /// A schedule. Positions and periods are in epochs since the end of the warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Schedule {
     /// Never moves.
@@ -16,6 +17,28 @@ pub enum Schedule {
         period: f64,
         /// Factor of a drop.
         gamma: f64,
+    },
+    /// Multiplied by `gamma` at each of these epochs: drops as they were made by hand in 2012.
+    Drops {
+        /// Where it drops, in rising order.
+        at: Cow<'static, [f64]>,
+        /// Factor of a drop.
+        gamma: f64,
+    },
+    /// So many equal steps down to `floor` over the run, each by the same factor: cuda-convnet2's
+    /// `dexp`.
+    ExponentialSteps {
+        /// Different rates: 4 for its AlexNet.
+        steps: u64,
+        /// Last factor: 1/250 for its AlexNet.
+        floor: f64,
+    },
+    /// `(1 − share done)^power` down to `floor` over the run: Caffe's `poly`.
+    Polynomial {
+        /// 1 is a straight line.
+        power: f64,
+        /// Last factor.
+        floor: f64,
     },
     /// Multiplied by `gamma` when the validation error has not improved for `patience` epochs in a
     /// row: the paper's rule (§5), which its authors applied by hand.
@@ -63,11 +86,20 @@ impl Default for ScheduleMemory {
 impl Schedule {
     /// The factor at `position` of a run of `span` epochs.
     pub fn factor(&self, memory: &ScheduleMemory, position: f64, span: f64) -> f64 {
+        let done = (position / span).min(1.0);
         match *self {
             Self::Constant => 1.0,
             Self::Step { period, gamma } => gamma.powf((position / period).floor()),
+            Self::Drops { ref at, gamma } => {
+                gamma.powi(at.iter().filter(|&&at| at <= position).count() as i32)
+            }
+            Self::ExponentialSteps { steps, floor } => {
+                let step = (done * steps as f64).floor().min(steps as f64 - 1.0);
+                floor.powf(step / (steps as f64 - 1.0).max(1.0))
+            }
+            Self::Polynomial { power, floor } => floor + (1.0 - floor) * (1.0 - done).powf(power),
             Self::Plateau { .. } => memory.factor,
-            Self::Cosine { floor } => half_cosine(position / span, floor),
+            Self::Cosine { floor } => half_cosine(done, floor),
             Self::WarmRestarts { period, growth, floor } => {
                 let (mut begin, mut length) = (0.0, period);
                 while position >= begin + length {
@@ -76,6 +108,19 @@ impl Schedule {
                 }
                 half_cosine((position - begin) / length, floor)
             }
+        }
+    }
+
+    /// The schedule of a run `stretch` times as long.
+    #[must_use]
+    pub(crate) fn stretched(&self, stretch: f64) -> Self {
+        match self {
+            Self::Step { period, gamma } => Self::Step { period: period * stretch, gamma: *gamma },
+            Self::Drops { at, gamma } => {
+                Self::Drops { at: at.iter().map(|at| at * stretch).collect(), gamma: *gamma }
+            }
+            // The others follow the run's length, or what it does.
+            other => other.clone(),
         }
     }
 
@@ -120,13 +165,26 @@ mod tests {
                 vec![0.0, 2.9, 3.0, 6.0],
                 vec![1.0, 1.0, 0.1, 0.01],
             ),
+            (
+                Schedule::Drops { at: vec![2.0, 5.5].into(), gamma: 0.1 },
+                vec![0.0, 1.9, 2.0, 5.4, 5.5],
+                vec![1.0, 1.0, 0.1, 0.1, 0.01],
+            ),
+            // .01, .0015874, .00025198, .00004 of cuda-convnet2's logs.
+            (
+                Schedule::ExponentialSteps { steps: 4, floor: 1.0 / 250.0 },
+                vec![0.0, 2.4, 2.5, 5.0, 7.5, 10.0],
+                vec![1.0, 1.0, 0.15874, 0.025198, 0.004, 0.004],
+            ),
+            (Schedule::Polynomial { power: 1.0, floor: 0.0 }, vec![0.0, 5.0], vec![1.0, 0.5]),
+            (Schedule::Polynomial { power: 0.5, floor: 0.1 }, vec![7.5, 10.0], vec![0.55, 0.1]),
             (Schedule::Cosine { floor: 0.0 }, vec![0.0, 5.0, 10.0, 11.0], vec![1.0, 0.5, 0.0, 0.0]),
             (Schedule::Cosine { floor: 0.2 }, vec![0.0, 5.0, 10.0], vec![1.0, 0.6, 0.2]),
             // Cycles of 2, 4, 8 epochs.
             (restarts, vec![0.0, 1.0, 2.0, 4.0, 6.0, 10.0], vec![1.0, 0.5, 1.0, 0.5, 1.0, 0.5]),
         ];
         for (schedule, positions, expected) in cases {
-            assert_eq!(factors(schedule, 10.0, &positions), expected, "{schedule:?}");
+            assert_eq!(factors(schedule.clone(), 10.0, &positions), expected, "{schedule:?}");
         }
     }
 

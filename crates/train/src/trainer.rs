@@ -8,7 +8,7 @@ use alexnet_data::{
     DataError, Dataset, Epoch, Loader, LoaderConfig, Order, Unreadable, UnreadableImage, View,
     unreadable_budget,
 };
-use alexnet_network::{LoadError, Model, ModelError, Network, Plan, Purpose};
+use alexnet_network::{Array, LoadError, Model, ModelError, Network, Pass, Plan, Purpose};
 use alexnet_ops::Device;
 use alexnet_weights::{ModelFile, WeightsError};
 
@@ -43,7 +43,8 @@ pub enum TrainError {
     },
     /// A checkpoint is of another run.
     #[error(
-        "{} was not begun with these settings: to resume it, leave out every flag but --epochs",
+        "{} was not begun with these settings: to resume it, leave out every flag but --epochs \
+         and --patience",
         run.display()
     )]
     OtherSettings {
@@ -98,6 +99,8 @@ pub enum TrainError {
 pub enum Outcome {
     /// All epochs are done.
     Finished,
+    /// No epoch of the last [`TrainConfig::patience`] was better than the best before them.
+    OutOfPatience,
     /// The observer asked to stop; a checkpoint holds the state.
     Stopped,
 }
@@ -231,13 +234,14 @@ impl<D: Device> Trainer<D> {
         self.train = self.train.clone().with_unreadable(Unreadable::Replace { budget });
     }
 
-    /// Continues from a checkpoint of the same run. More or fewer epochs than first asked for are
-    /// welcome; any other difference would make it another run.
+    /// Continues from a checkpoint of the same run. More or fewer epochs than first asked for, or
+    /// another patience, are welcome; any other difference would make it another run.
     ///
     /// # Errors
     /// When it is of other settings or images, or `results.csv` cannot be brought to its state.
     pub fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), TrainError> {
-        let begun = TrainConfig { epochs: self.config.epochs, ..checkpoint.config };
+        let TrainConfig { epochs, patience, .. } = self.config;
+        let begun = TrainConfig { epochs, patience, ..checkpoint.config };
         if begun != self.config {
             return Err(TrainError::OtherSettings { run: self.folder.root().into() });
         }
@@ -252,6 +256,26 @@ impl<D: Device> Trainer<D> {
         trimmed.map_err(|reason| TrainError::Results { path, reason })?;
         self.progress = checkpoint.progress;
         Ok(())
+    }
+
+    /// Begins from these weights instead of the table's initial values.
+    ///
+    /// # Errors
+    /// When a tensor is missing, misshapen or unknown.
+    pub fn begin_with(&mut self, weights: &[Array]) -> Result<(), LoadError> {
+        self.network.set_weights(weights)
+    }
+
+    /// Seconds of a forward pass over a batch, measured: a training step takes about three. Changes
+    /// nothing.
+    pub fn forward_seconds(&mut self) -> f64 {
+        let plan = self.network.plan();
+        let blank = vec![0.0; plan.batch * plan.image_len()];
+        // The first pass also pays for memory that was never touched.
+        self.network.forward(&blank, Pass::Evaluate);
+        let begin = Instant::now();
+        self.network.forward(&blank, Pass::Evaluate);
+        begin.elapsed().as_secs_f64()
     }
 
     /// Where the run stands.
@@ -269,7 +293,7 @@ impl<D: Device> Trainer<D> {
     /// # Errors
     /// When an image cannot be read, the loss is no number, or a file cannot be written.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
-        while self.progress.epoch < self.config.epochs {
+        while self.progress.epoch < self.config.epochs && !self.is_out_of_patience() {
             let first = self.progress.step_in_epoch as usize;
             let mut batches = self.train.epoch(self.progress.epoch, first);
             while self.progress.step_in_epoch < self.train.batches() as u64 {
@@ -291,7 +315,14 @@ impl<D: Device> Trainer<D> {
                 return Ok(Outcome::Stopped); // the epoch's end was saved
             }
         }
-        Ok(Outcome::Finished)
+        Ok(if self.is_out_of_patience() { Outcome::OutOfPatience } else { Outcome::Finished })
+    }
+
+    /// Whether validation has not improved for as long as the run is to wait.
+    fn is_out_of_patience(&self) -> bool {
+        let Progress { epoch, best, .. } = self.progress;
+        let since_best = best.map_or(0, |(_, best)| epoch - best);
+        self.config.patience.is_some_and(|patience| since_best >= patience)
     }
 
     /// One step: images, forward, loss, backward, update. `None` when the epoch has no images left.
@@ -308,10 +339,12 @@ impl<D: Device> Trainer<D> {
         let steps = self.train.batches() as u64;
         let Progress { epoch, step_in_epoch, step, .. } = self.progress;
         let rate = self.config.learning_rate(&self.progress.schedule, epoch, step_in_epoch, steps);
-        let TrainConfig { seed, sgd, .. } = self.config;
+        let position = epoch as f64 + step_in_epoch as f64 / steps as f64;
+        let config = &self.config;
         let (images, labels) = (&batch.images, &batch.labels);
-        let (losses, logits) =
-            self.network.train_step(images, labels, seed, step, |role| sgd.step(role, rate));
+        let (losses, logits) = self
+            .network
+            .train_step(images, labels, config.seed, step, |of| config.update(of, rate, position));
         if let Some(&loss) = losses.iter().find(|loss| !loss.is_finite()) {
             return Err(self.not_finite(loss.into(), step + 1));
         }

@@ -48,6 +48,7 @@ fn config(epochs: u64) -> TrainConfig {
             image_size: 63,
             width: 0.02,
             batch_norm: true,
+            dropout: None,
         },
         initialisation: Initialisation::Model,
         seed: 3,
@@ -63,6 +64,8 @@ fn config(epochs: u64) -> TrainConfig {
         },
         schedule: Schedule::Plateau { patience: 1, gamma: 0.5 },
         warmup_epochs: 0.5,
+        layer_rates: Vec::new(),
+        patience: None,
         augment: View::RandomCrop.into(),
         preprocess: Preprocess {
             fit: Fit::ShorterSide,

@@ -15,7 +15,14 @@ fn model_file() -> ModelFile {
         Array { name: name.to_owned(), shape: shape.to_vec(), values }
     };
     ModelFile {
-        config: ModelConfig { model, classes: 2, image_size: 64, width: 0.5, batch_norm: true },
+        config: ModelConfig {
+            model,
+            classes: 2,
+            image_size: 64,
+            width: 0.5,
+            batch_norm: true,
+            dropout: None,
+        },
         classes: vec!["cat".into(), "dog \"é\"".into()],
         preprocess: Preprocess {
             fit: Fit::ShorterSide,

@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: PreviewArguments) -> anyhow::Result<Ended> {
     check_size(rows, views, settings.image_size)?;
     let dataset = alexnet_data::open(&data, settings.val_fraction())?;
     let begun = flags.resume.as_deref().map(newest_checkpoint).transpose()?;
-    let config = settings.train_config(dataset.classes.len());
+    let config = settings.train_config(dataset.classes.len())?;
     let (config, _) = with_images_known(config, &settings, &dataset, begun.as_ref())?;
     let preview = Preview::new(&dataset, config)?;
     // Epochs are counted from 1 where people see them.

@@ -46,6 +46,7 @@ impl ModelFlags {
             image_size: self.image_size.unwrap_or(self.model.native_image_size()),
             width: self.width,
             batch_norm: self.batch_norm,
+            dropout: None,
         }
     }
 

@@ -7,26 +7,38 @@ use alexnet_data::{Content, Dataset, SampleSet, Statistics};
 use alexnet_network::Plan;
 use alexnet_ops::Device;
 use alexnet_train::{
-    Checkpoint, Outcome, Progress, RunFolder, TrainConfig, Trainer, training_plan,
+    Checkpoint, Outcome, Progress, Recipe, RunFolder, TrainConfig, Trainer, training_plan,
 };
 use anyhow::{Context, bail, ensure};
 
 use super::statistics::measured;
 use super::{sample, with_commas};
 use crate::device::on_device;
+use crate::fine_tuning::Beginning;
 use crate::flags::{AugmentName, TrainFlags};
 use crate::machine::{Environment, check_memory};
 use crate::settings::Settings;
-use crate::terminal::{Display, in_words, note};
+use crate::terminal::{self, Display, in_words, note};
 use crate::{Ended, interrupt};
 
 const DEFAULT_PROJECT: &str = "runs/train";
 
 pub(crate) fn run(flags: TrainFlags) -> anyhow::Result<Ended> {
-    let (flags, data) = completed(flags)?;
+    let (mut flags, data) = completed(flags)?;
+    // What is resumed has long begun.
+    let weights = flags.weights.as_deref().filter(|_| flags.resume.is_none());
+    let beginning = weights.map(Beginning::load).transpose()?;
+    if let Some(beginning) = &beginning {
+        flags = beginning.completed(flags)?;
+    }
     let settings = Settings::decide(&flags, data.clone())?;
+    if flags.print_config {
+        terminal::print(config_text(&settings)?.trim_end())?;
+        return Ok(Ended::Done);
+    }
     let dataset = alexnet_data::open(&data, settings.val_fraction())?;
-    on_device!(settings.device_flags(), |device| train(device, &flags, &settings, &dataset))
+    let job = Job { flags: &flags, settings: &settings, dataset: &dataset, beginning };
+    on_device!(settings.device_flags(), |device| train(device, &job))
 }
 
 /// The flags over the values of the run or the file they name, and the data set that is meant.
@@ -68,7 +80,7 @@ fn on_some_data(flags: TrainFlags) -> anyhow::Result<(TrainFlags, PathBuf)> {
         return Ok((flags, data));
     }
     let folder = PathBuf::from(sample::DEFAULT_FOLDER);
-    if !folder.exists() {
+    if !folder.exists() && !flags.print_config {
         sample::write(&SampleSet::default(), &folder)?;
     }
     let flags = TrainFlags {
@@ -92,21 +104,32 @@ const SAMPLE_WIDTH: f32 = 0.25;
 const SAMPLE_IMAGE_SIZE: usize = 112;
 const SAMPLE_EPOCHS: u64 = 15;
 
-fn train<D: Device>(
-    device: D,
-    flags: &TrainFlags,
-    settings: &Settings,
-    dataset: &Dataset,
-) -> anyhow::Result<Ended> {
-    let config = settings.train_config(dataset.classes.len());
+/// All that a run is made of.
+struct Job<'a> {
+    flags: &'a TrainFlags,
+    settings: &'a Settings,
+    dataset: &'a Dataset,
+    beginning: Option<Beginning>,
+}
+
+fn train<D: Device>(device: D, job: &Job<'_>) -> anyhow::Result<Ended> {
+    let Job { flags, settings, dataset, ref beginning } = *job;
+    let config = settings.train_config(dataset.classes.len())?;
     // What can be refused is refused before a folder is made.
     let plan = training_plan(&config, dataset)?;
     check_memory(plan.bytes(), "the network")?;
+    if let Some(beginning) = beginning {
+        beginning.check(&plan)?;
+    }
     let folder = match &flags.resume {
         Some(run) => run.clone(),
         None => new_folder(flags)?,
     };
     let checkpoint = flags.resume.as_deref().map(newest_checkpoint).transpose()?;
+    let config = match beginning {
+        Some(begun) => settings.normalisation().with_weights(config, &begun.file.preprocess),
+        None => config,
+    };
     let (config, learnt) = with_images_known(config, settings, dataset, checkpoint.as_ref())?;
     let config = &config;
     let (device_name, settings_text) = (device.name(), settings_text(settings)?);
@@ -122,6 +145,11 @@ fn train<D: Device>(
     if let Some(begun) = checkpoint {
         trainer.restore(begun)?;
     }
+    let beginning =
+        beginning.as_ref().map(|b| b.weights(&trainer.network().weights(), &dataset.classes));
+    if let Some((weights, _)) = &beginning {
+        trainer.begin_with(weights)?;
+    }
     if flags.resume.is_none() {
         write_settings(&folder, &settings_text, device_name.clone()).with_context(made)?;
     }
@@ -129,9 +157,11 @@ fn train<D: Device>(
     let log = log.with_context(made)?;
     let mut display = Display::new(config.epochs, settings.print_freq, log);
     introduce(&mut display, &plan, config, dataset, &device_name, &folder);
-    if let Some(line) = learnt {
+    display.say(&recipe_line(settings));
+    for line in [learnt, beginning.map(|(_, line)| line)].into_iter().flatten() {
         display.say(&line);
     }
+    display.say(&time_estimate(&mut trainer, config, dataset));
     let progress = trainer.progress();
     if progress.step > 0 {
         display.say(&format!("Resumed at epoch {}, step {}.", progress.epoch + 1, progress.step));
@@ -213,10 +243,23 @@ fn with_statistics(
     Ok((normalisation.with_statistics(config, found), Some(line)))
 }
 
-/// `args.toml`, with the data's full path, so that a run resumes from any folder.
+/// All settings as they would be used, with what is to be known of them.
+fn config_text(settings: &Settings) -> anyhow::Result<String> {
+    let text = toml::to_string(settings).context("the settings cannot be written down")?;
+    let Recipe { source, epochs, evaluation_crops, .. } = Recipe::of(settings.recipe);
+    Ok(format!(
+        "# Every setting of this run: alexnet train -c FILE uses them.\n\
+         # The recipe's figures are from {source}.\n\
+         # It was published for {epochs} epochs, and measured with {evaluation_crops} crops.\n\
+         {text}"
+    ))
+}
+
+/// `args.toml`, with full paths, so that a run resumes from any folder.
 fn settings_text(settings: &Settings) -> anyhow::Result<String> {
     let data = settings.data.canonicalize()?;
-    let text = toml::to_string(&Settings { data, ..settings.clone() });
+    let weights = settings.weights.as_deref().map(Path::canonicalize).transpose()?;
+    let text = toml::to_string(&Settings { data, weights, ..settings.clone() });
     let text = text.context("the settings cannot be written down")?;
     Ok(format!("# Every setting of this run. To repeat it: alexnet train -c args.toml\n{text}"))
 }
@@ -264,6 +307,43 @@ fn introduce(
     display.say(&format!("Run      {} (settings in args.toml)", folder.display()));
 }
 
+/// Whose figures hold where none were typed.
+fn recipe_line(settings: &Settings) -> String {
+    let Recipe { epochs, .. } = Recipe::of(settings.recipe);
+    let stretched = match settings.epochs == epochs {
+        true => String::new(),
+        false => format!(", its {epochs} epochs brought to {}", settings.epochs),
+    };
+    format!("Recipe   {}{stretched}; --print-config shows every figure", settings.recipe)
+}
+
+/// How long the run will take, from what a forward pass takes.
+fn time_estimate<D: Device>(
+    trainer: &mut Trainer<D>,
+    config: &TrainConfig,
+    dataset: &Dataset,
+) -> String {
+    let batch_s = trainer.forward_seconds();
+    let passes = |images: usize| images.div_ceil(config.batch_size) as f64;
+    let [train, val] = [&dataset.train, &dataset.val].map(|split| passes(split.samples.len()));
+    let epochs = config.epochs - trainer.progress().epoch.min(config.epochs);
+    let epoch_s = (train * PASSES_OF_A_STEP + val) * batch_s;
+    format!(
+        "Time     about {}, if images come fast enough: {} a step of {} images",
+        in_words(epoch_s * epochs as f64),
+        seconds(PASSES_OF_A_STEP * batch_s),
+        config.batch_size
+    )
+}
+
+/// A short time.
+fn seconds(seconds: f64) -> String {
+    if seconds < 1.0 { format!("{:.0} ms", seconds * 1e3) } else { format!("{seconds:.1} s") }
+}
+
+/// A training step is a forward pass, and about as much for each of its two gradients.
+const PASSES_OF_A_STEP: f64 = 3.0;
+
 /// Where the results are and what to try next.
 fn conclude(
     display: &mut Display,
@@ -276,6 +356,11 @@ fn conclude(
     if outcome == Outcome::Stopped {
         display.say(&format!("Stopped. Continue with: alexnet train --resume {run}"));
         return;
+    }
+    if outcome == Outcome::OutOfPatience {
+        let epoch = progress.epoch;
+        display
+            .say(&format!("Ended after epoch {epoch}: validation did not improve (--patience)."));
     }
     if let Some((top1, epoch)) = progress.best {
         display.say(&format!(

@@ -202,7 +202,14 @@ mod tests {
         for model in ModelName::ALL {
             let batch_norm = model == ModelName::Modern;
             let image_size = model.native_image_size();
-            let config = ModelConfig { model, classes: 10, image_size, width: 1.0, batch_norm };
+            let config = ModelConfig {
+                model,
+                classes: 10,
+                image_size,
+                width: 1.0,
+                batch_norm,
+                dropout: None,
+            };
             let model = Model::new(config).expect("a model");
             let plan = Plan::new(&model, 2, Purpose::Training, Initialisation::Model);
             let plan = plan.expect("a plan");
