@@ -78,6 +78,16 @@ def relu(name, shape):
     return case.forward_and_backward(case.draw("x", shape).relu())
 
 
+def tanh(name, shape):
+    case = Case("tanh", name)
+    return case.forward_and_backward(case.draw("x", shape, scale=4.0).tanh())
+
+
+def sigmoid(name, shape):
+    case = Case("sigmoid", name)
+    return case.forward_and_backward(case.draw("x", shape, scale=4.0).sigmoid())
+
+
 def max_pool(name, shape, size, stride, rounding="floor", levels=0):
     case = Case("max_pool", name, size=size, stride=stride, rounding=rounding)
     x = case.draw("x", shape, levels=levels)
@@ -221,6 +231,8 @@ CASES = [
     linear("linear_one_image", 1, 64, 10),
     linear("linear_one_output", 5, 7, 1),
     relu("relu", (2, 5, 3, 7)),
+    tanh("tanh", (2, 5, 3, 7)),
+    sigmoid("sigmoid", (3, 4, 5, 2)),
     max_pool("max_pool_3_stride_2", (2, 5, 13, 13), 3, 2),
     max_pool("max_pool_3_stride_2_floor_leaves_a_rest", (1, 3, 8, 10), 3, 2),
     max_pool("max_pool_3_stride_2_ceil_sticks_out", (3, 5, 8, 10), 3, 2, "ceil"),

@@ -3,11 +3,12 @@
 //! Each module is one crate of the workspace; `ARCHITECTURE.md` draws how they fit. To follow the
 //! data: [`data`] makes batches, [`network`] runs a table of layers on an [`ops::Device`] such as
 //! [`cpu::Cpu`], [`train`] moves the weights, [`weights`] keeps them, [`predict`] uses them;
-//! [`figures`] draws.
+//! [`figures`] draws, [`lab`] puts published claims to the test.
 
 pub use alexnet_cpu as cpu;
 pub use alexnet_data as data;
 pub use alexnet_figures as figures;
+pub use alexnet_lab as lab;
 pub use alexnet_network as network;
 pub use alexnet_ops as ops;
 pub use alexnet_predict as predict;

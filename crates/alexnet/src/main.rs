@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use alexnet_data::DataError;
+use alexnet_lab::LabError;
 use alexnet_network::ModelError;
 use alexnet_train::TrainError;
 use arguments::{Arguments, Command, DataCommand};
@@ -67,6 +68,7 @@ fn run(command: Command) -> anyhow::Result<Ended> {
         Command::Predict(arguments) => commands::predict::run(&arguments),
         Command::Summary(arguments) => commands::summary::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
+        Command::Lab(arguments) => commands::lab::run(&arguments),
         Command::Data { command } => run_data(command),
     }
 }
@@ -86,7 +88,8 @@ fn run_data(command: DataCommand) -> anyhow::Result<Ended> {
 /// A value that was typed wrong is a matter of usage, whoever noticed it.
 fn exit_code(error: &anyhow::Error) -> u8 {
     let stopped =
-        matches!(error.downcast_ref(), Some(DataError::Stopped | DataError::StoppedReading));
+        matches!(error.downcast_ref(), Some(DataError::Stopped | DataError::StoppedReading))
+            || matches!(error.downcast_ref(), Some(LabError::Stopped));
     let no_network = matches!(error.downcast_ref(), Some(TrainError::Model(_)));
     if stopped {
         EXIT_STOPPED

@@ -31,9 +31,10 @@ const fn planted(
     Planted { fault, golden, conformance, outputs }
 }
 
-const PLANTED: [Planted; 10] = [
+const PLANTED: [Planted; 11] = [
     planted(Fault::WrongLrnTerm, "lrn_", "Lrn(", &["d_x"]),
     planted(Fault::LrnWindowAcrossTowers, "lrn_", "Lrn(", &["y", "d_x"]),
+    planted(Fault::SlopeOfTheOtherCurve, "sigmoid", "Saturation(", &["d_x"]),
     planted(Fault::PoolTieToLast, "max_pool_", "MaxPool(", &["d_x"]),
     planted(Fault::SwappedGroups, "conv_", "Conv(", &["y", "y_relu"]),
     planted(Fault::MissingBiasGradient, "conv_", "Conv(", &["d_bias"]),

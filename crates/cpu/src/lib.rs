@@ -39,7 +39,7 @@ use std::sync::Arc;
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvPass, ConvShape, Device, DropoutKey,
-    LinearShape, LrnShape, MaxPoolShape, Precision, SgdStep,
+    LinearShape, LrnShape, MaxPoolShape, Precision, Saturation, SgdStep,
 };
 
 pub use array::Array;
@@ -233,6 +233,12 @@ impl Device for Cpu {
     }
     fn relu_backward(&self, d: &mut Array, y: &Array, len: usize) {
         elementwise::relu_backward(&self.context, &mut d[..len], &y[..len]);
+    }
+    fn saturation_forward(&self, y: &mut Array, x: &Array, curve: Saturation, len: usize) {
+        elementwise::saturation(&self.context, &mut y[..len], &x[..len], curve);
+    }
+    fn saturation_backward(&self, d: &mut Array, y: &Array, curve: Saturation, len: usize) {
+        elementwise::saturation_backward(&self.context, &mut d[..len], &y[..len], curve);
     }
 
     fn max_pool_forward(

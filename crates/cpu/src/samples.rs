@@ -35,6 +35,9 @@ impl Numbers {
     fn rule(&mut self) -> UpdateRule {
         [UpdateRule::Paper, UpdateRule::PyTorch][self.next() % 2]
     }
+    fn curve(&mut self) -> Saturation {
+        [Saturation::Tanh, Saturation::Sigmoid][self.next() % 2]
+    }
 
     /// A convolution, unless the window does not fit or it is too much work.
     fn convolution(&mut self) -> Option<ConvShape> {
@@ -126,6 +129,7 @@ fn others_of(numbers: &mut Numbers, channels: usize) -> Vec<Case> {
         lrn(LrnRegion::SameMap, channels),
         Case::BatchNorm(BatchNormShape { rows, channels, epsilon: 1e-5, momentum: 0.1 }),
         Case::Relu(len),
+        Case::Saturation(len, numbers.curve()),
         Case::Dropout(len, 0.4, 1.5, key),
         Case::Scale(len, 0.7),
         Case::SoftmaxCrossEntropy(logits, 3.0),

@@ -1,7 +1,7 @@
 //! The rows a model's table is made of. A row says what the layer is; shapes follow from the rows
 //! above it.
 
-use alexnet_ops::{LrnRegion, Rounding};
+use alexnet_ops::{LrnRegion, Rounding, Saturation};
 
 use crate::initial::Fill;
 
@@ -14,6 +14,8 @@ pub enum Layer {
     Linear(Linear),
     /// `max(0, x)`.
     Relu,
+    /// A curve that flattens out: none of the models has one.
+    Saturation(Saturation),
     /// Local response normalisation: region, size, alpha (as it multiplies the plain sum), beta, k.
     Lrn(LrnRegion, usize, f32, f32, f32),
     /// Max pooling: size, stride, rounding.
@@ -101,6 +103,8 @@ impl Layer {
             Self::Conv(_) => "conv",
             Self::Linear(_) => "linear",
             Self::Relu => "relu",
+            Self::Saturation(Saturation::Tanh) => "tanh",
+            Self::Saturation(Saturation::Sigmoid) => "sigmoid",
             Self::Lrn(..) => "lrn",
             Self::MaxPool(..) => "max_pool",
             Self::AveragePool(_) => "average_pool",

@@ -277,6 +277,7 @@ impl<D: Device> Network<D> {
                 device.linear_forward(y, x, values(weights), values(bias), activation, &shape);
             }
             Step::Relu { len } => device.relu_forward(y, x, len),
+            Step::Saturation { curve, len } => device.saturation_forward(y, x, curve, len),
             Step::Lrn { shape } => device.lrn_forward(y, x, &shape),
             Step::MaxPool { shape, positions } => {
                 device.max_pool_forward(y, &mut self.positions[positions], x, &shape);
@@ -336,8 +337,10 @@ impl<D: Device> Network<D> {
                 let (weights, d_bias) = weights_and_d_bias(&mut self.parameters, weights, bias);
                 let Parameter { spec, values, velocity, gradient } = weights;
                 // With the weights of the forward pass, so before they move.
-                let (d_y_read, d_x) = pair(&mut self.values, d_y, d_x);
-                device.linear_backward_input(d_x, d_y_read, values, &shape);
+                if index > 0 {
+                    let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
+                    device.linear_backward_input(d_x, d_y, values, &shape);
+                }
                 let [x, d_y] = [x, d_y].map(|place| &self.values[place]);
                 if let Some(d_weights) = gradient {
                     device.linear_backward_weights(d_weights, d_bias, d_y, x, &shape);
@@ -348,6 +351,10 @@ impl<D: Device> Network<D> {
                 }
             }
             Step::Relu { .. } => {} // in place: the gradient stays where it is
+            Step::Saturation { curve, len } => {
+                let (y, d_y) = pair(&mut self.values, y, d_y);
+                device.saturation_backward(d_y, y, curve, len); // in place
+            }
             Step::Lrn { shape } => {
                 let (x, d_y, d_x) = three(&mut self.values, x, d_y, d_x);
                 device.lrn_backward(d_x, d_y, x, &shape);

@@ -58,7 +58,10 @@ fn lives(steps: &[Step], input_len: usize, is_trained: bool) -> (Vec<Life>, Vec<
             if value < count && steps[value].reads_input_again() {
                 last = last.max(back(value));
             }
-            if value > 0 && reads_output_again(steps, value - 1) {
+            let reads_output = |step| {
+                reads_output_again(steps, step) || matches!(steps[step], Step::Saturation { .. })
+            };
+            if value > 0 && reads_output(value - 1) {
                 last = last.max(back(value - 1));
             }
         }
@@ -78,9 +81,10 @@ fn lives(steps: &[Step], input_len: usize, is_trained: bool) -> (Vec<Life>, Vec<
     (activations, gradients)
 }
 
-/// Whether the gradient of this value is made where that of the next stands: that of a ReLU by itself.
+/// Whether the gradient of this value is made where that of the next stands: that of a ReLU by itself,
+/// and of the curves before it.
 fn is_in_place(steps: &[Step], value: usize) -> bool {
-    matches!(steps.get(value), Some(Step::Relu { .. }))
+    matches!(steps.get(value), Some(Step::Relu { .. } | Step::Saturation { .. }))
 }
 
 /// Whether the gradient of step `index`'s output is set to 0 where the output is: its ReLU's part. A

@@ -3,7 +3,7 @@
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LrnShape, MaxPoolShape,
-    output_size,
+    Saturation, output_size,
 };
 
 use crate::initial::{Fans, Fill, Initialisation};
@@ -141,6 +141,7 @@ pub(crate) enum Step {
     Conv { shape: ConvShape, activation: Activation, weights: usize, bias: usize },
     Linear { shape: LinearShape, activation: Activation, weights: usize, bias: usize },
     Relu { len: usize },
+    Saturation { curve: Saturation, len: usize },
     Lrn { shape: LrnShape },
     MaxPool { shape: MaxPoolShape, positions: usize },
     AveragePool { shape: AveragePoolShape },
@@ -162,6 +163,7 @@ impl Step {
                 Self::Linear { shape, activation, weights, bias }
             }
             Self::Relu { len } => Self::Relu { len: part(len) },
+            Self::Saturation { curve, len } => Self::Saturation { curve, len: part(len) },
             Self::Lrn { shape } => Self::Lrn { shape: LrnShape { batch: images, ..shape } },
             Self::MaxPool { shape, positions } => {
                 Self::MaxPool { shape: MaxPoolShape { batch: images, ..shape }, positions }
@@ -286,6 +288,7 @@ impl Step {
                 true
             }
             Self::Relu { .. }
+            | Self::Saturation { .. }
             | Self::MaxPool { .. }
             | Self::AveragePool { .. }
             | Self::Dropout { .. } => false,
@@ -297,7 +300,7 @@ impl Step {
         match self {
             Self::Conv { shape, .. } => shape.output_len(),
             Self::Linear { shape, .. } => shape.batch * shape.outputs,
-            Self::Relu { len } | Self::Dropout { len, .. } => *len,
+            Self::Relu { len } | Self::Saturation { len, .. } | Self::Dropout { len, .. } => *len,
             Self::Lrn { shape } => shape.len(),
             Self::MaxPool { shape, .. } => shape.output_len(),
             Self::AveragePool { shape } => shape.output_len(),
@@ -518,6 +521,7 @@ impl<'m> Planner<'m> {
         let len = self.batch * self.height * self.width * self.channels;
         match *row {
             Layer::Relu => self.relu(len),
+            Layer::Saturation(curve) => self.steps.push(Step::Saturation { curve, len }),
             Layer::MaxPool(size, stride, rounding) => {
                 let out = |input| output_size(input, size, stride, 0, rounding);
                 let (Some(out_h), Some(out_w)) = (out(self.height), out(self.width)) else {

@@ -15,6 +15,15 @@ pub enum Activation {
     Relu,
 }
 
+/// A nonlinearity that flattens out on both sides: what the paper compares ReLU with (§3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saturation {
+    /// `tanh(x)`.
+    Tanh,
+    /// `1 / (1 + e⁻ˣ)`.
+    Sigmoid,
+}
+
 /// What one dropout mask depends on, and nothing else: no generator is shared or advanced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DropoutKey {
@@ -187,6 +196,24 @@ pub trait Device {
     /// Turns the gradient of ReLU's output `y` into that of its input, in place: zero where `y` is
     /// zero.
     fn relu_backward(&self, d: &mut Self::Floats, y: &Self::Floats, len: usize);
+
+    /// `y = curve(x)` over `len` elements.
+    fn saturation_forward(
+        &self,
+        y: &mut Self::Floats,
+        x: &Self::Floats,
+        curve: Saturation,
+        len: usize,
+    );
+    /// Turns the gradient of the curve's output `y` into that of its input, in place: times
+    /// `1 − y²` for tanh, times `y · (1 − y)` for the sigmoid.
+    fn saturation_backward(
+        &self,
+        d: &mut Self::Floats,
+        y: &Self::Floats,
+        curve: Saturation,
+        len: usize,
+    );
 
     /// The largest value of each window and its position `row · size + column` in it; the first of
     /// equals, in reading order, as PyTorch and Caffe take it. A NaN is larger than anything.

@@ -21,7 +21,9 @@ mod reference;
 mod shape;
 mod softmax;
 
-pub use device::{Activation, ConvPass, Device, DropoutKey, Precision, SgdStep, UpdateRule};
+pub use device::{
+    Activation, ConvPass, Device, DropoutKey, Precision, Saturation, SgdStep, UpdateRule,
+};
 pub use real::Real;
 pub use reference::Reference;
 pub use shape::{

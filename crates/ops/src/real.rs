@@ -31,6 +31,8 @@ pub trait Real:
     fn sqrt(self) -> Self;
     /// e to the power `self`.
     fn exp(self) -> Self;
+    /// The hyperbolic tangent.
+    fn tanh(self) -> Self;
     /// The natural logarithm.
     fn ln(self) -> Self;
     /// Whether this is not a number.
@@ -57,6 +59,9 @@ macro_rules! real {
             }
             fn exp(self) -> Self {
                 self.exp()
+            }
+            fn tanh(self) -> Self {
+                self.tanh()
             }
             fn ln(self) -> Self {
                 self.ln()

@@ -6,7 +6,7 @@
 use alexnet_ops::conformance::value;
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, LinearShape, LrnRegion,
-    LrnShape, MaxPoolShape, Reference,
+    LrnShape, MaxPoolShape, Reference, Saturation,
 };
 
 /// Half the width of a difference, and the tolerances PyTorch's gradcheck uses with it.
@@ -102,6 +102,22 @@ fn linear_and_relu_gradients_are_slopes() {
     assert_slopes("d_x", &x, &d_x, |x| dot(&forward(x, &w, &b), &d_y));
     assert_slopes("d_weights", &w, &d_w, |w| dot(&forward(&x, w, &b), &d_y));
     assert_slopes("d_bias", &b, &d_b, |b| dot(&forward(&x, &w, b), &d_y));
+}
+
+#[test]
+fn gradients_of_saturating_curves_are_slopes() {
+    let (x, d_y) = (input(40, 1), input(40, 2));
+    let x: Vec<f64> = x.iter().map(|x| 4.0 * x).collect();
+    for curve in [Saturation::Tanh, Saturation::Sigmoid] {
+        let forward = |x: &Vec<f64>| {
+            let mut y = vec![0.0; 40];
+            reference().saturation_forward(&mut y, x, curve, 40);
+            y
+        };
+        let mut d_x = d_y.clone();
+        reference().saturation_backward(&mut d_x, &forward(&x), curve, 40);
+        assert_slopes(&format!("{curve:?}"), &x, &d_x, |x| dot(&forward(x), &d_y));
+    }
 }
 
 #[test]

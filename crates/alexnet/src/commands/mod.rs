@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod eval;
 pub(crate) mod info;
+pub(crate) mod lab;
 pub(crate) mod pack;
 pub(crate) mod predict;
 pub(crate) mod prepare;

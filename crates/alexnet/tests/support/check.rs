@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use alexnet_ops::conformance::{Failure, compare};
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LrnRegion, LrnShape, MaxPoolShape, Rounding, SgdStep, UpdateRule, output_size,
+    LrnRegion, LrnShape, MaxPoolShape, Rounding, Saturation, SgdStep, UpdateRule, output_size,
 };
 
 use super::goldens::{Case, Goldens, LrnConstants, Operation, SgdSchedule};
@@ -41,6 +41,8 @@ fn run<D: Device>(device: &D, case: &Case) -> Outputs {
         }
         Operation::Linear {} => on.linear(),
         Operation::Relu {} => on.relu(),
+        Operation::Tanh {} => on.saturation(Saturation::Tanh),
+        Operation::Sigmoid {} => on.saturation(Saturation::Sigmoid),
         Operation::MaxPool { size, stride, rounding } => on.max_pool(size, stride, rounding),
         Operation::AveragePool {} => on.average_pool(),
         Operation::LrnAcrossMaps { groups, constants } => {
@@ -263,6 +265,14 @@ impl<D: Device> On<'_, D> {
         let [y] = self.written([len], |[y]| self.device.relu_forward(y, &x, len));
         let mut d = self.input("d_y");
         self.device.relu_backward(&mut d, &self.up(&y), len);
+        BTreeMap::from([("y", y), ("d_x", self.down(&d, len))])
+    }
+
+    fn saturation(&self, curve: Saturation) -> Outputs {
+        let (x, len) = (self.input("x"), self.len("x"));
+        let [y] = self.written([len], |[y]| self.device.saturation_forward(y, &x, curve, len));
+        let mut d = self.input("d_y");
+        self.device.saturation_backward(&mut d, &self.up(&y), curve, len);
         BTreeMap::from([("y", y), ("d_x", self.down(&d, len))])
     }
 

@@ -3,7 +3,7 @@
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LrnRegion, LrnShape, MaxPoolShape, Reference, SgdStep,
+    LrnRegion, LrnShape, MaxPoolShape, Reference, Saturation, SgdStep,
 };
 
 /// What is wrong with a [`Faulty`] device.
@@ -13,6 +13,8 @@ pub(crate) enum Fault {
     WrongLrnTerm,
     /// The window of local response normalisation crosses the border between towers.
     LrnWindowAcrossTowers,
+    /// The gradient of the sigmoid is taken as that of tanh.
+    SlopeOfTheOtherCurve,
     /// Max pooling sends the gradient to the last of equals.
     PoolTieToLast,
     /// A convolution's output group reads the next group's input.
@@ -97,6 +99,7 @@ impl Device for Faulty {
         fn linear_backward_input(d_x: &mut Floats, d_y: &Floats, w: &Floats, shape: &LinearShape);
         fn relu_forward(y: &mut Floats, x: &Floats, len: usize);
         fn relu_backward(d: &mut Floats, y: &Floats, len: usize);
+        fn saturation_forward(y: &mut Floats, x: &Floats, curve: Saturation, len: usize);
         fn max_pool_backward(d_x: &mut Floats, d_y: &Floats, at: &Bytes, shape: &MaxPoolShape);
         fn average_pool_forward(y: &mut Floats, x: &Floats, shape: &AveragePoolShape);
         fn average_pool_backward(d_x: &mut Floats, d_y: &Floats, shape: &AveragePoolShape);
@@ -105,6 +108,12 @@ impl Device for Faulty {
         fn batch_norm_backward(d_x: &mut Floats, d_affine: &mut Floats, d_y: &Floats, x: &Floats,
             affine: &Floats, statistics: &Floats, shape: &BatchNormShape);
         fn scale(y: &mut Floats, x: &Floats, factor: f32, len: usize);
+    }
+
+    fn saturation_backward(&self, d: &mut Floats, y: &Floats, curve: Saturation, len: usize) {
+        let faulty = self.has(Fault::SlopeOfTheOtherCurve);
+        let curve = if faulty { Saturation::Tanh } else { curve };
+        self.sound.saturation_backward(d, y, curve, len);
     }
 
     fn conv_forward(

@@ -43,6 +43,8 @@ pub(crate) enum Operation {
     },
     Linear {},
     Relu {},
+    Tanh {},
+    Sigmoid {},
     MaxPool {
         size: usize,
         stride: usize,

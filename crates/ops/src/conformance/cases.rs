@@ -3,7 +3,7 @@
 
 use crate::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, DropoutKey, LinearShape, LrnRegion,
-    LrnShape, MaxPoolShape, Rounding, SgdStep, UpdateRule, output_size,
+    LrnShape, MaxPoolShape, Rounding, Saturation, SgdStep, UpdateRule, output_size,
 };
 
 /// One operation, forward and backward, at one shape.
@@ -17,6 +17,8 @@ pub enum Case {
     LinearUpdate(LinearShape, SgdStep),
     /// ReLU and its gradient over so many elements.
     Relu(usize),
+    /// A saturating curve and its gradient over so many elements.
+    Saturation(usize, Saturation),
     /// Max pooling and its gradient. With few levels in the input, ties are frequent.
     MaxPool(MaxPoolShape, Levels),
     /// Adaptive average pooling and its gradient.
@@ -149,6 +151,9 @@ fn elementwise_cases() -> Vec<Case> {
     vec![
         Case::Relu(1),
         Case::Relu(40_001),
+        Case::Saturation(7, Saturation::Tanh),
+        Case::Saturation(40_001, Saturation::Tanh),
+        Case::Saturation(40_001, Saturation::Sigmoid),
         Case::Dropout(1, 0.5, 1.0, key),
         Case::Dropout(40_003, 0.5, 2.0, key),
         Case::Dropout(1_001, 0.25, 4.0 / 3.0, key),

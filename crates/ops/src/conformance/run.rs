@@ -3,7 +3,7 @@
 use super::{Case, Outputs, cases::Levels, value, values};
 use crate::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LrnShape, MaxPoolShape, SgdStep,
+    LrnShape, MaxPoolShape, Saturation, SgdStep,
 };
 
 impl Case {
@@ -25,6 +25,7 @@ impl Case {
             Case::Linear(shape, activation) => on.linear(&shape, activation),
             Case::LinearUpdate(shape, step) => on.linear_update(&shape, &step),
             Case::Relu(len) => on.relu(len),
+            Case::Saturation(len, curve) => on.saturation(len, curve),
             Case::MaxPool(shape, levels) => on.max_pool(&shape, levels),
             Case::AveragePool(shape) => on.average_pool(&shape),
             Case::Lrn(shape) => on.lrn(&shape),
@@ -121,6 +122,15 @@ impl<D: Device> On<'_, D> {
         let (x, mut y, mut d) = (self.input(len, 1), self.poisoned(len), self.input(len, 2));
         self.device.relu_forward(&mut y, &x, len);
         self.device.relu_backward(&mut d, &y, len);
+        vec![("y", self.down(&y, len)), ("d_x", self.down(&d, len))]
+    }
+
+    fn saturation(&self, len: usize, curve: Saturation) -> Outputs {
+        // From where the curve is steep to where it is flat.
+        let x = self.up(&values(len, 1, 12.0));
+        let (mut y, mut d) = (self.poisoned(len), self.input(len, 2));
+        self.device.saturation_forward(&mut y, &x, curve, len);
+        self.device.saturation_backward(&mut d, &y, curve, len);
         vec![("y", self.down(&y, len)), ("d_x", self.down(&d, len))]
     }
 

@@ -1,7 +1,7 @@
-//! Operations in which element i depends on element i alone: ReLU, dropout, scaling, the weight
-//! update.
+//! Operations in which element i depends on element i alone: ReLU and the curves before it, dropout,
+//! scaling, the weight update.
 
-use crate::device::{DropoutKey, SgdStep, UpdateRule};
+use crate::device::{DropoutKey, Saturation, SgdStep, UpdateRule};
 use crate::philox;
 use crate::real::Real;
 
@@ -21,6 +21,26 @@ pub(super) fn relu_backward<T: Real>(d: &mut [T], y: &[T]) {
         if value <= T::default() {
             *d = T::default();
         }
+    }
+}
+
+pub(super) fn saturation<T: Real>(y: &mut [T], x: &[T], curve: Saturation) {
+    let one = T::from_usize(1);
+    for (out, &value) in y.iter_mut().zip(x) {
+        *out = match curve {
+            Saturation::Tanh => value.tanh(),
+            Saturation::Sigmoid => one / (one + (-value).exp()),
+        };
+    }
+}
+
+pub(super) fn saturation_backward<T: Real>(d: &mut [T], y: &[T], curve: Saturation) {
+    let one = T::from_usize(1);
+    for (d, &value) in d.iter_mut().zip(y) {
+        *d = match curve {
+            Saturation::Tanh => *d * (one - value * value),
+            Saturation::Sigmoid => *d * value * (one - value),
+        };
     }
 }
 

@@ -14,7 +14,7 @@ mod pool;
 
 use std::marker::PhantomData;
 
-use crate::device::{Activation, Device, DropoutKey, SgdStep};
+use crate::device::{Activation, Device, DropoutKey, Saturation, SgdStep};
 use crate::real::Real;
 use crate::shape::{
     AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LrnRegion, LrnShape, MaxPoolShape,
@@ -144,6 +144,12 @@ impl<T: Real> Device for Reference<T> {
     }
     fn relu_backward(&self, d: &mut Vec<T>, y: &Vec<T>, len: usize) {
         elementwise::relu_backward(&mut d[..len], &y[..len]);
+    }
+    fn saturation_forward(&self, y: &mut Vec<T>, x: &Vec<T>, curve: Saturation, len: usize) {
+        elementwise::saturation(&mut y[..len], &x[..len], curve);
+    }
+    fn saturation_backward(&self, d: &mut Vec<T>, y: &Vec<T>, curve: Saturation, len: usize) {
+        elementwise::saturation_backward(&mut d[..len], &y[..len], curve);
     }
 
     fn max_pool_forward(
