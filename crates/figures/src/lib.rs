@@ -2,16 +2,19 @@
 //!
 //! ```text
 //! pictures, captions  --ContactSheet::draw-->  Picture  --to_png-->  bytes of a file
+//! series, bars        --LineChart::to_svg, BarChart::to_svg-->         text of a file
 //! ```
 //!
 //! Nothing here knows where pictures come from or where they go.
 
 #![forbid(unsafe_code)]
 
+mod chart;
 mod contact_sheet;
 mod picture;
 mod text;
 
+pub use chart::{BARS_NAMED_MAX, BarChart, LineChart, Mark, Scale, Series};
 pub use contact_sheet::{ContactSheet, SHEET_PIXELS_MAX, SheetRow};
 pub use picture::Picture;
 
@@ -32,4 +35,7 @@ pub enum FigureError {
     /// The encoder refuses.
     #[error("cannot be written as PNG: {0}")]
     Png(String),
+    /// The chart library refuses.
+    #[error("cannot be drawn as SVG: {0}")]
+    Svg(String),
 }

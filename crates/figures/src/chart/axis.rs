@@ -1,0 +1,224 @@
+//! From values to places: the range of an axis and the round values it is labelled with.
+
+use std::ops::Range;
+
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
+
+use super::Scale;
+
+/// Values farther from zero have no place: beside them nothing else could be seen.
+const VALUE_MAX: f64 = 1e30;
+/// Values nearer to zero have none on a logarithmic axis.
+const LOG_VALUE_MIN: f64 = 1e-30;
+/// Values on a logarithmic axis that are written out; others are powers of ten.
+const LOG_DECIMAL: Range<f64> = 0.1..1e4;
+/// Share of the range that is added at both ends.
+const PADDING: f64 = 0.04;
+/// Values that differ by less than this share of their size count as equal.
+const DISTINCT: f64 = 1e-9;
+
+/// One axis: which values it shows, and which of them it names.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Axis {
+    scale: Scale,
+    range: Range<f64>,
+    ticks: Vec<f64>,
+}
+
+impl Axis {
+    /// An axis that has room for all of `values` and names about `ticks` of them.
+    pub(super) fn over(values: impl Iterator<Item = f64>, scale: Scale, ticks: usize) -> Self {
+        let placed = values.filter(|&value| has_place(value, scale));
+        let placed = placed.map(|value| onto(value, scale));
+        let (low, high) = placed.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+            (low.min(value), high.max(value))
+        });
+        let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
+        let span = (high - low).max(high.abs().max(low.abs()) * DISTINCT);
+        let span = if span > 0.0 { span } else { 1.0 };
+        let (low, high) = (low - span * PADDING, high + span * PADDING);
+        let ticks = match scale {
+            Scale::Linear => round_values(low, high, ticks),
+            Scale::Log => powers_of_ten(low, high, ticks),
+        };
+        Self { scale, range: low..high, ticks }
+    }
+
+    /// An axis from `low` to `high` that names nothing.
+    pub(super) fn bare(low: f64, high: f64) -> Self {
+        Self { scale: Scale::Linear, range: low..high, ticks: Vec::new() }
+    }
+
+    /// The axis from its first value on, without room before it.
+    pub(super) fn beginning_at(self, first: f64) -> Self {
+        Self { range: onto(first, self.scale)..self.range.end, ..self }
+    }
+
+    /// Whether a value can be drawn.
+    pub(super) fn has_place(&self, value: f64) -> bool {
+        has_place(value, self.scale)
+    }
+
+    /// How a value it names is written.
+    pub(super) fn label(&self, value: f64) -> String {
+        match self.scale {
+            Scale::Linear => number(value),
+            Scale::Log if !LOG_DECIMAL.contains(&value) => format!("{value:e}"),
+            Scale::Log => number(value),
+        }
+    }
+}
+
+impl Ranged for Axis {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, (first, last): (i32, i32)) -> i32 {
+        let Range { start, end } = self.range;
+        let share = (onto(*value, self.scale) - start) / (end - start);
+        // A value without a place is at the edge; so is one beyond it.
+        let share = if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) };
+        first + (f64::from(last - first) * share).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        self.ticks.clone()
+    }
+
+    fn range(&self) -> Range<f64> {
+        let off = |value: f64| match self.scale {
+            Scale::Linear => value,
+            Scale::Log => 10f64.powf(value),
+        };
+        off(self.range.start)..off(self.range.end)
+    }
+}
+
+/// Whether a value can be drawn on an axis of this scale.
+pub(super) fn has_place(value: f64, scale: Scale) -> bool {
+    match scale {
+        Scale::Linear => value.abs() <= VALUE_MAX,
+        Scale::Log => (LOG_VALUE_MIN..=VALUE_MAX).contains(&value),
+    }
+}
+
+/// A value's place on a ruler of this scale.
+fn onto(value: f64, scale: Scale) -> f64 {
+    match scale {
+        Scale::Linear => value,
+        Scale::Log => value.log10(),
+    }
+}
+
+/// About `count` multiples of 1, 2 or 5 times a power of ten between `low` and `high`.
+fn round_values(low: f64, high: f64, count: usize) -> Vec<f64> {
+    let raw = (high - low) / count.max(1) as f64;
+    let power = 10f64.powf(raw.log10().floor());
+    let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= raw).unwrap_or(10.0);
+    let step = factor * power;
+    let (first, last) = ((low / step).ceil(), (high / step).floor());
+    // Counted in whole steps, so that no sum of rounding errors becomes a label.
+    let steps = 0..=(last - first).max(0.0) as usize;
+    let decimals = (-step.log10().floor()).max(0.0) as i32;
+    let exact = |value: f64| match 10f64.powi(decimals) {
+        unit if unit.is_finite() => (value * unit).round() / unit,
+        _ => value,
+    };
+    steps.map(|index| exact((first + index as f64) * step)).collect()
+}
+
+/// Powers of ten between the exponents `low` and `high`, about `count` of them at most; if there is
+/// hardly one, also 2 and 5 times them.
+fn powers_of_ten(low: f64, high: f64, count: usize) -> Vec<f64> {
+    let factors: &[f64] = if high - low < 2.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let every = ((high - low) / count.max(1) as f64).ceil().max(1.0) as i32;
+    let exponents = low.floor() as i32..=high.ceil() as i32;
+    let powers = exponents.filter(|exponent| exponent.rem_euclid(every) == 0);
+    let values = powers.flat_map(|exponent| {
+        // Read, not computed: 1e-7, not 9.999999e-8.
+        let power: f64 = format!("1e{exponent}").parse().unwrap_or(f64::NAN);
+        factors.iter().map(move |factor| factor * power)
+    });
+    values.filter(|value| (low..=high).contains(&value.log10())).collect()
+}
+
+/// A value as people write it: `0.05`, `12,500`, `2e-7`.
+pub(super) fn number(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        size if !(1e-4..1e7).contains(&size) => {
+            let text = format!("{value:.3e}");
+            let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+            format!("{}e{exponent}", trimmed(digits))
+        }
+        size if size >= 1e4 => with_commas(value),
+        _ => trimmed(&format!("{value:.6}")).to_owned(),
+    }
+}
+
+fn trimmed(digits: &str) -> &str {
+    if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { digits }
+}
+
+/// A large value, without what stands behind the point.
+fn with_commas(value: f64) -> String {
+    let digits = format!("{:.0}", value.abs());
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if value < 0.0 { format!("-{text}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_are_labelled_with_round_values() {
+        let cases: [(&[f64], Scale, &str); 10] = [
+            (&[0.0, 1.0], Scale::Linear, "0 0.2 0.4 0.6 0.8 1"),
+            (&[1.0, 15.0], Scale::Linear, "5 10 15"),
+            (&[0.0, 450_000.0], Scale::Linear, "0 100,000 200,000 300,000 400,000"),
+            (&[-0.3, 0.1], Scale::Linear, "-0.3 -0.2 -0.1 0 0.1"),
+            (&[2e-8, 1e-7], Scale::Linear, "2e-8 4e-8 6e-8 8e-8 1e-7"),
+            (&[1e-7, 1.0], Scale::Log, "1e-6 1e-4 1e-2 1"),
+            (&[3.0, 60.0], Scale::Log, "5 10 20 50"),
+            (&[1.0, 1e12], Scale::Log, "1 1000 1e6 1e9 1e12"),
+            (&[], Scale::Linear, "0 0.2 0.4 0.6 0.8 1"),
+            (&[f64::NAN, f64::INFINITY, 1e300, -1.0, 0.0], Scale::Log, "1 2 5 10"),
+        ];
+        for (values, scale, expected) in cases {
+            let axis = Axis::over(values.iter().copied(), scale, 6);
+            let labels: Vec<_> = axis.ticks.iter().map(|&tick| axis.label(tick)).collect();
+            assert_eq!(labels.join(" "), expected, "{values:?} {scale:?}");
+        }
+    }
+
+    #[test]
+    fn an_axis_of_one_value_or_of_nearly_equal_ones_still_has_a_range() {
+        for value in [0.0, 1.0, -3.5, 1e-300, 1e30, -1e30] {
+            for values in [vec![value], vec![value, value * (1.0 + 1e-15)]] {
+                let axis = Axis::over(values.iter().copied(), Scale::Linear, 6);
+                assert!(axis.range.start < axis.range.end, "{values:?}: {axis:?}");
+                assert!(axis.ticks.len() < 20, "{values:?}: {axis:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn values_stand_where_they_belong_and_never_beyond_the_edge() {
+        let axis = Axis::over([0.0, 100.0].into_iter(), Scale::Linear, 6).beginning_at(0.0);
+        assert_eq!(axis.map(&0.0, (10, 114)), 10);
+        assert_eq!(axis.map(&100.0, (10, 114)), 110);
+        assert_eq!(axis.map(&100.0, (114, 10)), 14);
+        let axis = Axis::over([1e-4, 1.0].into_iter(), Scale::Log, 6);
+        assert_eq!(axis.map(&1e-2, (0, 100)), 50);
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -1.0] {
+            assert!((0..=100).contains(&axis.map(&value, (0, 100))), "{value}");
+        }
+    }
+}

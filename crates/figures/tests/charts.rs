@@ -1,0 +1,144 @@
+//! Charts hold what they are given, and are whole whatever that is.
+
+#![allow(clippy::unwrap_used)] // In helpers too, where the lint does not know a test.
+
+use alexnet_figures::{BARS_NAMED_MAX, BarChart, LineChart, Mark, Scale, Series};
+
+fn series(name: &str, points: &[(f64, f64)]) -> Series {
+    Series { name: name.into(), points: points.to_vec() }
+}
+
+fn curves(series: Vec<Series>) -> LineChart {
+    LineChart {
+        title: "title".into(),
+        x_label: "epoch".into(),
+        y_label: "loss".into(),
+        series,
+        ..LineChart::default()
+    }
+}
+
+fn bars(count: usize) -> BarChart {
+    BarChart {
+        title: "title".into(),
+        x_label: "accuracy, %".into(),
+        y_label: "class".into(),
+        bars: (0..count).map(|index| (format!("class-{index}"), index as f64)).collect(),
+        marks: vec![Mark { name: "chance".into(), value: 1.0 }],
+    }
+}
+
+/// How often `part` stands in `text`.
+fn count(text: &str, part: &str) -> usize {
+    text.matches(part).count()
+}
+
+/// The points of the lines drawn in `colour`.
+fn drawn(svg: &str, colour: &str) -> Vec<Vec<(f64, f64)>> {
+    let lines = svg.lines().filter(|line| line.starts_with("<polyline") && line.contains(colour));
+    lines
+        .map(|line| {
+            let points = line.split_once("points=\"").unwrap().1.split('"').next().unwrap();
+            let pair = |pair: &str| {
+                let (x, y) = pair.split_once(',').unwrap();
+                (x.parse().unwrap(), y.parse().unwrap())
+            };
+            points.split_whitespace().map(pair).collect()
+        })
+        .collect()
+}
+
+const BLUE: &str = "#0072B2";
+const ORANGE: &str = "#D55E00";
+
+#[test]
+fn a_curve_goes_through_its_points_in_proportion() {
+    let line = series("a", &[(1.0, 4.0), (2.0, 2.0), (4.0, 0.0)]);
+    let svg = curves(vec![line]).to_svg().unwrap();
+    let points = &drawn(&svg, BLUE)[0];
+    let [(x0, y0), (x1, y1), (x2, y2)] = points[..] else { panic!("{points:?}") };
+    assert!((2.0 * (x1 - x0) - (x2 - x1)).abs() <= 2.0, "{points:?}");
+    assert!(((y1 - y0) - (y2 - y1)).abs() <= 2.0, "{points:?}");
+    assert!(y0 < y1 && x0 < x1, "upwards is up: {points:?}");
+}
+
+#[test]
+fn a_logarithmic_axis_makes_equal_factors_equally_long() {
+    let line = series("a", &[(0.0, 1e-6), (1.0, 1e-3), (2.0, 1.0), (3.0, 0.0), (4.0, -1.0)]);
+    let chart = LineChart { y_scale: Scale::Log, ..curves(vec![line]) };
+    let points = &drawn(&chart.to_svg().unwrap(), BLUE)[0];
+    let [(_, y0), (_, y1), (_, y2)] = points[..] else { panic!("zero has a place: {points:?}") };
+    assert!(((y1 - y0) - (y2 - y1)).abs() <= 2.0, "{points:?}");
+}
+
+#[test]
+fn every_series_and_mark_is_drawn_and_named() {
+    let lines = vec![series("one", &[(0.0, 1.0), (1.0, 2.0)]), series("two", &[(0.0, 3.0)])];
+    let marks = vec![Mark { name: "published".into(), value: 9.0 }];
+    let svg = LineChart { marks, ..curves(lines) }.to_svg().unwrap();
+    for text in ["title", "epoch", "loss", "one", "two", "published"] {
+        assert_eq!(count(&svg, &format!("\n{text}\n")), 1, "{text}: {svg}");
+    }
+    // A line in the chart and one in the legend; a single point is a dot.
+    assert_eq!(drawn(&svg, BLUE).len(), 2);
+    assert!(count(&svg, "<circle") == 3, "{svg}");
+    assert!(svg.contains(ORANGE));
+}
+
+#[test]
+fn numbers_that_are_none_are_left_out() {
+    let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN];
+    let points: Vec<_> = odd.iter().flat_map(|&odd| [(odd, 1.0), (1.0, odd)]).collect();
+    let with = [&points[..], &[(1.0, 1.0), (2.0, 2.0)]].concat();
+    let marks = vec![Mark { name: "nowhere".into(), value: f64::NAN }];
+    let odd_chart = LineChart { marks, ..curves(vec![series("a", &with)]) };
+    let plain = curves(vec![series("a", &[(1.0, 1.0), (2.0, 2.0)])]);
+    assert_eq!(odd_chart.to_svg(), plain.to_svg());
+    for scale in [Scale::Linear, Scale::Log] {
+        let chart = LineChart { y_scale: scale, ..curves(vec![series("a", &points)]) };
+        assert!(chart.to_svg().unwrap().ends_with("</svg>\n"));
+    }
+}
+
+#[test]
+fn charts_of_nothing_and_of_much_are_whole() {
+    let many: Vec<_> = (0..40).map(|index| series(&format!("{index}"), &[(0.0, 1.0)])).collect();
+    let long = series(&"long ".repeat(100), &[(0.0, 1e-300), (1e30, 1.0)]);
+    for lines in [vec![], vec![series("", &[])], many, vec![long]] {
+        let svg = curves(lines).to_svg().unwrap();
+        assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"), "{svg}");
+    }
+    for count in [0, 1, 2, BARS_NAMED_MAX, BARS_NAMED_MAX + 1, 1000] {
+        let svg = bars(count).to_svg().unwrap();
+        assert!(svg.ends_with("</svg>\n") && svg.len() < 60_000, "{count}: {}", svg.len());
+    }
+}
+
+#[test]
+fn text_cannot_break_out_of_a_chart() {
+    let name = "<script>&\"'";
+    let svg = curves(vec![series(name, &[(0.0, 1.0)]), series("b", &[])]).to_svg().unwrap();
+    assert!(!svg.contains("<script"), "{svg}");
+    assert!(svg.contains("&lt;script&gt;&amp;&quot;&apos;"), "{svg}");
+}
+
+#[test]
+fn bars_are_as_long_as_their_values_and_named_while_there_is_room() {
+    let svg = bars(5).to_svg().unwrap();
+    let widths: Vec<f64> = svg
+        .lines()
+        .filter(|line| line.starts_with("<rect") && line.contains(BLUE))
+        .map(|line| {
+            let width = line.split_once(" width=\"").unwrap().1;
+            width.split('"').next().unwrap().parse().unwrap()
+        })
+        .collect();
+    assert_eq!(widths.len(), 5, "{svg}");
+    for (index, width) in widths.iter().enumerate() {
+        assert!((width - widths[4] * index as f64 / 4.0).abs() <= 1.5, "{widths:?}");
+        assert_eq!(count(&svg, &format!("\nclass-{index}\n")), 1);
+    }
+    let many = bars(BARS_NAMED_MAX + 1).to_svg().unwrap();
+    assert_eq!(count(&many, "class-"), 0);
+    assert_eq!(count(&many, "<polygon"), 1);
+}
