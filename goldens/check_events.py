@@ -56,7 +56,7 @@ def by_library(run):
 def by_server(run, load_fast, port):
     """What a TensorBoard of its own says over HTTP."""
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(run), "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--load_fast", load_fast, "--samples_per_plugin", "scalars=0"]
+    command += ["--port", str(port), "--load_fast", load_fast, "--samples_per_plugin", "scalars=1000000"]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     base = f"http://127.0.0.1:{port}/data/plugin/scalars"
     try:
@@ -67,7 +67,7 @@ def by_server(run, load_fast, port):
                 tags = json.load(urllib.request.urlopen(f"{base}/tags")).get(".", {})
             except OSError:
                 continue
-            if set(STEPWISE) <= set(tags):
+            if set(STEPWISE) | {"val/loss"} <= set(tags):
                 break
         found = {}
         for tag in tags:
