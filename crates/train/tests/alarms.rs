@@ -28,9 +28,9 @@ fn layer(name: &str, relative: f64) -> LayerUpdate {
     LayerUpdate { layer: name.into(), relative }
 }
 
-/// As measured after the epochs of the sample set's run.
+/// Velocities after epoch 14 of a run on the sample set, at the rate of 0.01 that it began with.
 fn healthy_layers() -> Vec<LayerUpdate> {
-    let sizes = [2e-3, 3e-3, 4e-3, 4e-3, 3e-3, 1e-3, 8e-4, 5e-3];
+    let sizes = [1.1e-2, 7.9e-3, 3.9e-3, 2.5e-3, 2.0e-3, 2.9e-3, 2.8e-3, 1.0e-2];
     sizes.iter().enumerate().map(|(at, &size)| layer(&format!("layer {at}"), size)).collect()
 }
 
