@@ -33,6 +33,9 @@ pub(crate) enum Command {
     /// Measure the loss and accuracy of weights
     #[command(after_help = ENVIRONMENT)]
     Eval(EvalArguments),
+    /// Draw a run: curves, first-layer filters, what was taken for what
+    #[command(after_help = ENVIRONMENT)]
+    Figures(FiguresArguments),
     /// Say what images show
     #[command(after_help = ENVIRONMENT)]
     Predict(PredictArguments),
@@ -122,9 +125,45 @@ pub(crate) struct EvalArguments {
     /// Threads that load images
     #[arg(long, short = 'j', default_value_t = 2, value_parser = threads)]
     pub(crate) workers: usize,
+    /// Write a CSV file with a line an image: path, label, predicted, probability, correct, rank,
+    /// top5
+    #[arg(long, value_name = "FILE")]
+    pub(crate) predictions: Option<PathBuf>,
+    /// Write a CSV file with a line a class: images, top-1 and top-5 accuracy, what it was most often
+    /// taken for
+    #[arg(long, value_name = "FILE")]
+    pub(crate) per_class: Option<PathBuf>,
+    /// Write a CSV file with a line a class and a column a class: how many of the one were taken for
+    /// the other
+    #[arg(long, value_name = "FILE")]
+    pub(crate) confusion: Option<PathBuf>,
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) device: DeviceFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct FiguresArguments {
+    /// Folders of runs; of several, the curves are drawn on common charts, and no more
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Folder to write to [default: RUN/figures; of several runs figures]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Where the run's data set is now [default: where it was]
+    #[arg(long, value_name = "DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// Wrong answers to show
+    #[arg(long, value_name = "IMAGES", default_value_t = 24)]
+    pub(crate) mistakes: usize,
+    /// Images in a pass
+    #[arg(long, short, default_value_t = 32, value_parser = positive)]
+    pub(crate) batch_size: usize,
+    /// Threads that load images
+    #[arg(long, short = 'j', default_value_t = 2, value_parser = threads)]
+    pub(crate) workers: usize,
     #[command(flatten)]
     pub(crate) device: DeviceFlags,
 }

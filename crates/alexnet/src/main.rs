@@ -8,9 +8,12 @@ mod flags;
 mod interrupt;
 mod layer_rates;
 mod machine;
+mod measuring;
 mod normalisation;
+mod published;
 mod settings;
 mod terminal;
+mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -65,6 +68,7 @@ fn run(command: Command) -> anyhow::Result<Ended> {
     match command {
         Command::Train(arguments) => commands::train::run(*arguments),
         Command::Eval(arguments) => commands::eval::run(&arguments),
+        Command::Figures(arguments) => commands::figures::run(&arguments),
         Command::Predict(arguments) => commands::predict::run(&arguments),
         Command::Summary(arguments) => commands::summary::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),

@@ -1,8 +1,9 @@
 //! Pictures and charts, drawn.
 //!
 //! ```text
-//! pictures, captions  --ContactSheet::draw-->  Picture  --to_png-->  bytes of a file
-//! series, bars        --LineChart::to_svg, BarChart::to_svg-->         text of a file
+//! pictures, captions  --ContactSheet::draw, Gallery::draw-->  Picture  --to_png-->  bytes of a file
+//! weights, shares     --Filters::draw, HeatMap::draw------->  Picture
+//! series, bars        --LineChart::to_svg, BarChart::to_svg-->  text of a file
 //! ```
 //!
 //! Nothing here knows where pictures come from or where they go.
@@ -11,11 +12,17 @@
 
 mod chart;
 mod contact_sheet;
+mod filters;
+mod gallery;
+mod heat_map;
 mod picture;
 mod text;
 
 pub use chart::{BARS_NAMED_MAX, BarChart, LineChart, Mark, Scale, Series};
 pub use contact_sheet::{ContactSheet, SHEET_PIXELS_MAX, SheetRow};
+pub use filters::Filters;
+pub use gallery::Gallery;
+pub use heat_map::HeatMap;
 pub use picture::Picture;
 
 /// Why something could not be drawn.

@@ -64,6 +64,22 @@ impl Picture {
         }
     }
 
+    /// Gives a rectangle one colour; what lies outside is cut off.
+    pub(crate) fn fill(
+        &mut self,
+        (left, top): (usize, usize),
+        (width, height): (usize, usize),
+        colour: [u8; 3],
+    ) {
+        let (right, bottom) = ((left + width).min(self.width), (top + height).min(self.height));
+        for y in top..bottom {
+            for x in left..right {
+                let at = (y * self.width + x) * 3;
+                self.rgb[at..at + 3].copy_from_slice(&colour);
+            }
+        }
+    }
+
     /// Covers the pixel at (`x`, `y`), if there is one, with so much of `colour`: 255 hides it.
     pub(crate) fn cover(&mut self, x: usize, y: usize, colour: [u8; 3], opacity: u8) {
         if x >= self.width || y >= self.height {

@@ -46,14 +46,35 @@ pub(crate) fn write(
     style: Style,
     colour: [u8; 3],
 ) {
+    draw(text, room, style, |x, y, opacity| picture.cover(left + x, top + y, colour, opacity));
+}
+
+/// As [`write`], but from (`left`, `bottom`) upwards.
+pub(crate) fn write_upwards(
+    picture: &mut Picture,
+    text: &str,
+    (left, bottom): (usize, usize),
+    room: usize,
+    style: Style,
+    colour: [u8; 3],
+) {
+    draw(text, room, style, |x, y, opacity| {
+        if let Some(row) = bottom.checked_sub(x + 1) {
+            picture.cover(left + y, row, colour, opacity);
+        }
+    });
+}
+
+/// Tells `cover` of every pixel of the letters of a line, and how dark it is.
+fn draw(text: &str, room: usize, style: Style, mut cover: impl FnMut(usize, usize, u8)) {
     let (weight, height) = style.font();
     for (index, letter) in fitting(text, room / style.width(1)).chars().enumerate() {
         let raster = get_raster(letter, weight, height);
         let Some(raster) = raster.or_else(|| get_raster(UNKNOWN, weight, height)) else { continue };
-        let left = left + style.width(index);
+        let left = style.width(index);
         for (y, row) in raster.rows().enumerate() {
             for (x, &opacity) in row.iter().enumerate() {
-                picture.cover(left + x, top + y, colour, opacity);
+                cover(left + x, y, opacity);
             }
         }
     }
@@ -99,6 +120,19 @@ mod tests {
     #[test]
     fn a_letter_the_font_lacks_has_a_sign_in_its_place() {
         assert_eq!(written("猫", 50), written("\u{fffd}", 50));
+    }
+
+    #[test]
+    fn text_upwards_is_text_turned() {
+        let mut upwards = Picture::blank(SIZE.1, SIZE.0, [255; 3]);
+        write_upwards(&mut upwards, "name", (2, SIZE.0 - 3), 100, Style::Plain, [0; 3]);
+        let level = written("name", 100);
+        for y in 0..SIZE.1 {
+            for x in 0..SIZE.0 {
+                let at = |picture: &Picture, x, y| picture.rgb()[(y * picture.width() + x) * 3];
+                assert_eq!(at(&level, x, y), at(&upwards, y, SIZE.0 - 1 - x), "{x}, {y}");
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,31 @@ use alexnet_data::{Batch, DataError, Loader};
 use alexnet_network::{Network, Pass};
 use alexnet_ops::{Device, softmax};
 
-use crate::metrics::{Metrics, Totals};
+use crate::metrics::{Metrics, Totals, rank};
+
+/// What was answered to one image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Answer<'e> {
+    /// The image's index among those evaluated.
+    pub sample: usize,
+    /// What it shows.
+    pub label: u32,
+    /// Cross-entropy.
+    pub loss: f64,
+    /// `None` if the image could not be read, which counts as wrong.
+    pub answer: Option<Ranked<'e>>,
+}
+
+/// An answer to an image that could be read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ranked<'e> {
+    /// Of each class, (classes).
+    pub probabilities: &'e [f64],
+    /// The likeliest class; of equals the first.
+    pub predicted: u32,
+    /// How many classes come before the label: 0 is right.
+    pub rank: usize,
+}
 
 /// Evaluates `networks` over all of `loader`'s images. Several are an ensemble: their probabilities
 /// are averaged, as the paper does (§6); so are those of several views of an image (§4.1). An image
@@ -16,6 +40,19 @@ use crate::metrics::{Metrics, Totals};
 pub fn evaluate<D: Device>(
     networks: &mut [Network<D>],
     loader: &Loader,
+    counted: impl FnMut(&Batch, u64),
+) -> Result<Metrics, DataError> {
+    evaluate_each(networks, loader, |_| (), counted)
+}
+
+/// As [`evaluate`]; `answered` is told of every image, in the order of the loader.
+///
+/// # Errors
+/// When an image cannot be read.
+pub fn evaluate_each<D: Device>(
+    networks: &mut [Network<D>],
+    loader: &Loader,
+    mut answered: impl FnMut(&Answer<'_>),
     mut counted: impl FnMut(&Batch, u64),
 ) -> Result<Metrics, DataError> {
     let mut totals = Totals::default();
@@ -27,19 +64,36 @@ pub fn evaluate<D: Device>(
         let classes = probabilities.len() / batch.len();
         let mut unreadable = batch.unreadable.iter().map(|image| image.slot).peekable();
         for (slot, row) in probabilities.chunks_exact(classes).enumerate() {
-            let label = batch.labels[slot];
+            let (sample, label) = (batch.samples[slot], batch.labels[slot]);
             if unreadable.next_if_eq(&slot).is_some() {
-                totals.add_wrong(loss(1.0 / classes as f64));
+                let loss = loss(1.0 / classes as f64);
+                totals.add_wrong(loss);
+                answered(&Answer { sample, label, loss, answer: None });
                 continue;
             }
             outputs.clear();
             outputs.extend(row.iter().map(|&p| p.ln() as f32));
-            totals.add(&outputs, label, loss(row[label as usize]));
+            let loss = loss(row[label as usize]);
+            totals.add(&outputs, label, loss);
+            let (rank, predicted) = (rank(&outputs, label as usize), likeliest(&outputs));
+            let answer = Some(Ranked { probabilities: row, predicted, rank });
+            answered(&Answer { sample, label, loss, answer });
         }
         counted(&batch, totals.images);
         epoch.recycle(batch);
     }
     Ok(totals.metrics())
+}
+
+/// The class that no other comes before, as [`rank`] has it.
+fn likeliest(outputs: &[f32]) -> u32 {
+    let mut best = 0;
+    for (class, &output) in outputs.iter().enumerate() {
+        if output > outputs[best] {
+            best = class;
+        }
+    }
+    best as u32
 }
 
 /// `−ln probability`. One too small for `f64` counts as the smallest there is, not as an infinite

@@ -6,19 +6,27 @@
 
 #![forbid(unsafe_code)]
 
+mod alarms;
 mod checkpoint;
 mod config;
+mod confusion;
 mod evaluate;
+mod events;
+mod layer_update;
 mod metrics;
 mod recipes;
 mod run_folder;
 mod schedule;
 mod trainer;
 
+pub use alarms::{Alarm, Alarms};
 pub use checkpoint::{CHECKPOINTS_KEPT, Checkpoint, Progress};
 pub use config::{LayerRate, SgdConfig, TrainConfig};
-pub use evaluate::evaluate;
-pub use metrics::{Metrics, Totals};
+pub use confusion::{ClassResult, Confused, Confusion};
+pub use evaluate::{Answer, Ranked, evaluate, evaluate_each};
+pub use events::{Event, EventError, EventFile, Events, What, read_events};
+pub use layer_update::LayerUpdate;
+pub use metrics::{Metrics, TOP, Totals};
 pub use recipes::{Recipe, RecipeMean};
 pub use run_folder::{EpochRow, RunFolder};
 pub use schedule::{Schedule, ScheduleMemory};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Labels among the first so many count as found.
-const TOP: usize = 5;
+pub const TOP: usize = 5;
 
 /// Running counts over images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ impl Totals {
 
 /// How many classes come before `label`: those with a larger output, and among equals the earlier
 /// ones. An output that is not a number comes before all, so that it never counts as found.
-fn rank(outputs: &[f32], label: usize) -> usize {
+pub(crate) fn rank(outputs: &[f32], label: usize) -> usize {
     let own = outputs[label];
     let before = |(class, &other): (usize, &f32)| {
         other > own || other.is_nan() || own.is_nan() || (other == own && class < label)

@@ -48,13 +48,18 @@ impl RunFolder {
     /// # Errors
     /// When the system refuses.
     pub fn create(root: &Path) -> io::Result<Self> {
-        let folder = Self { root: root.to_path_buf() };
+        let folder = Self::at(root);
         fs::create_dir_all(folder.weights())?;
         fs::create_dir_all(folder.checkpoints())?;
         for place in [folder.root.clone(), folder.weights(), folder.checkpoints()] {
             alexnet_data::clear_unfinished(&place)?;
         }
         Ok(folder)
+    }
+
+    /// A run's folder as it is, to look at.
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_path_buf() }
     }
 
     /// The folder itself.

@@ -15,6 +15,7 @@ use alexnet_weights::{ModelFile, WeightsError};
 use crate::checkpoint::{Checkpoint, Progress, fingerprint};
 use crate::config::TrainConfig;
 use crate::evaluate::evaluate;
+use crate::layer_update::{LayerUpdate, layer_updates};
 use crate::metrics::Metrics;
 use crate::run_folder::{EpochRow, RunFolder};
 
@@ -136,6 +137,8 @@ pub trait Observer {
     fn step(&mut self, report: &StepReport);
     /// So many of all validation images are done.
     fn validated(&mut self, images: u64, of: u64);
+    /// What an epoch's last steps did to each layer; told before the epoch itself.
+    fn layers(&mut self, _: &[LayerUpdate]) {}
     /// An epoch is done, validated and saved. `best` says whether no earlier one was as accurate.
     fn epoch(&mut self, row: &EpochRow, best: bool);
     /// Asked after every step: whether to save and leave.
@@ -310,6 +313,7 @@ impl<D: Device> Trainer<D> {
                 }
             }
             let (row, best) = self.end_epoch(observer)?;
+            observer.layers(&self.layer_updates(row.lr));
             observer.epoch(&row, best);
             if self.progress.epoch < self.config.epochs && observer.stop() {
                 return Ok(Outcome::Stopped); // the epoch's end was saved
@@ -433,6 +437,15 @@ impl<D: Device> Trainer<D> {
         model_file.save(&self.folder.last())?;
         self.checkpoint().save(&self.folder.checkpoints())?;
         Ok(())
+    }
+
+    /// How far the last steps of the epoch that ended moved each layer, at their learning rate.
+    fn layer_updates(&self, rate: f64) -> Vec<LayerUpdate> {
+        let arrays = (&self.network.weights()[..], &self.network.velocities()[..]);
+        let (specs, epochs) = (&self.network.plan().parameters, self.progress.epoch as f64);
+        // The middle of its last step: a layer that is frozen from here on was not yet.
+        let position = epochs - 0.5 / self.train.batches() as f64;
+        layer_updates(specs, arrays, &self.config, rate, position)
     }
 
     /// The network as it is, ready to predict.

@@ -5,7 +5,7 @@ use anyhow::{bail, ensure};
 use alexnet_data::{Loader, LoaderConfig, OpenedSplit, Order, Unreadable, View, open_split};
 use alexnet_ops::Device;
 use alexnet_predict::{Predictor, inference_plan};
-use alexnet_train::{Metrics, evaluate};
+use alexnet_train::Metrics;
 use alexnet_weights::ModelFile;
 use serde::Serialize;
 
@@ -13,14 +13,23 @@ use super::print_json;
 use crate::arguments::{EvalArguments, Format};
 use crate::device::on_device;
 use crate::machine::check_memory;
+use crate::measuring::{Measured, measure, top_k};
+use crate::published::Published;
 use crate::{Ended, terminal};
 
 #[derive(Serialize)]
-struct Evaluation {
+struct Evaluation<'a> {
     #[serde(flatten)]
     metrics: Metrics,
-    weights: Vec<String>,
-    data: String,
+    top1_error: f64,
+    top5_error: f64,
+    /// Likeliest classes that count for top-5: fewer than five of fewer classes.
+    top5_counts: usize,
+    classes: usize,
+    crops: usize,
+    published: Option<Published>,
+    weights: &'a [String],
+    data: &'a str,
 }
 
 pub(crate) fn run(arguments: &EvalArguments) -> anyhow::Result<Ended> {
@@ -33,11 +42,13 @@ fn eval<D: Device + Clone>(device: &D, arguments: &EvalArguments) -> anyhow::Res
         let file = ModelFile::load(path)?;
         let plan = inference_plan(path, &file, arguments.batch_size)?;
         check_memory(plan.bytes(), &path.display().to_string())?;
-        members.push(Predictor::new(device.clone(), path, file, plan)?);
+        members.push((file.config, Predictor::new(device.clone(), path, file, plan)?));
     }
+    let (configs, members): (Vec<_>, Vec<_>) = members.into_iter().unzip();
     check_ensemble(&members, arguments)?;
-    let opened = open_split(&arguments.data, arguments.split.as_deref(), members[0].classes())?;
-    check_classes(&opened, members[0].classes().len(), arguments)?;
+    let classes = members[0].classes().to_vec();
+    let opened = open_split(&arguments.data, arguments.split.as_deref(), &classes)?;
+    check_classes(&opened, classes.len(), arguments)?;
     let config = LoaderConfig {
         batch_size: arguments.batch_size,
         workers: arguments.workers,
@@ -47,27 +58,68 @@ fn eval<D: Device + Clone>(device: &D, arguments: &EvalArguments) -> anyhow::Res
         preprocess: members[0].preprocess().clone(),
         order: Order::Sequential,
     };
-    let bar = terminal::bar(opened.split.samples.len() as u64, "images");
-    let loader = Loader::new(opened.split.samples, config)?;
+    let samples = opened.split.samples;
+    let loader = Loader::new(samples.clone(), config)?;
     let mut networks: Vec<_> = members.into_iter().map(Predictor::into_network).collect();
-    let metrics = evaluate(&mut networks, &loader, |batch, images| {
-        batch.unreadable.iter().for_each(|image| bar.suspend(|| terminal::unreadable(image)));
-        bar.set_position(images);
-    })?;
-    bar.finish_and_clear();
-    let weights = arguments.weights.iter().map(|path| path.display().to_string()).collect();
-    let data = opened.split.folder.display().to_string();
-    match arguments.format {
-        Format::Json => print_json(&Evaluation { metrics, weights, data })?,
-        Format::Table => {
-            let Metrics { images, loss, top1_accuracy, top5_accuracy } = metrics;
-            let (top1, top5) = (top1_accuracy * 100.0, top5_accuracy * 100.0);
-            terminal::print(&format!(
-                "Test: Acc@1 {top1:.2} Acc@5 {top5:.2} loss {loss:.4} ({images} images)"
-            ))?;
+    let measured = measure(&mut networks, &loader, samples.len())?;
+    if let Some(path) = &arguments.predictions {
+        measured.write_predictions(path, &samples, &classes)?;
+    }
+    if let Some(path) = &arguments.per_class {
+        measured.write_per_class(path, &classes)?;
+    }
+    if let Some(path) = &arguments.confusion {
+        measured.write_confusion(path, &classes)?;
+    }
+    let same = configs.iter().all(|config| *config == configs[0]);
+    let published = match same {
+        true => Published::of(&configs[0], &classes, configs.len()),
+        false => Err("no published figure for different models together".to_owned()),
+    };
+    print_result(&measured, &published, &opened.split.folder.display().to_string(), arguments)?;
+    Ok(Ended::Done)
+}
+
+fn print_result(
+    measured: &Measured,
+    published: &Result<Published, String>,
+    data: &str,
+    arguments: &EvalArguments,
+) -> anyhow::Result<()> {
+    let Metrics { images, loss, top1_accuracy, top5_accuracy } = measured.metrics;
+    let classes = measured.confusion.classes().len();
+    let k = top_k(classes);
+    if arguments.format == Format::Json {
+        let weights: Vec<_> =
+            arguments.weights.iter().map(|path| path.display().to_string()).collect();
+        return print_json(&Evaluation {
+            metrics: measured.metrics,
+            top1_error: 1.0 - top1_accuracy,
+            top5_error: 1.0 - top5_accuracy,
+            top5_counts: k,
+            classes,
+            crops: arguments.crops,
+            published: published.as_ref().ok().copied(),
+            weights: &weights,
+            data,
+        });
+    }
+    let percent = |share: f64| share * 100.0;
+    let (top1, top5) = (percent(top1_accuracy), percent(top5_accuracy));
+    terminal::print(&format!(
+        "Test: Acc@1 {top1:.2} Acc@{k} {top5:.2} loss {loss:.4} ({images} images)"
+    ))?;
+    let (top1, top5) = (percent(1.0 - top1_accuracy), percent(1.0 - top5_accuracy));
+    terminal::print(&format!("Here: top-1 error {top1:.2} %, top-{k} error {top5:.2} %"))?;
+    match published {
+        Err(why) => terminal::print(&format!("Published: {why}")),
+        Ok(published) => {
+            terminal::print(&format!("Published: {published}"))?;
+            published
+                .other_crops(arguments.crops)
+                .map_or(Ok(()), |how| terminal::print(&format!("To compare, it was {how}")))
         }
     }
-    Ok(Ended::Done)
 }
 
 /// Members of an ensemble see the same pixels and name the same classes.

@@ -19,6 +19,7 @@ use crate::flags::{AugmentName, TrainFlags};
 use crate::machine::{Environment, check_memory};
 use crate::settings::Settings;
 use crate::terminal::{self, Display, in_words, note};
+use crate::watch::Watch;
 use crate::{Ended, interrupt};
 
 const DEFAULT_PROJECT: &str = "runs/train";
@@ -173,8 +174,10 @@ fn train<D: Device>(device: D, job: &Job<'_>) -> anyhow::Result<Ended> {
         ));
     }
     interrupt::listen()?;
-    let outcome = trainer.run(&mut display)?;
-    conclude(&mut display, &run_folder, dataset, outcome, trainer.progress());
+    let progress = trainer.progress();
+    let mut watch = Watch::new(display, &run_folder, progress, dataset, settings.print_freq);
+    let outcome = trainer.run(&mut watch)?;
+    conclude(&mut watch.display, &run_folder, dataset, outcome, trainer.progress());
     Ok(if outcome == Outcome::Stopped { Ended::Stopped } else { Ended::Done })
 }
 

@@ -1,0 +1,119 @@
+//! `alexnet figures`: a run in pictures.
+
+mod answers;
+mod curves;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use alexnet_data::write_beside;
+use alexnet_figures::Filters;
+use alexnet_network::Array;
+use alexnet_train::RunFolder;
+use alexnet_weights::ModelFile;
+use anyhow::{Context, ensure};
+
+use self::curves::Curves;
+use crate::arguments::FiguresArguments;
+use crate::device::on_device;
+use crate::terminal::{note, print};
+use crate::{Ended, one_line};
+
+/// Where figures of several runs go.
+const DEFAULT_FOLDER: &str = "figures";
+
+pub(crate) fn run(arguments: &FiguresArguments) -> anyhow::Result<Ended> {
+    let runs = &arguments.runs;
+    for run in runs {
+        ensure!(run.is_dir(), "{} is no folder of a run", run.display());
+    }
+    let folder = match (&arguments.out, &runs[..]) {
+        (Some(out), _) => out.clone(),
+        (None, [run]) => run.join("figures"),
+        (None, _) => DEFAULT_FOLDER.into(),
+    };
+    let mut figures = Figures { folder, written: 0 };
+    figures.try_to("curves", |figures| Curves::of(runs)?.draw(figures));
+    if let [run] = &runs[..] {
+        match weights(run) {
+            Ok((path, file)) => {
+                figures.try_to("filters", |figures| draw_filters(figures, &file));
+                figures.try_to("answers", |figures| {
+                    on_device!(arguments.device, |device| {
+                        answers::draw(figures, device, (&path, file), run, arguments)
+                    })
+                });
+            }
+            Err(error) => note(&format!("alexnet: no filters, no answers: {}", one_line(&error))),
+        }
+    }
+    ensure!(figures.written > 0, "there is nothing to draw: was any epoch finished?");
+    Ok(Ended::Done)
+}
+
+/// Where figures are written.
+struct Figures {
+    folder: PathBuf,
+    written: usize,
+}
+
+impl Figures {
+    /// Draws what can be drawn; says why the rest cannot.
+    fn try_to(&mut self, what: &str, draw: impl FnOnce(&mut Self) -> anyhow::Result<()>) {
+        if let Err(error) = draw(self) {
+            note(&format!("alexnet: no {what}: {}", one_line(&error)));
+        }
+    }
+
+    /// Writes a figure, whole or not at all, and prints its path.
+    fn write(&mut self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        let path = self.path(name)?;
+        write_beside(&path, |file| file.write_all(bytes))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        self.written(&path)
+    }
+
+    /// Where a figure goes.
+    fn path(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let made = fs::create_dir_all(&self.folder);
+        made.with_context(|| format!("cannot create {}", self.folder.display()))?;
+        Ok(self.folder.join(name))
+    }
+
+    fn written(&mut self, path: &Path) -> anyhow::Result<()> {
+        self.written += 1;
+        print(&path.display().to_string())
+    }
+}
+
+/// The run's best weights, or else its last.
+fn weights(run: &Path) -> anyhow::Result<(PathBuf, ModelFile)> {
+    let folder = RunFolder::at(run);
+    let path = [folder.best(), folder.last()].into_iter().find(|path| path.is_file());
+    let path = path.with_context(|| format!("{} holds no weights", folder.weights().display()))?;
+    let file = ModelFile::load(&path)?;
+    Ok((path, file))
+}
+
+/// The paper's figure 3.
+fn draw_filters(figures: &mut Figures, file: &ModelFile) -> anyhow::Result<()> {
+    let kernels: Vec<&Array> = file.weights.iter().filter(|array| array.shape.len() == 4).collect();
+    let first = kernels.first().context("the weights hold no convolution")?;
+    let filters = match first.shape[..] {
+        [_, 3, height, width] if height == width => Filters::new(width, &first.values),
+        _ => None,
+    };
+    let filters = filters.context("the first layer's kernels are no colour filters")?;
+    figures.write("filters.png", &filters.draw().to_png()?)?;
+    let (count, side) = (filters.count(), first.shape[3]);
+    // The second layer of a tower sees half of the first layer's maps.
+    let is_two_towers = kernels.get(1).is_some_and(|second| second.shape[1] * 2 == count);
+    let line = if is_two_towers {
+        let [one, other] = [0..count / 2, count / 2..count].map(|half| filters.saturation(half));
+        format!("mean saturation {one:.3} in the first tower, {other:.3} in the second")
+    } else {
+        format!("mean saturation {:.3}", filters.saturation(0..count))
+    };
+    print(&format!("{count} filters of {side} x {side} pixels, {line}"))
+}
