@@ -109,7 +109,7 @@ fn tanh(x: f32) -> f32 {
         6.372_619_3e-4,
         4.893_524_6e-3,
     ];
-    let even = [1.198_258_4e-6, 1.185_347_06e-4, 2.268_434_6e-3, 4.893_525_2e-3];
+    let even = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
     let polynomial = |terms: &[f32]| terms.iter().fold(0.0, |sum, term| sum * square + term);
     x * polynomial(&odd) / polynomial(&even)
 }
