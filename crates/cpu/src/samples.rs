@@ -4,7 +4,7 @@
 use alexnet_ops::conformance::{Case, Levels};
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, DropoutKey, LinearShape, LrnRegion,
-    LrnShape, MaxPoolShape, Rounding, SgdStep, UpdateRule, output_size,
+    LrnShape, MaxPoolShape, Rounding, Saturation, SgdStep, UpdateRule, output_size,
 };
 
 /// Most multiply-adds of a sampled shape: what the plain loops do in a few milliseconds.

@@ -26,6 +26,7 @@ pub(crate) fn small_alexnet(classes: usize, width: f32) -> Result<Model, ModelEr
         image_size: PIXELS,
         width,
         batch_norm: false,
+        dropout: None,
     })?;
     for row in &mut model.rows {
         if let Layer::Lrn(_, _, alpha, _, _) = row {
@@ -242,7 +243,14 @@ fn linear(units: Units, deviation: f32) -> Layer {
 
 /// A configuration for rows of one's own, named in files as the 2012 network's are.
 fn plain(classes: usize, image_size: usize) -> ModelConfig {
-    ModelConfig { model: ModelName::Original, classes, image_size, width: 1.0, batch_norm: false }
+    ModelConfig {
+        model: ModelName::Original,
+        classes,
+        image_size,
+        width: 1.0,
+        batch_norm: false,
+        dropout: None,
+    }
 }
 
 #[cfg(test)]
