@@ -157,10 +157,12 @@ def scale(name, shape, factor):
     return case
 
 
-def softmax_cross_entropy(name, labels, classes, largest):
-    case = Case("softmax_cross_entropy", name, labels=labels)
+def softmax_cross_entropy(name, labels, classes, largest, smoothing=0.0):
+    case = Case("softmax_cross_entropy", name, labels=labels, smoothing=smoothing)
     logits = case.draw("x", (len(labels), classes), scale=largest)
-    losses = F.cross_entropy(logits, torch.tensor(labels), reduction="none")
+    losses = F.cross_entropy(
+        logits, torch.tensor(labels), reduction="none", label_smoothing=smoothing
+    )
     (d_logits,) = torch.autograd.grad(losses.mean(), logits)
     case.outputs = dict(losses=losses, d_logits=d_logits)
     return case
@@ -265,6 +267,8 @@ CASES = [
     softmax_cross_entropy("softmax_cross_entropy", [1, 4, 9], 10, largest=3.0),
     softmax_cross_entropy("softmax_cross_entropy_large_logits", [0, 6, 2, 6], 7, largest=300.0),
     softmax_cross_entropy("softmax_cross_entropy_one_image", [2], 5, largest=30.0),
+    softmax_cross_entropy("softmax_cross_entropy_smoothed", [3, 0, 19], 20, 4.0, smoothing=0.1),
+    softmax_cross_entropy("softmax_cross_entropy_much_smoothed", [1, 1], 3, 9.0, smoothing=0.7),
     sgd(sgd_pytorch, 33),
     sgd(sgd_paper, 33),
 ]

@@ -240,6 +240,7 @@ fn bench_says_where_a_step_s_time_goes_beside_the_machine_s_ceilings() {
         assert_eq!(found["update_ms"].is_null(), !backward, "{found}");
         ms += found["update_ms"].as_f64().unwrap_or_default();
         ms += found["loss_ms"].as_f64().unwrap_or_default();
+        ms += found["check_ms"].as_f64().unwrap_or_default();
         // Medians of parts do not add up to the median of their sums, but nearly.
         let step = number(&found["median_ms"]);
         assert!((0.5..2.0).contains(&(ms / step)), "{ms} ms in parts of {step} ms: {found}");

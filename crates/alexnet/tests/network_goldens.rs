@@ -56,7 +56,7 @@ fn check_one_pass<D: Device>(case: &Case, device: D, goldens: &Goldens<Described
     let on = network.device().name();
     let logits = network.forward(&images, Pass::Evaluate);
     assert_close(&format!("{name} logits on {on}"), golden("logits"), &doubles(logits));
-    let (losses, _) = network.gradient_step(&images, &labels, SEED, STEP);
+    let (losses, _) = network.gradient_step(&images, &labels, SEED, STEP).expect("finite");
     assert_close(&format!("{name} losses on {on}"), golden("losses"), &doubles(losses));
     let what = format!("{name} gradient on {on}");
     let (norms, samples) = (golden("gradient_norms"), golden("gradient_samples"));
@@ -107,7 +107,7 @@ fn check_training<D: Device>(
     let on = network.device().name();
     let mut means = Vec::new();
     for step in 0..SGD_STEPS {
-        let (losses, _) = network.gradient_step(&images, &labels, SEED, step);
+        let (losses, _) = network.gradient_step(&images, &labels, SEED, step).expect("finite");
         means.push(doubles(losses).iter().sum::<f64>() / losses.len() as f64);
         network.update(rule);
     }
@@ -126,4 +126,33 @@ fn ten_steps_of_both_update_rules_equal_pytorch_s() {
         check_training(case, Reference::<f32>::new(), rule, &goldens);
         cpus().for_each(|cpu| check_training(case, cpu, rule, &goldens));
     }
+}
+
+/// The figures `make_lars.py` trains with; the paper's algorithm has the rate inside the velocity.
+fn lars(_: &ParameterSpec) -> SgdStep {
+    let rule = UpdateRule::Paper;
+    SgdStep { rule, learning_rate: 0.01, momentum: 0.9, weight_decay: 5e-4 }
+}
+
+fn check_lars<D: Device>(device: D, goldens: &Goldens<Described>) {
+    let golden = |output: &str| goldens.tensor("modern", output);
+    let (mut network, images, labels) = start(device, ModelName::Modern, false, &goldens.list[0]);
+    network.set_layer_wise_rates(Some(0.1));
+    let on = network.device().name();
+    let mut means = Vec::new();
+    for step in 0..golden("losses").len() as u64 {
+        let stepped = network.train_step(&images, &labels, SEED, step, lars);
+        let (losses, _) = stepped.expect("finite");
+        means.push(doubles(losses).iter().sum::<f64>() / losses.len() as f64);
+    }
+    assert_close(&format!("losses on {on}"), golden("losses"), &means);
+    let (norms, samples) = (golden("norms"), golden("samples"));
+    assert_arrays_close(&format!("layer-wise on {on}"), &network.weights(), norms, samples);
+}
+
+#[test]
+fn three_steps_with_layer_wise_rates_equal_pytorch_s() {
+    let goldens = Goldens::read("lars.safetensors", "models");
+    check_lars(Reference::<f32>::new(), &goldens);
+    cpus().for_each(|cpu| check_lars(cpu, &goldens));
 }

@@ -43,6 +43,14 @@ struct Dropout {
 impl Map for Dropout {
     #[inline(always)]
     fn apply(self, y: &mut [f32], x: &[f32], first: usize) {
+        // Whole groups begin where a block of four words does.
+        let first = self.key.first + first;
+        let lead = (first.next_multiple_of(4) - first).min(y.len());
+        let ((y_lead, y), (x_lead, x)) = (y.split_at_mut(lead), x.split_at(lead));
+        if lead > 0 {
+            self.select(y_lead, x_lead, &words(self.key, first / 4)[first % 4..]);
+        }
+        let first = first + lead;
         let whole = y.len() - y.len() % GROUP;
         let (y, y_rest) = y.split_at_mut(whole);
         let (x, x_rest) = x.split_at(whole);
@@ -56,7 +64,7 @@ impl Map for Dropout {
 
 impl Dropout {
     #[inline(always)]
-    fn select(self, y: &mut [f32], x: &[f32], words: &[u32; GROUP]) {
+    fn select(self, y: &mut [f32], x: &[f32], words: &[u32]) {
         for ((y, &x), &word) in y.iter_mut().zip(x).zip(words) {
             *y = if word >= self.threshold { x * self.kept_scale } else { 0.0 };
         }
@@ -99,9 +107,14 @@ mod tests {
     #[test]
     fn the_words_are_those_of_the_contract() {
         let keys = [
-            DropoutKey { seed: 0, step: 0, layer: 0 },
-            DropoutKey { seed: u64::MAX, step: u64::MAX, layer: u32::MAX },
-            DropoutKey { seed: 0x0123_4567_89AB_CDEF, step: 0xFEDC_BA98_7654_3210, layer: 3 },
+            DropoutKey { seed: 0, step: 0, layer: 0, first: 0 },
+            DropoutKey { seed: u64::MAX, step: u64::MAX, layer: u32::MAX, first: 0 },
+            DropoutKey {
+                seed: 0x0123_4567_89AB_CDEF,
+                step: 0xFEDC_BA98_7654_3210,
+                layer: 3,
+                first: 0,
+            },
         ];
         for key in keys {
             for first in [0, 32, 1 << 20, (1 << 32) - 32] {

@@ -1,24 +1,30 @@
-//! Operations in which element i depends on element i alone, in blocks over the threads.
+//! Operations in which element i depends on element i alone, in blocks over the threads, and what is
+//! asked of all elements together.
 //!
 //! All are bound by memory, so the loops are plain and the compiler makes vectors of them.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use alexnet_ops::{Saturation, SgdStep};
 
 use crate::Context;
 use crate::disjoint::Disjoint;
 use crate::isa::Kernel;
+use crate::reduce::doubles;
 use crate::sgd;
 use crate::simd::Vector;
 
 /// Elements one thread takes at a time: 64 KiB of each array, and whole groups of random words.
 const BLOCK: usize = 16 << 10;
 
-/// `max(0, value)`; a NaN stays one.
+/// Shared scratch for a sum of each block.
+const SCRATCH: usize = 0;
+
+/// `max(0, value)` of a number. 0 times what is not finite is NaN.
 #[inline(always)]
 pub(crate) fn rectified(value: f32) -> f32 {
-    if value < 0.0 { 0.0 } else { value }
+    (if value < 0.0 { 0.0 } else { value }) + value * 0.0
 }
 
 /// What becomes of a block of `y`, given the same block of `x` and the index of its first element.
@@ -120,10 +126,11 @@ struct Saturate(Saturation);
 impl Map for Saturate {
     #[inline(always)]
     fn apply(self, y: &mut [f32], x: &[f32], _: usize) {
+        // What is no number stays so, infinities as well: see `rectified`.
         match self.0 {
-            Saturation::Tanh => y.iter_mut().zip(x).for_each(|(y, &x)| *y = tanh(x)),
+            Saturation::Tanh => y.iter_mut().zip(x).for_each(|(y, &x)| *y = tanh(x) + x * 0.0),
             Saturation::Sigmoid => {
-                y.iter_mut().zip(x).for_each(|(y, &x)| *y = 1.0 / (1.0 + (-x).exp()));
+                y.iter_mut().zip(x).for_each(|(y, &x)| *y = 1.0 / (1.0 + (-x).exp()) + x * 0.0);
             }
         }
     }
@@ -223,6 +230,82 @@ pub(crate) fn sgd(
         let gradient = &gradient[range];
         context.isa.dispatch(SgdBlock { weights, velocity, gradient, step });
     });
+}
+
+#[derive(Clone, Copy)]
+struct Add;
+
+impl Map for Add {
+    #[inline(always)]
+    fn apply(self, y: &mut [f32], x: &[f32], _: usize) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y += x;
+        }
+    }
+}
+
+/// `sums += values`.
+pub(crate) fn add(context: &Context, sums: &mut [f32], values: &[f32]) {
+    map(context, sums, values, Add);
+}
+
+/// Without its sign, a larger number has larger bits, infinity larger ones than any, and NaN still
+/// larger: so the largest magnitude is a maximum of integers.
+struct LargestBits<'a>(&'a [f32]);
+
+impl Kernel for LargestBits<'_> {
+    type Output = u32;
+    #[inline(always)]
+    fn run<V: Vector>(self) -> u32 {
+        self.0.iter().fold(0, |largest, value| largest.max(value.abs().to_bits()))
+    }
+}
+
+/// The largest magnitude; NaN if there is one.
+pub(crate) fn largest(context: &Context, values: &[f32]) -> f32 {
+    let largest = AtomicU32::new(0);
+    context.threads.for_each(values.len().div_ceil(BLOCK), |_, block| {
+        let bits = context.isa.dispatch(LargestBits(&values[block_range(block, values.len())]));
+        largest.fetch_max(bits, Relaxed);
+    });
+    f32::from_bits(largest.into_inner())
+}
+
+/// Sums formed side by side, whatever the vectors' length: so all instructions give the same bits.
+const SUMS: usize = 32;
+
+struct SquaresBlock<'a>(&'a [f32]);
+
+impl Kernel for SquaresBlock<'_> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<V: Vector>(self) -> f64 {
+        let mut sums = [0.0; SUMS];
+        let (whole, rest) = self.0.as_chunks::<SUMS>();
+        for values in whole {
+            for (sum, &value) in sums.iter_mut().zip(values) {
+                *sum += f64::from(value) * f64::from(value);
+            }
+        }
+        for (sum, &value) in sums.iter_mut().zip(rest) {
+            *sum += f64::from(value) * f64::from(value);
+        }
+        sums.iter().sum()
+    }
+}
+
+/// Σ value², each block's by itself and then those of all blocks in their order.
+pub(crate) fn sum_of_squares(context: &Context, values: &[f32]) -> f64 {
+    let blocks = values.len().div_ceil(BLOCK);
+    let mut scratch = context.scratch.shared(SCRATCH, 2 * blocks);
+    let sums = &mut doubles(&mut scratch)[..blocks];
+    let parts = Disjoint::new(sums);
+    context.threads.for_each(blocks, |_, block| {
+        let sum = context.isa.dispatch(SquaresBlock(&values[block_range(block, values.len())]));
+        // SAFETY: every block has its own sum.
+        unsafe { parts.part(block..block + 1)[0] = sum };
+    });
+    sums.iter().sum()
 }
 
 #[cfg(test)]

@@ -168,7 +168,7 @@ impl<W: Weight> Piece<'_, W> {
                     let sum = sum.add(V::load_lanes(self.layer.bias[at..].as_ptr(), count));
                     let sum = match activation {
                         Activation::Identity => sum,
-                        Activation::Relu => sum.relu(),
+                        Activation::Relu => sum.rectified(),
                     };
                     sum.store_lanes(y.at(n * self.layer.bias.len() + at), count);
                 }

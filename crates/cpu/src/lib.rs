@@ -39,7 +39,7 @@ use std::sync::Arc;
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvPass, ConvShape, Device, DropoutKey,
-    LinearShape, LrnShape, MaxPoolShape, Precision, Saturation, SgdStep,
+    LinearShape, LossShape, LrnShape, MaxPoolShape, Precision, Saturation, SgdStep,
 };
 
 pub use array::Array;
@@ -214,18 +214,29 @@ impl Device for Cpu {
     ) {
         linear::backward_weights(&self.context, d_weights, d_bias, d_y, x, shape);
     }
+    fn linear_backward_add(
+        &self,
+        d_weights: &mut Array,
+        d_bias: &mut Array,
+        d_y: &Array,
+        x: &Array,
+        shape: &LinearShape,
+    ) {
+        linear::backward_add(&self.context, d_weights, d_bias, d_y, x, shape);
+    }
     fn linear_backward_update(
         &self,
         weights: &mut Array,
         velocity: &mut Array,
-        d_bias: &mut Array,
         d_y: &Array,
         x: &Array,
         step: &SgdStep,
         shape: &LinearShape,
     ) {
-        let parameters: [&mut [f32]; 2] = [weights, velocity];
-        linear::backward_update(&self.context, parameters, d_bias, d_y, x, step, shape);
+        linear::backward_update(&self.context, [weights, velocity], d_y, x, step, shape);
+    }
+    fn linear_backward_bias(&self, d_bias: &mut Array, d_y: &Array, shape: &LinearShape) {
+        linear::backward_bias(&self.context, d_bias, d_y, shape);
     }
 
     fn relu_forward(&self, y: &mut Array, x: &Array, len: usize) {
@@ -328,7 +339,7 @@ impl Device for Cpu {
         d_logits: &mut Array,
         logits: &Array,
         labels: &Buffer<u32>,
-        shape: &LinearShape,
+        shape: &LossShape,
     ) {
         loss::softmax_cross_entropy(&self.context, losses, d_logits, logits, labels, shape);
     }
@@ -343,5 +354,15 @@ impl Device for Cpu {
     ) {
         let (weights, velocity) = (&mut weights[..len], &mut velocity[..len]);
         elementwise::sgd(&self.context, weights, velocity, &gradient[..len], step);
+    }
+
+    fn add(&self, sums: &mut Array, values: &Array, len: usize) {
+        elementwise::add(&self.context, &mut sums[..len], &values[..len]);
+    }
+    fn largest(&self, values: &Array, len: usize) -> f32 {
+        elementwise::largest(&self.context, &values[..len])
+    }
+    fn sum_of_squares(&self, values: &Array, len: usize) -> f64 {
+        elementwise::sum_of_squares(&self.context, &values[..len])
     }
 }

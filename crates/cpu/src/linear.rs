@@ -11,7 +11,7 @@ use crate::few_images;
 use crate::matmul::{Into, Matrix, matmul, matmul_panels};
 use crate::panels::Panels;
 use crate::reduce::column_sums;
-use crate::weight_gradient::{Stored, Target, Update, weight_gradient};
+use crate::weight_gradient::{Added, Stored, Target, Update, weight_gradient};
 
 pub(crate) fn forward(
     context: &Context,
@@ -78,13 +78,25 @@ pub(crate) fn backward_weights(
 ) {
     let d_weights = &mut d_weights[..shape.inputs * shape.outputs];
     gradient_to(context, &Stored(Disjoint::new(d_weights)), d_y, x, shape);
-    bias_gradient(context, d_bias, d_y, shape);
+    backward_bias(context, d_bias, d_y, shape);
+}
+
+pub(crate) fn backward_add(
+    context: &Context,
+    d_weights: &mut [f32],
+    d_bias: &mut [f32],
+    d_y: &[f32],
+    x: &[f32],
+    shape: &LinearShape,
+) {
+    let d_weights = &mut d_weights[..shape.inputs * shape.outputs];
+    gradient_to(context, &Added(Disjoint::new(d_weights)), d_y, x, shape);
+    backward_bias(context, d_bias, d_y, shape);
 }
 
 pub(crate) fn backward_update(
     context: &Context,
     [weights, velocity]: [&mut [f32]; 2],
-    d_bias: &mut [f32],
     d_y: &[f32],
     x: &[f32],
     step: &SgdStep,
@@ -94,7 +106,6 @@ pub(crate) fn backward_update(
     let weights = Disjoint::new(&mut weights[..len]);
     let velocity = Disjoint::new(&mut velocity[..len]);
     gradient_to(context, &Update { weights, velocity, step }, d_y, x, shape);
-    bias_gradient(context, d_bias, d_y, shape);
 }
 
 fn gradient_to<T: Target>(
@@ -111,6 +122,11 @@ fn gradient_to<T: Target>(
     weight_gradient(context, target, d_y, x, shape);
 }
 
-fn bias_gradient(context: &Context, d_bias: &mut [f32], d_y: &[f32], shape: &LinearShape) {
+pub(crate) fn backward_bias(
+    context: &Context,
+    d_bias: &mut [f32],
+    d_y: &[f32],
+    shape: &LinearShape,
+) {
     column_sums(context, &mut d_bias[..shape.outputs], &d_y[..shape.batch * shape.outputs]);
 }

@@ -1,6 +1,6 @@
 //! Softmax and cross-entropy, an image at a time. `logits (N, classes)`.
 
-use alexnet_ops::LinearShape;
+use alexnet_ops::LossShape;
 
 use crate::Context;
 use crate::disjoint::Disjoint;
@@ -11,30 +11,38 @@ pub(crate) fn softmax_cross_entropy(
     d_logits: &mut [f32],
     logits: &[f32],
     labels: &[u32],
-    shape: &LinearShape,
+    shape: &LossShape,
 ) {
-    let (batch, classes) = (shape.batch, shape.outputs);
-    let losses = Disjoint::new(&mut losses[..batch]);
-    let d_logits = Disjoint::new(&mut d_logits[..batch * classes]);
-    context.threads.for_each(batch, |_, image| {
+    let LossShape { images, classes, .. } = *shape;
+    let losses = Disjoint::new(&mut losses[..images]);
+    let d_logits = Disjoint::new(&mut d_logits[..images * classes]);
+    context.threads.for_each(images, |_, image| {
         let row = image * classes..(image + 1) * classes;
         // SAFETY: every image has its own loss and its own row.
         let (loss, d_logits) =
             unsafe { (&mut losses.part(image..image + 1)[0], d_logits.part(row.clone())) };
-        *loss = loss_and_gradient(d_logits, &logits[row], labels[image] as usize, batch);
+        *loss = loss_and_gradient(d_logits, &logits[row], labels[image] as usize, shape);
     });
 }
 
-/// One image's loss, and its gradient's share of the mean over the batch.
-fn loss_and_gradient(d_logits: &mut [f32], logits: &[f32], label: usize, batch: usize) -> f32 {
+/// One image's loss, and its gradient's share of the mean.
+fn loss_and_gradient(d_logits: &mut [f32], logits: &[f32], label: usize, shape: &LossShape) -> f32 {
+    let LossShape { classes, mean_over, smoothing, .. } = *shape;
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut total = 0.0;
     for (d, logit) in d_logits.iter_mut().zip(logits) {
         *d = (logit - largest).exp();
         total += *d;
     }
-    let scale = 1.0 / (total * batch as f32);
+    let scale = 1.0 / (total * mean_over as f32);
     d_logits.iter_mut().for_each(|d| *d *= scale);
-    d_logits[label] -= 1.0 / batch as f32;
-    total.ln() - (logits[label] - largest)
+    d_logits[label] -= (1.0 - smoothing) / mean_over as f32;
+    let loss = total.ln() - (logits[label] - largest);
+    if smoothing == 0.0 {
+        return loss;
+    }
+    let spread = smoothing / (classes * mean_over) as f32;
+    d_logits.iter_mut().for_each(|d| *d -= spread);
+    let mean = logits.iter().map(|logit| logit - largest).sum::<f32>() / classes as f32;
+    (1.0 - smoothing) * loss + smoothing * (total.ln() - mean)
 }

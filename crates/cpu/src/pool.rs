@@ -120,11 +120,13 @@ struct LargestAt<'a> {
 }
 
 impl<V: Vector> Visit<V> for LargestAt<'_> {
-    /// The first input holds position 0 from the start, so −∞ in it needs no taking.
+    /// The first input holds position 0 from the start.
     #[inline(always)]
     unsafe fn visit<const N: usize>(&mut self, c: usize, count: usize) {
         let window = self.window;
         let (mut best, mut mark) = ([V::splat(f32::NEG_INFINITY); N], [V::zero(); N]);
+        // 0, or NaN once an input was not finite.
+        let mut spoilt = [V::zero(); N];
         for row in 0..window.height {
             for column in 0..window.width {
                 let position = V::mark((row * window.size + column) as u8);
@@ -133,6 +135,7 @@ impl<V: Vector> Visit<V> for LargestAt<'_> {
                     // SAFETY: the window's channels are in `x`.
                     let value = unsafe { V::load_lanes(self.x.as_ptr().add(at), count) };
                     (best[i], mark[i]) = best[i].or_larger(mark[i], value, position);
+                    spoilt[i] = value.mul_add(V::zero(), spoilt[i]);
                 }
             }
         }
@@ -140,7 +143,7 @@ impl<V: Vector> Visit<V> for LargestAt<'_> {
             let at = c + i * V::LANES;
             // SAFETY: the channels are in `y` and `positions`.
             unsafe {
-                best[i].store_lanes(self.y.as_mut_ptr().add(at), count);
+                best[i].add(spoilt[i]).store_lanes(self.y.as_mut_ptr().add(at), count);
                 mark[i].store_marks(self.positions.as_mut_ptr().add(at), count);
             }
         }

@@ -145,7 +145,7 @@ impl<const TOTALS: usize, T: Terms<TOTALS>> Kernel for SumBlock<'_, TOTALS, T> {
 }
 
 /// Scratch memory as `f64`.
-fn doubles(floats: &mut [f32]) -> &mut [f64] {
+pub(crate) fn doubles(floats: &mut [f32]) -> &mut [f64] {
     // SAFETY: any bits are an `f64`.
     let (before, doubles, _) = unsafe { floats.align_to_mut() };
     assert!(before.is_empty(), "buffers are aligned");

@@ -3,8 +3,8 @@
 
 use alexnet_ops::conformance::{Case, Levels};
 use alexnet_ops::{
-    Activation, AveragePoolShape, BatchNormShape, ConvShape, DropoutKey, LinearShape, LrnRegion,
-    LrnShape, MaxPoolShape, Rounding, Saturation, SgdStep, UpdateRule, output_size,
+    Activation, AveragePoolShape, BatchNormShape, ConvShape, DropoutKey, LinearShape, LossShape,
+    LrnRegion, LrnShape, MaxPoolShape, Rounding, Saturation, SgdStep, UpdateRule, output_size,
 };
 
 /// Most multiply-adds of a sampled shape: what the plain loops do in a few milliseconds.
@@ -117,8 +117,8 @@ fn others_of(numbers: &mut Numbers, channels: usize) -> Vec<Case> {
         Case::Lrn(LrnShape { batch, height, width, channels, region, size, alpha, beta, k })
     };
     let rows = batch * height * width + 1;
-    let key = DropoutKey { seed: 5, step: 7, layer: 1 };
-    let logits = LinearShape { batch, inputs: 0, outputs: channels };
+    let key = DropoutKey { seed: 5, step: 7, layer: 1, first: 0 };
+    let loss = LossShape { images: batch, classes: channels, mean_over: batch + 1, smoothing: 0.1 };
     let len = height * width * channels;
     vec![
         Case::MaxPool(max, Levels::Any),
@@ -132,7 +132,9 @@ fn others_of(numbers: &mut Numbers, channels: usize) -> Vec<Case> {
         Case::Saturation(len, numbers.curve()),
         Case::Dropout(len, 0.4, 1.5, key),
         Case::Scale(len, 0.7),
-        Case::SoftmaxCrossEntropy(logits, 3.0),
+        Case::SoftmaxCrossEntropy(loss, 3.0),
+        Case::Dropout(len, 0.4, 1.5, DropoutKey { first: channels, ..key }),
+        Case::Largest(len),
         Case::Sgd(len, step(numbers.rule())),
     ]
 }

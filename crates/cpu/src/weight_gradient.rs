@@ -52,6 +52,23 @@ impl Target for Stored<'_> {
     }
 }
 
+/// It is added to what is stored.
+pub(crate) struct Added<'a>(pub(crate) Disjoint<'a, f32>);
+
+impl Target for Added<'_> {
+    #[inline(always)]
+    unsafe fn take<V: Vector>(&self, at: usize, gradient: V, count: usize) {
+        let sum = self.0.at(at);
+        // SAFETY: the caller's promise.
+        unsafe { V::load_part(sum, count).add(gradient).store_part(sum, count) };
+    }
+
+    #[inline(always)]
+    fn ask<V: Vector>(&self, at: usize) {
+        V::prefetch(self.0.start().wrapping_add(at));
+    }
+}
+
 /// It is used for an update at once.
 pub(crate) struct Update<'a> {
     pub(crate) weights: Disjoint<'a, f32>,

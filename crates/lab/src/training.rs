@@ -202,7 +202,7 @@ impl<D: Device + Clone> Workbench<'_, D> {
     }
 }
 
-/// One pass over the training images; `None` if the loss became infinite.
+/// One pass over the training images; `None` if something in it is no number.
 fn train_epoch<D: Device>(
     network: &mut Network<D>,
     images: &Loader,
@@ -221,11 +221,8 @@ fn train_epoch<D: Device>(
         let factor = if recipe.falls { (1.0 + (PI * done).cos()) / 2.0 } else { 1.0 };
         let rate = recipe.rate * factor;
         let sgd = |of: &ParameterSpec| sgd(of.role, rate, recipe.decay);
-        let (losses, logits) =
-            network.train_step(&batch.images, &batch.labels, seed, run.steps, sgd);
-        if losses.iter().any(|loss| !loss.is_finite()) {
-            return Ok(None);
-        }
+        let step = network.train_step(&batch.images, &batch.labels, seed, run.steps, sgd);
+        let Ok((losses, logits)) = step else { return Ok(None) };
         for ((row, &label), &loss) in logits.chunks_exact(classes).zip(&batch.labels).zip(losses) {
             totals.add(row, label, loss.into());
         }

@@ -17,5 +17,5 @@ mod plan;
 pub use initial::{Fill, Initialisation};
 pub use layer::{Conv, DropoutForm, Layer, Linear, Units};
 pub use models::{Model, ModelConfig, ModelError, ModelName};
-pub use network::{Array, LoadError, Network, Part, Pass};
+pub use network::{Array, LoadError, Network, NotFinite, Part, Pass};
 pub use plan::{BATCH_MAX, LayerSummary, ParameterRole, ParameterSpec, Plan, Purpose, TensorSpec};

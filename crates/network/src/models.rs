@@ -344,6 +344,17 @@ pub enum ModelError {
         /// The layer that finds no window.
         layer: String,
     },
+    /// A layer to be frozen is not there.
+    #[error("no layer is called '{layer}': this network has {layers}")]
+    NoLayer {
+        /// Asked for.
+        layer: String,
+        /// What there is.
+        layers: String,
+    },
+    /// Every layer is frozen.
+    #[error("all layers are frozen: nothing is left to learn")]
+    NothingLearns,
 }
 
 /// Largest number of classes: a hundred times ImageNet's.

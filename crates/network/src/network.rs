@@ -2,14 +2,17 @@
 //! read upwards.
 
 mod arrays;
+mod health;
+mod steps;
 
-use alexnet_ops::{ConvPass, Device, DropoutKey, LinearShape, SgdStep};
+use alexnet_ops::{ConvPass, Device, LossShape, SgdStep};
 
 pub use self::arrays::{Array, LoadError};
+pub use self::health::NotFinite;
+use self::health::Walk;
 use crate::initial::initial_values;
 use crate::order::to_device;
-use crate::places::reads_output_again;
-use crate::plan::{ParameterSpec, Plan, Purpose, Step};
+use crate::plan::{ParameterRole, ParameterSpec, Plan, Purpose, Step};
 
 /// What a forward pass is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,17 +39,38 @@ pub enum Part {
     Forward(usize),
     /// The losses, and the gradient of the logits.
     Loss,
-    /// A step's gradients, and the updates made with them on the way.
+    /// A step's gradients, but for weights that are updated where their gradient is formed.
     Backward(usize),
+    /// Everything is known to be finite.
+    Check,
+    /// A linear layer's weights are updated where their gradient is formed.
+    FusedUpdate(usize),
     /// The updates of all that kept its gradient.
     Update,
 }
 
+/// The images of a step of training.
+#[derive(Clone, Copy)]
+struct Batch<'b> {
+    images: &'b [f32],
+    labels: &'b [u32],
+    seed: u64,
+    step: u64,
+}
+
+/// The part of a batch that a pass is over.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    /// Images before it.
+    first: usize,
+    /// Its images.
+    count: usize,
+    /// Images of the batch.
+    of: usize,
+}
+
 /// Told of each part when the device has returned from it.
 type Watcher = Box<dyn FnMut(Part) + Send>;
-
-/// The figures of the update of a parameter.
-type Sgd<'s> = &'s dyn Fn(&ParameterSpec) -> SgdStep;
 
 /// One array of the network on the device. Which have a velocity and a gradient the plan says.
 struct Parameter<D: Device> {
@@ -54,6 +78,8 @@ struct Parameter<D: Device> {
     values: D::Floats,
     velocity: Option<D::Floats>,
     gradient: Option<D::Floats>,
+    /// Of the gradients of a batch's parts.
+    sum: Option<D::Floats>,
 }
 
 /// A network that follows one plan on one device. All its arrays are made with it: a pass makes
@@ -73,7 +99,19 @@ pub struct Network<D: Device> {
     /// What the last pass gave, for the caller: (N, classes) and (N).
     host_logits: Vec<f32>,
     host_losses: Vec<f32>,
+    /// Scale and variance of each frozen batch normalisation, without shift and mean.
+    frozen_norms: Vec<Vec<D::Floats>>,
+    /// Running statistics of each batch normalisation as they were before the step.
+    running_before: Vec<Vec<f32>>,
+    /// The first step that learns.
+    lowest: usize,
+    /// The last part of the last batch.
+    share: Share,
+    label_smoothing: f32,
+    /// The trust coefficient of layer-wise rates.
+    trust: Option<f32>,
     watcher: Option<Watcher>,
+    walk: Option<Walk>,
 }
 
 impl<D: Device> Network<D> {
@@ -102,10 +140,17 @@ impl<D: Device> Network<D> {
     /// All arrays, all zero.
     fn empty(device: D, plan: Plan) -> Self {
         let (mut positions, mut statistics) = (Vec::new(), Vec::new());
+        let (mut running_before, mut frozen_norms) = (Vec::new(), Vec::new());
         for step in &plan.steps {
             match step {
                 Step::MaxPool { shape, .. } => positions.push(device.bytes(shape.output_len())),
-                Step::BatchNorm { shape, .. } => statistics.push(device.floats(2 * shape.channels)),
+                Step::BatchNorm { shape, affine, .. } => {
+                    let len = 2 * shape.channels;
+                    statistics.push(device.floats(len));
+                    running_before.push(vec![0.0; len]);
+                    let slopes = if plan.parameters[*affine].frozen { 2 } else { 0 };
+                    frozen_norms.push((0..slopes).map(|_| device.floats(len)).collect());
+                }
                 _ => {}
             }
         }
@@ -119,7 +164,14 @@ impl<D: Device> Network<D> {
             losses: device.floats(plan.batch),
             host_logits: vec![0.0; plan.batch * plan.model.config.classes],
             host_losses: vec![0.0; plan.batch],
+            frozen_norms,
+            running_before,
+            lowest: plan.back().map_or(plan.steps.len(), |back| back.lowest),
+            share: Share { first: 0, count: 0, of: 0 },
+            label_smoothing: 0.0,
+            trust: None,
             watcher: None,
+            walk: None,
             device,
             plan,
         }
@@ -151,11 +203,17 @@ impl<D: Device> Network<D> {
         };
         match part {
             Part::Forward(index) => of(index, &[ConvPass::Forward]),
-            Part::Backward(0) => of(0, &[ConvPass::BackwardWeights]),
+            Part::Backward(index) if self.plan.is_fused(index) => {
+                of(index, &[ConvPass::BackwardInput])
+            }
+            Part::Backward(index) if index == self.lowest => {
+                of(index, &[ConvPass::BackwardWeights])
+            }
             Part::Backward(index) => {
                 of(index, &[ConvPass::BackwardInput, ConvPass::BackwardWeights])
             }
-            Part::Input | Part::Loss | Part::Update => 0,
+            Part::FusedUpdate(index) => of(index, &[ConvPass::BackwardWeights]),
+            Part::Input | Part::Loss | Part::Check | Part::Update => 0,
         }
     }
 
@@ -165,15 +223,58 @@ impl<D: Device> Network<D> {
     }
 
     fn tell(&mut self, part: Part) {
-        if let Some(watcher) = &mut self.watcher {
+        if self.walk.is_some() {
+            self.inspect(part);
+        } else if let Some(watcher) = &mut self.watcher {
             watcher(part);
         }
     }
 
-    /// Logits (N, classes) of `images` (N, H, W, 3), N up to the plan's batch.
+    /// Spreads the share `smoothing` of every training target over all classes, as PyTorch's
+    /// `label_smoothing`. Losses are then those of the smoothed targets, as PyTorch reports them.
+    pub fn set_label_smoothing(&mut self, smoothing: f32) {
+        self.label_smoothing = smoothing;
+    }
+
+    /// Layer-wise rates (You, Gitman, Ginsburg 2017): the rate of a layer's weights w with the
+    /// gradient g is multiplied by `trust · |w| / (|g| + decay · |w|)`; biases and batch
+    /// normalisation keep theirs. With [`UpdateRule::Paper`] it is that paper's algorithm.
+    ///
+    /// [`UpdateRule::Paper`]: alexnet_ops::UpdateRule::Paper
+    ///
+    /// # Panics
+    /// When the plan does not keep all gradients.
+    pub fn set_layer_wise_rates(&mut self, trust: Option<f32>) {
+        assert!(trust.is_none() || self.plan.keeps_gradients(), "{TOO_FEW}");
+        self.trust = trust;
+    }
+
+    /// Logits (N, classes) of `images` (N, H, W, 3), N up to the plan's batch; any N with
+    /// [`Purpose::Accumulate`].
     pub fn forward(&mut self, images: &[f32], pass: Pass) -> &[f32] {
-        let count = images.len() / self.plan.image_len();
-        assert!(count <= self.plan.batch && images.len() == count * self.plan.image_len());
+        let (image, of) = (self.plan.image_len(), images.len() / self.plan.image_len());
+        assert_eq!(images.len(), of * image, "whole images");
+        for share in self.shares(of) {
+            let Share { first, count, .. } = share;
+            self.forward_share(&images[first * image..(first + count) * image], pass, share);
+        }
+        &self.host_logits[..of * self.classes()]
+    }
+
+    /// The parts in which a batch of `of` images is taken, and room for what they give.
+    fn shares(&mut self, of: usize) -> impl Iterator<Item = Share> + use<D> {
+        let batch = self.plan.batch;
+        assert!(of <= batch || self.plan.purpose == Purpose::Accumulate, "{TOO_MANY}");
+        if of > self.host_losses.len() {
+            self.host_losses.resize(of, 0.0);
+            self.host_logits.resize(of * self.classes(), 0.0);
+        }
+        (0..of).step_by(batch).map(move |first| Share { first, count: batch.min(of - first), of })
+    }
+
+    /// The list of steps, from the images to the logits.
+    fn forward_share(&mut self, images: &[f32], pass: Pass, share: Share) {
+        let Share { first, count, .. } = share;
         let mut from = self.plan.places.activations[0];
         self.device.upload(&mut self.values[from], images);
         self.tell(Part::Input);
@@ -182,17 +283,22 @@ impl<D: Device> Network<D> {
                 continue;
             }
             let to = self.plan.places.activations[index + 1];
-            self.forward_step(index, from, to, count, pass);
+            self.forward_step(index, from, to, pass, share);
             self.tell(Part::Forward(index));
             from = to;
         }
-        let logits = &mut self.host_logits[..count * self.plan.model.config.classes];
+        let classes = self.classes();
+        let logits = &mut self.host_logits[first * classes..(first + count) * classes];
         self.device.download(logits, &self.values[from]);
-        logits
     }
 
     /// One step of training: forward, loss, backward, update by the figures `sgd` gives for each
-    /// parameter. Returns each image's loss and logits. When a loss is not finite nothing is updated.
+    /// parameter. Returns each image's loss and logits. With [`Purpose::Accumulate`] there may be
+    /// more images than the plan's batch: the step is that of all of them.
+    ///
+    /// # Errors
+    /// When a loss, a gradient or a running statistic is not finite. Then nothing was updated:
+    /// weights, velocities and running statistics are to the bit what they were.
     pub fn train_step(
         &mut self,
         images: &[f32],
@@ -200,39 +306,49 @@ impl<D: Device> Network<D> {
         seed: u64,
         step: u64,
         sgd: impl Fn(&ParameterSpec) -> SgdStep,
-    ) -> (&[f32], &[f32]) {
-        self.loss(images, labels, seed, step);
-        if self.host_losses[..labels.len()].iter().all(|loss| loss.is_finite()) {
-            self.backward(labels.len(), seed, step, Some(&sgd));
-            self.update(sgd);
-        }
-        self.outputs(labels.len())
+    ) -> Result<(&[f32], &[f32]), NotFinite> {
+        self.form_sound_gradients(&Batch { images, labels, seed, step })?;
+        self.update(sgd);
+        Ok(self.outputs(labels.len()))
     }
 
     /// The first half of a training step, forward, loss and all gradients; [`Self::update`] is the
     /// second. Both halves together have the bits of [`Self::train_step`].
     ///
+    /// # Errors
+    /// As [`Self::train_step`].
+    ///
     /// # Panics
-    /// When the plan's purpose is not [`Purpose::Gradients`].
+    /// When the plan does not keep all gradients.
     pub fn gradient_step(
         &mut self,
         images: &[f32],
         labels: &[u32],
         seed: u64,
         step: u64,
-    ) -> (&[f32], &[f32]) {
-        assert_eq!(self.plan.purpose, Purpose::Gradients, "this plan keeps too few gradients");
-        self.loss(images, labels, seed, step);
-        self.backward(labels.len(), seed, step, None);
-        self.outputs(labels.len())
+    ) -> Result<(&[f32], &[f32]), NotFinite> {
+        assert!(self.plan.keeps_gradients(), "{TOO_FEW}");
+        self.form_sound_gradients(&Batch { images, labels, seed, step })?;
+        Ok(self.outputs(labels.len()))
     }
 
-    /// Moves every parameter that kept its gradient along it.
+    /// Moves every parameter that learns along its gradient.
     pub fn update(&mut self, sgd: impl Fn(&ParameterSpec) -> SgdStep) {
-        for Parameter { spec, values, velocity, gradient } in &mut self.parameters {
-            if let (Some(velocity), Some(gradient)) = (velocity, gradient) {
-                self.device.sgd_update(values, velocity, gradient, &sgd(spec), spec.len());
+        for index in (self.lowest..self.plan.steps.len()).rev() {
+            if self.plan.is_fused(index) {
+                self.fused_update(index, &sgd);
+                self.tell(Part::FusedUpdate(index));
             }
+        }
+        for Parameter { spec, values, velocity, gradient, .. } in &mut self.parameters {
+            let (Some(velocity), Some(gradient)) = (velocity, gradient) else { continue };
+            let mut step = sgd(spec);
+            if let Some(trust) = self.trust.filter(|_| spec.role == ParameterRole::Weight) {
+                let [weights, gradient] = [&*values, gradient]
+                    .map(|array| self.device.sum_of_squares(array, spec.len()).sqrt());
+                step.learning_rate *= layer_wise_factor(trust, weights, gradient, &step);
+            }
+            self.device.sgd_update(values, velocity, gradient, &step, spec.len());
         }
         self.tell(Part::Update);
     }
@@ -242,149 +358,90 @@ impl<D: Device> Network<D> {
         (&self.host_losses[..count], &self.host_logits[..count * self.classes()])
     }
 
+    /// Forward, loss and backward over every part of the batch, and the sum of what they give.
+    /// Stops after losses that are not finite.
+    fn form_gradients(&mut self, batch: &Batch) -> Result<(), NotFinite> {
+        let of = batch.labels.len();
+        assert!(self.plan.purpose.is_training(), "a plan for inference has no gradients");
+        for share in self.shares(of) {
+            self.share = share;
+            self.loss(batch, share);
+            self.check_losses(share)?;
+            self.backward(batch, share);
+            if share.count < of {
+                self.add_gradients(share.first == 0);
+            }
+        }
+        if of > self.plan.batch {
+            self.exchange_sums();
+        }
+        Ok(())
+    }
+
     /// A forward pass and the loss of each image; leaves the logits' gradient for
     /// [`Self::backward`].
-    fn loss(&mut self, images: &[f32], labels: &[u32], seed: u64, step: u64) {
-        assert!(self.plan.purpose.is_training(), "a plan for inference has no gradients");
-        self.forward(images, Pass::Train { seed, step });
-        let shape = LinearShape { batch: labels.len(), inputs: 0, outputs: self.classes() };
-        self.device.upload_labels(&mut self.labels, labels);
+    fn loss(&mut self, batch: &Batch, share: Share) {
+        let Share { first, count, of } = share;
+        let (image, classes) = (self.plan.image_len(), self.classes());
+        let images = &batch.images[first * image..(first + count) * image];
+        self.forward_share(images, batch.pass(), share);
+        let smoothing = self.label_smoothing;
+        let shape = LossShape { images: count, classes, mean_over: of, smoothing };
+        self.device.upload_labels(&mut self.labels, &batch.labels[first..first + count]);
         let (places, last) = (&self.plan.places, self.plan.steps.len());
         let (logits, d_logits) =
-            pair(&mut self.values, places.activations[last], places.gradients[last]);
+            steps::pair(&mut self.values, places.activations[last], places.gradients[last]);
         self.device.softmax_cross_entropy(&mut self.losses, d_logits, logits, &self.labels, &shape);
-        self.device.download(&mut self.host_losses[..labels.len()], &self.losses);
+        self.device.download(&mut self.host_losses[first..first + count], &self.losses);
         self.tell(Part::Loss);
     }
 
     /// The list of steps read upwards, from the gradient of the logits to that of the first
-    /// weights. Weights that keep no gradient are updated on the way.
-    fn backward(&mut self, count: usize, seed: u64, step: u64, sgd: Option<Sgd<'_>>) {
-        for index in (0..self.plan.steps.len()).rev() {
-            self.backward_step(index, count, seed, step, sgd);
+    /// weights that learn.
+    fn backward(&mut self, batch: &Batch, share: Share) {
+        for index in (self.lowest..self.plan.steps.len()).rev() {
+            self.backward_step(index, batch.pass(), share);
             self.tell(Part::Backward(index));
         }
     }
 
-    fn forward_step(&mut self, index: usize, from: usize, to: usize, count: usize, pass: Pass) {
-        let (x, y) = pair(&mut self.values, from, to);
-        let (device, values) = (&self.device, |p: usize| &self.parameters[p].values);
-        match self.plan.steps[index].at(count, self.plan.batch) {
-            Step::Conv { shape, activation, weights, bias } => {
-                device.conv_forward(y, x, values(weights), values(bias), activation, &shape);
+    /// Adds the gradients of a part to the sums, or begins them.
+    fn add_gradients(&mut self, is_first: bool) {
+        if is_first {
+            return self.exchange_sums();
+        }
+        for Parameter { spec, gradient, sum, .. } in &mut self.parameters {
+            if let (Some(gradient), Some(sum)) = (gradient, sum) {
+                self.device.add(sum, gradient, spec.len());
             }
-            Step::Linear { shape, activation, weights, bias } => {
-                device.linear_forward(y, x, values(weights), values(bias), activation, &shape);
-            }
-            Step::Relu { len } => device.relu_forward(y, x, len),
-            Step::Saturation { curve, len } => device.saturation_forward(y, x, curve, len),
-            Step::Lrn { shape } => device.lrn_forward(y, x, &shape),
-            Step::MaxPool { shape, positions } => {
-                device.max_pool_forward(y, &mut self.positions[positions], x, &shape);
-            }
-            Step::AveragePool { shape } => device.average_pool_forward(y, x, &shape),
-            Step::BatchNorm { shape, affine, running, statistics } => match pass {
-                Pass::Evaluate => {
-                    device.batch_norm_evaluate(y, x, values(affine), values(running), &shape);
-                }
-                Pass::Train { .. } => {
-                    let statistics = &mut self.statistics[statistics];
-                    let (affine, running) = pair(&mut self.parameters, affine, running);
-                    let running = &mut running.values;
-                    device.batch_norm_train(y, statistics, running, x, &affine.values, &shape);
-                }
-            },
-            Step::Dropout { rate, form, ordinal, len } => match pass {
-                Pass::Evaluate => device.scale(y, x, form.evaluation_scale(rate), len),
-                Pass::Train { seed, step } => {
-                    let key = DropoutKey { seed, step, layer: ordinal };
-                    device.dropout(y, x, rate, form.kept_scale(rate), key, len);
-                }
-            },
         }
     }
 
-    /// Turns the gradient of step `index`'s output into that of its input, and takes its
-    /// parameters' gradients.
-    fn backward_step(
-        &mut self,
-        index: usize,
-        count: usize,
-        seed: u64,
-        train_step: u64,
-        sgd: Option<Sgd<'_>>,
-    ) {
-        let (device, places) = (&self.device, &self.plan.places);
-        let [x, y] = [0, 1].map(|next| places.activations[index + next]);
-        let [d_x, d_y] = [0, 1].map(|next| places.gradients[index + next]);
-        let step = self.plan.steps[index].at(count, self.plan.batch);
-        if reads_output_again(&self.plan.steps, index) {
-            let (y, d_y) = pair(&mut self.values, y, d_y);
-            device.relu_backward(d_y, y, step.output_len());
-        }
-        match step {
-            Step::Conv { shape, weights, bias, .. } => {
-                let (weights, d_bias) = weights_and_d_bias(&mut self.parameters, weights, bias);
-                let d_weights = weights.gradient.as_mut().expect(KEPT);
-                let [x, d_y_read] = [x, d_y].map(|place| &self.values[place]);
-                device.conv_backward_weights(d_weights, d_bias, d_y_read, x, &shape);
-                if index > 0 {
-                    let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
-                    device.conv_backward_input(d_x, d_y, &weights.values, &shape);
-                }
-            }
-            Step::Linear { shape, weights, bias, .. } => {
-                let (weights, d_bias) = weights_and_d_bias(&mut self.parameters, weights, bias);
-                let Parameter { spec, values, velocity, gradient } = weights;
-                // With the weights of the forward pass, so before they move.
-                if index > 0 {
-                    let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
-                    device.linear_backward_input(d_x, d_y, values, &shape);
-                }
-                let [x, d_y] = [x, d_y].map(|place| &self.values[place]);
-                if let Some(d_weights) = gradient {
-                    device.linear_backward_weights(d_weights, d_bias, d_y, x, &shape);
-                } else {
-                    let (velocity, sgd) = (velocity.as_mut().expect(KEPT), sgd.expect(UPDATED));
-                    let sgd = sgd(spec);
-                    device.linear_backward_update(values, velocity, d_bias, d_y, x, &sgd, &shape);
-                }
-            }
-            Step::Relu { .. } => {} // in place: the gradient stays where it is
-            Step::Saturation { curve, len } => {
-                let (y, d_y) = pair(&mut self.values, y, d_y);
-                device.saturation_backward(d_y, y, curve, len); // in place
-            }
-            Step::Lrn { shape } => {
-                let (x, d_y, d_x) = three(&mut self.values, x, d_y, d_x);
-                device.lrn_backward(d_x, d_y, x, &shape);
-            }
-            Step::MaxPool { shape, positions } => {
-                let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
-                device.max_pool_backward(d_x, d_y, &self.positions[positions], &shape);
-            }
-            Step::AveragePool { shape } => {
-                let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
-                device.average_pool_backward(d_x, d_y, &shape);
-            }
-            Step::BatchNorm { shape, affine, statistics, .. } => {
-                let statistics = &self.statistics[statistics];
-                let Parameter { values, gradient, .. } = &mut self.parameters[affine];
-                let d_affine = gradient.as_mut().expect(KEPT);
-                let (x, d_y, d_x) = three(&mut self.values, x, d_y, d_x);
-                device.batch_norm_backward(d_x, d_affine, d_y, x, values, statistics, &shape);
-            }
-            Step::Dropout { rate, form, ordinal, len } => {
-                let key = DropoutKey { seed, step: train_step, layer: ordinal };
-                let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
-                device.dropout(d_x, d_y, rate, form.kept_scale(rate), key, len);
+    fn exchange_sums(&mut self) {
+        for Parameter { gradient, sum, .. } in &mut self.parameters {
+            if sum.is_some() {
+                std::mem::swap(gradient, sum);
             }
         }
     }
 }
 
-const KEPT: &str = "a plan for training says so of every learned parameter";
-const UPDATED: &str = "a pass without updates is for plans that keep all gradients";
+const TOO_FEW: &str = "this plan keeps too few gradients";
+const TOO_MANY: &str = "only a plan that accumulates takes more images than its batch";
+
+impl Batch<'_> {
+    fn pass(&self) -> Pass {
+        Pass::Train { seed: self.seed, step: self.step }
+    }
+}
+
+/// What multiplies the rate of weights with these norms; 1 where one of them is 0.
+fn layer_wise_factor(trust: f32, weights: f64, gradient: f64, step: &SgdStep) -> f32 {
+    if weights == 0.0 || gradient == 0.0 {
+        return 1.0;
+    }
+    (f64::from(trust) * weights / (gradient + f64::from(step.weight_decay) * weights)) as f32
+}
 
 impl<D: Device> Parameter<D> {
     fn new(device: &D, plan: &Plan, index: usize) -> Self {
@@ -398,6 +455,7 @@ impl<D: Device> Parameter<D> {
             values,
             velocity: plan.has_velocity(index).then(zeros),
             gradient: plan.has_gradient(index).then(zeros),
+            sum: plan.has_sum(index).then(zeros),
             spec,
         }
     }
@@ -410,28 +468,4 @@ fn initial_parameter(spec: &ParameterSpec, seed: u64, index: u64) -> Vec<f32> {
         values.extend(initial_values(tensor.fill, spec.fans, tensor.len(), seed, index));
     }
     to_device(&values, spec.block)
-}
-
-/// Two different elements, the second to be written.
-fn pair<T>(items: &mut [T], read: usize, write: usize) -> (&T, &mut T) {
-    let [read, write] = items.get_disjoint_mut([read, write]).expect("two different places");
-    (read, write)
-}
-
-/// Three different elements, the last to be written.
-fn three<T>(items: &mut [T], one: usize, other: usize, write: usize) -> (&T, &T, &mut T) {
-    let places = [one, other, write];
-    let [one, other, write] = items.get_disjoint_mut(places).expect("three different places");
-    (one, other, write)
-}
-
-/// A layer's weights, and the gradient of its bias.
-fn weights_and_d_bias<D: Device>(
-    parameters: &mut [Parameter<D>],
-    weights: usize,
-    bias: usize,
-) -> (&mut Parameter<D>, &mut D::Floats) {
-    let both = parameters.get_disjoint_mut([weights, bias]);
-    let [weights, bias] = both.expect("two different places");
-    (weights, bias.gradient.as_mut().expect(KEPT))
 }

@@ -11,7 +11,7 @@ use crate::layer::{Conv, DropoutForm, Layer, Linear, Units};
 use crate::models::{Model, ModelError, in_range};
 use crate::network::Pass;
 use crate::order::Block;
-use crate::places::Places;
+use crate::places::{Back, Places};
 
 /// Largest batch: the largest anyone has trained this network with (GradientFlow, 2019).
 pub const BATCH_MAX: usize = 65_536;
@@ -28,6 +28,9 @@ pub enum Purpose {
     Training,
     /// As training, but every gradient is kept until the update: to be looked at, or changed.
     Gradients,
+    /// As that, and a step may have more images than the plan's batch: they are taken in parts, and
+    /// the parts' gradients are summed. Batch normalisation normalises each part by itself.
+    Accumulate,
     /// Nothing is kept but the last output, and weights are not expected to change often.
     Inference,
 }
@@ -99,6 +102,8 @@ pub struct ParameterSpec {
     pub role: ParameterRole,
     /// The file tensors it holds, end to end.
     pub tensors: Vec<TensorSpec>,
+    /// Whether it stays as it is: [`Plan::freeze`].
+    pub frozen: bool,
     pub(crate) block: Block,
     pub(crate) fans: Fans,
 }
@@ -198,16 +203,56 @@ impl Plan {
         for (index, row) in model.rows.iter().enumerate() {
             planner.add(index, row)?;
         }
-        let input_len = batch * model.config.image_size.pow(2) * IMAGE_CHANNELS;
-        Ok(Self {
+        let mut plan = Self {
             model: model.clone(),
             batch,
             purpose,
-            places: Places::new(&planner.steps, input_len, purpose.is_training()),
+            places: Places::default(),
             layers: planner.layers,
             parameters: planner.parameters,
             steps: planner.steps,
-        })
+        };
+        plan.places = Places::new(&plan.steps, plan.batch * plan.image_len(), plan.back());
+        Ok(plan)
+    }
+
+    /// The same plan with layers (`conv1` to `fc8`) that never learn: their arrays have no gradient
+    /// and no velocity, their batch normalisation normalises with its running statistics and leaves
+    /// them alone, and the way back ends at the first layer that learns.
+    ///
+    /// # Errors
+    /// When there is no such layer, or none is left that learns.
+    pub fn freeze(mut self, layers: &[impl AsRef<str>]) -> Result<Self, ModelError> {
+        for layer in layers.iter().map(AsRef::as_ref) {
+            let mut own = self.parameters.iter_mut().filter(|spec| spec.layer == layer).peekable();
+            if own.peek().is_none() {
+                return Err(ModelError::NoLayer {
+                    layer: layer.to_owned(),
+                    layers: self.model.learned_layers().join(", "),
+                });
+            }
+            own.for_each(|spec| spec.frozen = true);
+        }
+        if self.parameters.iter().all(|spec| spec.frozen) {
+            return Err(ModelError::NothingLearns);
+        }
+        self.places = Places::new(&self.steps, self.batch * self.image_len(), self.back());
+        Ok(self)
+    }
+
+    /// The way back, where there is one.
+    pub(crate) fn back(&self) -> Option<Back> {
+        let learns = |step: &Step| step.parameters().any(|p| !self.parameters[p].frozen);
+        let lowest = self.steps.iter().position(learns).unwrap_or(self.steps.len());
+        let fused = self.purpose == Purpose::Training;
+        self.purpose.is_training().then_some(Back { lowest, fused })
+    }
+
+    /// Whether step `index` is a linear layer whose weights are updated where their gradient is
+    /// formed.
+    pub(crate) fn is_fused(&self, index: usize) -> bool {
+        let fused = |weights: usize| self.has_velocity(weights) && !self.has_gradient(weights);
+        matches!(self.steps[index], Step::Linear { weights, .. } if fused(weights))
     }
 
     /// Learned values.
@@ -225,26 +270,38 @@ impl Plan {
         self.model.config.image_size.pow(2) * IMAGE_CHANNELS
     }
 
-    /// Floats of activations, their gradients, parameters, their gradients and momentum, in bytes:
+    /// Floats of activations, their gradients, parameters, their gradients, sums and momentum, in bytes:
     /// what the network's own arrays take.
     pub fn bytes(&self) -> usize {
         let arrays = |index| {
-            1 + usize::from(self.has_velocity(index)) + usize::from(self.has_gradient(index))
+            let beside = [self.has_velocity(index), self.has_gradient(index), self.has_sum(index)];
+            1 + beside.into_iter().filter(|&is_there| is_there).count()
         };
         let parameters = self.parameters.iter().enumerate();
         let parameters: usize = parameters.map(|(index, spec)| arrays(index) * spec.len()).sum();
         (parameters + self.places.lens.iter().sum::<usize>()) * size_of::<f32>()
     }
 
+    /// Whether all gradients are stored.
+    pub(crate) fn keeps_gradients(&self) -> bool {
+        matches!(self.purpose, Purpose::Gradients | Purpose::Accumulate)
+    }
+
     /// Whether parameter `index` is trained.
     pub(crate) fn has_velocity(&self, index: usize) -> bool {
-        self.purpose.is_training() && self.parameters[index].role != ParameterRole::Running
+        let ParameterSpec { role, frozen, .. } = self.parameters[index];
+        self.purpose.is_training() && role != ParameterRole::Running && !frozen
     }
 
     /// Whether its gradient is stored.
     pub(crate) fn has_gradient(&self, index: usize) -> bool {
-        let all = self.purpose == Purpose::Gradients;
-        self.has_velocity(index) && (all || !self.is_linear(index))
+        self.has_velocity(index) && (self.keeps_gradients() || !self.is_linear(index))
+    }
+
+    /// Whether its gradients of parts are summed in an array of their own. A linear layer's weights
+    /// have theirs summed where they are formed.
+    pub(crate) fn has_sum(&self, index: usize) -> bool {
+        self.purpose == Purpose::Accumulate && self.has_velocity(index) && !self.is_linear(index)
     }
 
     /// Whether it is read far more often than written, and by an operation that can use that.
@@ -269,6 +326,18 @@ impl Step {
             }
             _ => false,
         }
+    }
+
+    /// The parameters it reads.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = usize> + use<> {
+        let both = match *self {
+            Self::Conv { weights, bias, .. } | Self::Linear { weights, bias, .. } => {
+                Some([weights, bias])
+            }
+            Self::BatchNorm { affine, running, .. } => Some([affine, running]),
+            _ => None,
+        };
+        both.into_iter().flatten()
     }
 
     /// Whether its outputs have passed a ReLU.
@@ -468,6 +537,7 @@ impl<'m> Planner<'m> {
             layer: name.to_owned(),
             role,
             tensors,
+            frozen: false,
             block: of.block,
             fans,
         });
@@ -476,6 +546,7 @@ impl<'m> Planner<'m> {
             layer: name.to_owned(),
             role,
             tensors,
+            frozen: false,
             block: PLAIN,
             fans,
         });
@@ -502,6 +573,7 @@ impl<'m> Planner<'m> {
             layer: layer.clone(),
             role,
             tensors,
+            frozen: false,
             block: PLAIN,
             fans,
         }));

@@ -85,7 +85,7 @@ fn a_step_after_the_first_takes_no_memory() {
         let mut inference = network(model, threads, Purpose::Inference);
         for step in 0..FIRST + 2 {
             let trained = taken(|| {
-                training.train_step(&images, &labels, 0, step, |_| sgd);
+                training.train_step(&images, &labels, 0, step, |_| sgd).expect("finite");
             });
             let inferred = taken(|| {
                 inference.forward(&images, Pass::Evaluate);

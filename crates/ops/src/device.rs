@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::shape::{
-    AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LrnShape, MaxPoolShape,
+    AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LossShape, LrnShape, MaxPoolShape,
 };
 
 /// What happens to a layer's sums on their way out.
@@ -11,7 +11,7 @@ use crate::shape::{
 pub enum Activation {
     /// Nothing.
     Identity,
-    /// `max(0, ·)`, fused so that the sums are written once.
+    /// [`Device::relu_forward`], fused so that the sums are written once.
     Relu,
 }
 
@@ -33,6 +33,9 @@ pub struct DropoutKey {
     pub step: u64,
     /// Which dropout of the network, counted from 0.
     pub layer: u32,
+    /// Elements of the layer that come before the first one here: not 0 where a batch is taken in
+    /// parts.
+    pub first: usize,
 }
 
 /// The two forms of stochastic gradient descent with momentum in use for this network.
@@ -177,21 +180,36 @@ pub trait Device {
         x: &Self::Floats,
         shape: &LinearShape,
     );
+    /// As [`Self::linear_backward_weights`], but the gradient of the weights is added to what stands
+    /// in `d_weights`.
+    fn linear_backward_add(
+        &self,
+        d_weights: &mut Self::Floats,
+        d_bias: &mut Self::Floats,
+        d_y: &Self::Floats,
+        x: &Self::Floats,
+        shape: &LinearShape,
+    );
     /// [`Self::linear_backward_weights`] and then [`Self::sgd_update`] of the weights, to the bit,
-    /// without the gradient of the weights ever being stored. The bias' gradient is left in
-    /// `d_bias`.
+    /// without the gradient of the weights ever being stored.
     fn linear_backward_update(
         &self,
         weights: &mut Self::Floats,
         velocity: &mut Self::Floats,
-        d_bias: &mut Self::Floats,
         d_y: &Self::Floats,
         x: &Self::Floats,
         step: &SgdStep,
         shape: &LinearShape,
     );
+    /// The gradient of the bias alone, to the bit that of [`Self::linear_backward_weights`].
+    fn linear_backward_bias(
+        &self,
+        d_bias: &mut Self::Floats,
+        d_y: &Self::Floats,
+        shape: &LinearShape,
+    );
 
-    /// `y = max(0, x)` over `len` elements.
+    /// `y = max(0, x)` over `len` elements; of what is not finite, NaN: −∞ must not pass for a 0.
     fn relu_forward(&self, y: &mut Self::Floats, x: &Self::Floats, len: usize);
     /// Turns the gradient of ReLU's output `y` into that of its input, in place: zero where `y` is
     /// zero.
@@ -216,7 +234,8 @@ pub trait Device {
     );
 
     /// The largest value of each window and its position `row · size + column` in it; the first of
-    /// equals, in reading order, as PyTorch and Caffe take it. A NaN is larger than anything.
+    /// equals, in reading order, as PyTorch and Caffe take it. NaN where an input of the window is not finite: −∞ must not hide
+    /// behind a larger one.
     fn max_pool_forward(
         &self,
         y: &mut Self::Floats,
@@ -306,15 +325,15 @@ pub trait Device {
     /// `y = x · factor`: what classic dropout does at test time (paper §4.2).
     fn scale(&self, y: &mut Self::Floats, x: &Self::Floats, factor: f32, len: usize);
 
-    /// Per image `−ln softmax(logits)[label]` into `losses`, and the gradient of their mean over
-    /// the batch.
+    /// Per image `−Σ target · ln softmax(logits)` into `losses`, and the gradient of their mean.
+    /// Targets and what the mean is over the shape says.
     fn softmax_cross_entropy(
         &self,
         losses: &mut Self::Floats,
         d_logits: &mut Self::Floats,
         logits: &Self::Floats,
         labels: &Self::Labels,
-        shape: &LinearShape,
+        shape: &LossShape,
     );
 
     /// One step of gradient descent on one parameter of `len` elements, in place.
@@ -326,4 +345,11 @@ pub trait Device {
         step: &SgdStep,
         len: usize,
     );
+
+    /// Adds `values` to `sums`, `len` elements.
+    fn add(&self, sums: &mut Self::Floats, values: &Self::Floats, len: usize);
+    /// The largest magnitude of `len` values; NaN if one of them is.
+    fn largest(&self, values: &Self::Floats, len: usize) -> f32;
+    /// Σ value² over `len` values, summed in `f64`.
+    fn sum_of_squares(&self, values: &Self::Floats, len: usize) -> f64;
 }

@@ -27,7 +27,7 @@ pub use device::{
 pub use real::Real;
 pub use reference::Reference;
 pub use shape::{
-    AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LrnRegion, LrnShape, MaxPoolShape,
-    Rounding, output_size,
+    AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LossShape, LrnRegion, LrnShape,
+    MaxPoolShape, Rounding, output_size,
 };
 pub use softmax::softmax;

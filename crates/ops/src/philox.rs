@@ -38,8 +38,9 @@ pub fn drop_threshold(rate: f32) -> u32 {
     (f64::from(rate) * 4_294_967_296.0).min(4_294_967_295.0) as u32
 }
 
-/// Whether dropout keeps `element` of the layer's output in this step.
-pub fn keeps(key: DropoutKey, rate: f32, element: usize) -> bool {
+/// Whether dropout keeps element `key.first + index` of the layer's output in this step.
+pub fn keeps(key: DropoutKey, rate: f32, index: usize) -> bool {
+    let element = key.first + index;
     dropout_words(key, element / 4)[element % 4] >= drop_threshold(rate)
 }
 
@@ -68,7 +69,7 @@ mod tests {
     #[test]
     fn the_share_of_kept_elements_is_what_the_rate_says() {
         for rate in [0.0, 0.1, 0.5, 0.9] {
-            let key = DropoutKey { seed: 7, step: 3, layer: 2 };
+            let key = DropoutKey { seed: 7, step: 3, layer: 2, first: 0 };
             let kept = (0..100_000).filter(|&i| keeps(key, rate, i)).count() as f32 / 100_000.0;
             // Five standard deviations of a binomial of 100,000.
             assert!((kept - (1.0 - rate)).abs() < 0.008, "rate {rate}: kept {kept}");
@@ -77,12 +78,13 @@ mod tests {
 
     #[test]
     fn every_part_of_the_key_changes_the_mask() {
-        let base = DropoutKey { seed: 1, step: 1, layer: 1 };
+        let base = DropoutKey { seed: 1, step: 1, layer: 1, first: 0 };
         let mask = |key| (0..256).map(|i| keeps(key, 0.5, i)).collect::<Vec<_>>();
         for other in [
             DropoutKey { seed: 2, ..base },
             DropoutKey { step: 2, ..base },
             DropoutKey { layer: 2, ..base },
+            DropoutKey { first: 1, ..base },
             DropoutKey { step: 1 + (1 << 32), ..base },
         ] {
             assert_ne!(mask(base), mask(other), "{other:?}");

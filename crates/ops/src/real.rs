@@ -25,6 +25,8 @@ pub trait Real:
     fn from_usize(value: usize) -> Self;
     /// The nearest `f32`.
     fn to_f32(self) -> f32;
+    /// The same value in `f64`.
+    fn to_f64(self) -> f64;
     /// `self` to the power `exponent`.
     fn powf(self, exponent: Self) -> Self;
     /// The square root.
@@ -50,6 +52,9 @@ macro_rules! real {
             }
             fn to_f32(self) -> f32 {
                 self as f32
+            }
+            fn to_f64(self) -> f64 {
+                self.into()
             }
             fn powf(self, exponent: Self) -> Self {
                 self.powf(exponent)

@@ -95,6 +95,20 @@ pub struct LinearShape {
     pub outputs: usize,
 }
 
+/// Softmax and cross-entropy: logits `(N, classes)`, losses `(N)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossShape {
+    /// N: images.
+    pub images: usize,
+    /// Classes.
+    pub classes: usize,
+    /// Images the gradient is of the mean over: more than N where a batch is taken in parts.
+    pub mean_over: usize,
+    /// e: the target is 1 − e + e / classes for the label, e / classes for every other class, as
+    /// PyTorch's `label_smoothing` has it (Szegedy and others 2016, §7).
+    pub smoothing: f32,
+}
+
 /// Max pooling with a square window and no padding; a window may stick out at the bottom and right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MaxPoolShape {

@@ -5,8 +5,8 @@
 
 use alexnet_ops::conformance::value;
 use alexnet_ops::{
-    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, LinearShape, LrnRegion,
-    LrnShape, MaxPoolShape, Reference, Saturation,
+    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, LinearShape, LossShape,
+    LrnRegion, LrnShape, MaxPoolShape, Reference, Saturation,
 };
 
 /// Half the width of a difference, and the tolerances PyTorch's gradcheck uses with it.
@@ -205,14 +205,17 @@ fn batch_normalisation_gradients_are_slopes() {
 
 #[test]
 fn the_loss_gradient_is_the_slope_of_the_mean_loss() {
-    let shape = LinearShape { batch: 3, inputs: 0, outputs: 5 };
     let (logits, labels) = (input(15, 1), vec![4, 0, 2]);
-    let forward = |logits: &Vec<f64>| {
-        let (mut losses, mut d_logits) = (vec![0.0; 3], vec![0.0; 15]);
-        reference().softmax_cross_entropy(&mut losses, &mut d_logits, logits, &labels, &shape);
-        (losses.iter().sum::<f64>() / 3.0, d_logits)
-    };
-    assert_slopes("d_logits", &logits, &forward(&logits).1, |logits| forward(logits).0);
+    for smoothing in [0.0, 0.1] {
+        let shape = LossShape { images: 3, classes: 5, mean_over: 7, smoothing };
+        let forward = |logits: &Vec<f64>| {
+            let (mut losses, mut d_logits) = (vec![0.0; 3], vec![0.0; 15]);
+            reference().softmax_cross_entropy(&mut losses, &mut d_logits, logits, &labels, &shape);
+            (losses.iter().sum::<f64>() / 7.0, d_logits)
+        };
+        let what = format!("d_logits, smoothing {smoothing}");
+        assert_slopes(&what, &logits, &forward(&logits).1, |logits| forward(logits).0);
+    }
 }
 
 #[test]

@@ -8,7 +8,9 @@ use alexnet_data::{
     DataError, Dataset, Epoch, Loader, LoaderConfig, Order, Unreadable, UnreadableImage, View,
     unreadable_budget,
 };
-use alexnet_network::{Array, LoadError, Model, ModelError, Network, Pass, Plan, Purpose};
+use alexnet_network::{
+    Array, LoadError, Model, ModelError, Network, NotFinite, Pass, Plan, Purpose,
+};
 use alexnet_ops::Device;
 use alexnet_weights::{ModelFile, WeightsError};
 
@@ -80,19 +82,21 @@ pub enum TrainError {
         /// Where they are.
         folder: PathBuf,
     },
-    /// The loss is no number any more. No update was made with it, and nothing was saved.
-    #[error(
-        "the loss became {loss} at epoch {epoch}, step {step}; nothing was saved since. \
-         A lower learning rate or a longer warm-up is the usual cure"
-    )]
+    /// Something is no number any more. No update was made with it, and nothing was saved.
+    #[error("{found}, at epoch {epoch}, step {step}; nothing was saved since{}", cure(found))]
     NotFinite {
-        /// Infinity or NaN.
-        loss: f64,
+        /// What, and in which layer.
+        found: NotFinite,
         /// Counted from 1.
         epoch: u64,
         /// Counted from 1, since the run began.
         step: u64,
     },
+}
+
+/// What helps against values that are no numbers: nothing that one sets, where they do not repeat.
+fn cure(found: &NotFinite) -> &'static str {
+    if found.repeats { ". A lower learning rate or a longer warm-up is the usual cure" } else { "" }
 }
 
 /// How a run ended.
@@ -346,12 +350,13 @@ impl<D: Device> Trainer<D> {
         let position = epoch as f64 + step_in_epoch as f64 / steps as f64;
         let config = &self.config;
         let (images, labels) = (&batch.images, &batch.labels);
-        let (losses, logits) = self
-            .network
-            .train_step(images, labels, config.seed, step, |of| config.update(of, rate, position));
-        if let Some(&loss) = losses.iter().find(|loss| !loss.is_finite()) {
-            return Err(self.not_finite(loss.into(), step + 1));
-        }
+        let update = |of: &_| config.update(of, rate, position);
+        let stepped = self.network.train_step(images, labels, config.seed, step, update);
+        let (losses, logits) = stepped.map_err(|found| TrainError::NotFinite {
+            found,
+            epoch: epoch + 1,
+            step: step + 1,
+        })?;
 
         let progress = &mut self.progress;
         let rows = logits.chunks_exact(self.classes.len()).zip(labels).zip(losses);
@@ -377,10 +382,6 @@ impl<D: Device> Trainer<D> {
         }))
     }
 
-    fn not_finite(&self, loss: f64, step: u64) -> TrainError {
-        TrainError::NotFinite { loss, epoch: self.progress.epoch + 1, step }
-    }
-
     /// Validates, moves the schedule, and saves: results, weights, checkpoint.
     fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<(EpochRow, bool), TrainError> {
         let begin = Instant::now();
@@ -391,7 +392,10 @@ impl<D: Device> Trainer<D> {
             observer.validated(images, of);
         })?;
         if !found.loss.is_finite() {
-            return Err(self.not_finite(found.loss, self.progress.step));
+            let (what, value) = ("validation loss".to_owned(), found.loss as f32);
+            let found = NotFinite { layer: "loss".to_owned(), what, value, repeats: true };
+            let Progress { epoch, step, .. } = self.progress;
+            return Err(TrainError::NotFinite { found, epoch: epoch + 1, step });
         }
         self.progress.time_s += begin.elapsed().as_secs_f64();
 

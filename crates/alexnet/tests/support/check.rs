@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use alexnet_ops::conformance::{Failure, compare};
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LrnRegion, LrnShape, MaxPoolShape, Rounding, Saturation, SgdStep, UpdateRule, output_size,
+    LossShape, LrnRegion, LrnShape, MaxPoolShape, Rounding, Saturation, SgdStep, UpdateRule,
+    output_size,
 };
 
 use super::goldens::{Case, Goldens, LrnConstants, Operation, SgdSchedule};
@@ -56,10 +57,12 @@ fn run<D: Device>(device: &D, case: &Case) -> Outputs {
             on.batch_norm_evaluate(&on.batch_norm_shape(momentum, epsilon))
         }
         Operation::Dropout { rate, kept_scale, seed, step, layer } => {
-            on.dropout(rate, kept_scale, DropoutKey { seed, step, layer })
+            on.dropout(rate, kept_scale, DropoutKey { seed, step, layer, first: 0 })
         }
         Operation::Scale { factor } => on.scale(factor),
-        Operation::SoftmaxCrossEntropy { ref labels } => on.softmax_cross_entropy(labels),
+        Operation::SoftmaxCrossEntropy { ref labels, smoothing } => {
+            on.softmax_cross_entropy(labels, smoothing)
+        }
         Operation::SgdPaper(ref schedule) => on.sgd(UpdateRule::Paper, schedule),
         Operation::SgdPytorch(ref schedule) => on.sgd(UpdateRule::PyTorch, schedule),
     }
@@ -290,12 +293,12 @@ impl<D: Device> On<'_, D> {
         BTreeMap::from([("y", y)])
     }
 
-    fn softmax_cross_entropy(&self, labels: &[u32]) -> Outputs {
-        let [batch, outputs] = self.shape("x");
-        let shape = &LinearShape { batch, inputs: 0, outputs };
-        let (logits, mut chosen) = (self.input("x"), self.device.labels(batch));
+    fn softmax_cross_entropy(&self, labels: &[u32], smoothing: f32) -> Outputs {
+        let [images, classes] = self.shape("x");
+        let shape = &LossShape { images, classes, mean_over: images, smoothing };
+        let (logits, mut chosen) = (self.input("x"), self.device.labels(images));
         self.device.upload_labels(&mut chosen, labels);
-        let lens = [batch, batch * outputs];
+        let lens = [images, images * classes];
         let [losses, d_logits] = self.written(lens, |[losses, d_logits]| {
             self.device.softmax_cross_entropy(losses, d_logits, &logits, &chosen, shape);
         });

@@ -3,7 +3,7 @@
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LrnRegion, LrnShape, MaxPoolShape, Reference, Saturation, SgdStep,
+    LossShape, LrnRegion, LrnShape, MaxPoolShape, Reference, Saturation, SgdStep,
 };
 
 /// What is wrong with a [`Faulty`] device.
@@ -97,6 +97,12 @@ impl Device for Faulty {
         fn linear_forward(y: &mut Floats, x: &Floats, weights: &Floats, bias: &Floats,
             activation: Activation, shape: &LinearShape);
         fn linear_backward_input(d_x: &mut Floats, d_y: &Floats, w: &Floats, shape: &LinearShape);
+        fn linear_backward_add(d_weights: &mut Floats, d_bias: &mut Floats, d_y: &Floats,
+            x: &Floats, shape: &LinearShape);
+        fn linear_backward_bias(d_bias: &mut Floats, d_y: &Floats, shape: &LinearShape);
+        fn add(sums: &mut Floats, values: &Floats, len: usize);
+        fn largest(values: &Floats, len: usize) -> f32;
+        fn sum_of_squares(values: &Floats, len: usize) -> f64;
         fn relu_forward(y: &mut Floats, x: &Floats, len: usize);
         fn relu_backward(d: &mut Floats, y: &Floats, len: usize);
         fn saturation_forward(y: &mut Floats, x: &Floats, curve: Saturation, len: usize);
@@ -165,7 +171,6 @@ impl Device for Faulty {
         &self,
         weights: &mut Floats,
         velocity: &mut Floats,
-        d_bias: &mut Floats,
         d_y: &Floats,
         x: &Floats,
         step: &SgdStep,
@@ -174,7 +179,7 @@ impl Device for Faulty {
         let forgotten = self.has(Fault::LinearDecayForgotten);
         let weight_decay = if forgotten { 0.0 } else { step.weight_decay };
         let step = SgdStep { weight_decay, ..*step };
-        self.sound.linear_backward_update(weights, velocity, d_bias, d_y, x, &step, shape);
+        self.sound.linear_backward_update(weights, velocity, d_y, x, &step, shape);
     }
 
     fn max_pool_forward(
@@ -244,11 +249,11 @@ impl Device for Faulty {
         d_logits: &mut Floats,
         logits: &Floats,
         labels: &Labels,
-        shape: &LinearShape,
+        shape: &LossShape,
     ) {
         self.sound.softmax_cross_entropy(losses, d_logits, logits, labels, shape);
         if self.has(Fault::LossGradientSummed) {
-            d_logits.iter_mut().for_each(|gradient| *gradient *= shape.batch as f32);
+            d_logits.iter_mut().for_each(|gradient| *gradient *= shape.images as f32);
         }
     }
 

@@ -78,6 +78,7 @@ pub(crate) enum Operation {
     },
     SoftmaxCrossEntropy {
         labels: Vec<u32>,
+        smoothing: f32,
     },
     SgdPaper(SgdSchedule),
     SgdPytorch(SgdSchedule),

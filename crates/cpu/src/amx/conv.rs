@@ -11,7 +11,7 @@
 use alexnet_ops::{Activation, ConvShape, Precision};
 
 use super::raster::Raster;
-use super::split::{join, lanes, load, split, split_pairs, transpose};
+use super::split::{join, lanes, load, rectified, split, split_pairs, transpose};
 use super::tiles::{DEPTH, ROW_BYTES, Strip, StripSums, TILE, TILE_BYTES, TILE_SUMS, Tiles};
 use crate::Context;
 use crate::array::{Array, Direction, Form};
@@ -338,7 +338,7 @@ impl Part<'_> {
         let channel = block % blocks * TILE;
         let count = TILE.min(group_out - channel);
         let channel = block / blocks * group_out + channel;
-        let (lanes, floor) = (lanes(count), self.floor());
+        let lanes = lanes(count);
         let bias = self.run.bias.map_or(_mm512_setzero_ps(), |bias| {
             // SAFETY: `count` values are there.
             unsafe { load(bias[channel..channel + count].as_ptr(), count) }
@@ -352,23 +352,13 @@ impl Part<'_> {
                 // SAFETY: 16 sums; `count` channels of `y` end there, and are this part's own.
                 unsafe {
                     let sum = _mm512_add_ps(_mm512_loadu_ps(sums.as_ptr()), bias);
-                    _mm512_mask_storeu_ps(
-                        end.wrapping_sub(count),
-                        lanes,
-                        _mm512_max_ps(floor, sum),
-                    );
+                    let sum = if self.run.relu { rectified(sum) } else { sum };
+                    _mm512_mask_storeu_ps(end.wrapping_sub(count), lanes, sum);
                 }
             }
             (q, p) = if q + 1 == raster.pitch { (0, p + 1) } else { (q + 1, p) };
             (p, image) = if p == raster.rows { (0, image + 1) } else { (p, image) };
         }
-    }
-
-    /// What outputs are no less than. Of a NaN and a number the instruction takes its second
-    /// operand, so a NaN stays one.
-    #[target_feature(enable = "avx512f")]
-    fn floor(&self) -> __m512 {
-        _mm512_set1_ps(if self.run.relu { 0.0 } else { f32::NEG_INFINITY })
     }
 }
 

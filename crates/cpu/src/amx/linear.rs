@@ -384,7 +384,7 @@ impl Finish<'_> {
                 for (i, sums) in tile.iter().enumerate().take(self.batch - image) {
                     let mut value = _mm512_add_ps(*sums, bias);
                     if self.activation == Activation::Relu {
-                        value = _mm512_max_ps(_mm512_setzero_ps(), value);
+                        value = super::split::rectified(value);
                     }
                     let end = y.at((image + i) * self.outputs + output + count);
                     let lanes = super::split::lanes(count);

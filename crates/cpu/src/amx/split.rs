@@ -47,6 +47,14 @@ pub(super) fn join(first: __m256i, second: __m256i) -> __m512 {
     _mm512_castsi512_ps(_mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), second))
 }
 
+/// `max(0, sum)` of numbers; 0 times what is not finite is NaN.
+#[target_feature(enable = "avx512f")]
+pub(super) fn rectified(sum: __m512) -> __m512 {
+    let zero = _mm512_setzero_ps();
+    // Of a NaN and a number the instruction takes its second operand.
+    _mm512_fmadd_ps(sum, zero, _mm512_max_ps(zero, sum))
+}
+
 /// The lowest `count` of 16 lanes, all of them from 16 on.
 #[inline]
 pub(super) fn lanes(count: usize) -> __mmask16 {

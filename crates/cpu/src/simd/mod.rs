@@ -54,6 +54,11 @@ pub(crate) trait Vector: Copy {
     fn mul_add(self, factor: Self, addend: Self) -> Self;
     /// `max(0, self)`; a NaN stays one.
     fn relu(self) -> Self;
+    /// `max(0, self)` of numbers. 0 times what is not finite is NaN: the contract's ReLU.
+    #[inline(always)]
+    fn rectified(self) -> Self {
+        self.mul_add(Self::zero(), self.relu())
+    }
     /// `LANES` bf16 values widened.
     ///
     /// # Safety

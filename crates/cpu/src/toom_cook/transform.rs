@@ -558,7 +558,7 @@ impl Kernel for Collect<'_> {
             let put = |row, column, value: V| {
                 if row < kept.0 {
                     let sum = value.add(bias);
-                    let value = if self.rectify { sum.relu() } else { sum };
+                    let value = if self.rectify { sum.rectified() } else { sum };
                     let at = to.at(row, column).wrapping_add(first);
                     // SAFETY: the promise of `Self::run`.
                     unsafe {

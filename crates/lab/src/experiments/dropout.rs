@@ -148,7 +148,7 @@ pub(crate) fn expectation<D: Device>(device: &D, form: DropoutForm, masks: u64) 
     let evaluated = sum(&y);
     let sums: Vec<f64> = (0..masks)
         .map(|step| {
-            let key = DropoutKey { seed: 0, step, layer: 0 };
+            let key = DropoutKey { seed: 0, step, layer: 0, first: 0 };
             device.dropout(&mut y, &x, RATE, form.kept_scale(RATE), key, UNITS);
             sum(&y)
         })

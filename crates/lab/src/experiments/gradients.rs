@@ -130,7 +130,8 @@ fn gradient_sizes<D: Device + Clone>(
     let mut network = Network::new(bench.device.clone(), plan, seed);
     let loader = bench.loader(bench.train.clone(), DEEP_SIDE, View::Centre, Some(seed))?;
     let Some(batch) = loader.epoch(0, 0).next_batch().transpose()? else { return Ok(Vec::new()) };
-    network.gradient_step(&batch.images, &batch.labels, seed, 0);
+    let step = network.gradient_step(&batch.images, &batch.labels, seed, 0);
+    step.map_err(|_| LabError::Diverged { run: "ten layers".into(), epoch: 1 })?;
     let gradients = network.gradients();
     let weights = gradients.iter().filter(|array| array.name.ends_with(".weight"));
     Ok(weights.take(DEEP_LAYERS).map(root_mean_square).collect())

@@ -2,8 +2,8 @@
 //! networks, and odd sizes that no network has.
 
 use crate::{
-    Activation, AveragePoolShape, BatchNormShape, ConvShape, DropoutKey, LinearShape, LrnRegion,
-    LrnShape, MaxPoolShape, Rounding, Saturation, SgdStep, UpdateRule, output_size,
+    Activation, AveragePoolShape, BatchNormShape, ConvShape, DropoutKey, LinearShape, LossShape,
+    LrnRegion, LrnShape, MaxPoolShape, Rounding, Saturation, SgdStep, UpdateRule, output_size,
 };
 
 /// One operation, forward and backward, at one shape.
@@ -32,9 +32,13 @@ pub enum Case {
     /// Multiplication of so many elements by a factor.
     Scale(usize, f32),
     /// Loss and gradient; the factor spreads the logits.
-    SoftmaxCrossEntropy(LinearShape, f32),
+    SoftmaxCrossEntropy(LossShape, f32),
     /// Two updates of so many elements.
     Sgd(usize, SgdStep),
+    /// Sums, largest magnitude and sum of squares of so many elements.
+    Largest(usize),
+    /// What becomes of a value that is not finite, in ReLU, alone and behind sums, and in max pooling.
+    NotFinite(f32),
 }
 
 /// How many different values an input takes.
@@ -146,8 +150,10 @@ fn normalisation_cases() -> Vec<Case> {
 }
 
 fn elementwise_cases() -> Vec<Case> {
-    let key = DropoutKey { seed: 1 << 40, step: 9, layer: 1 };
-    let logits = |batch, outputs| LinearShape { batch, inputs: 0, outputs };
+    let key = DropoutKey { seed: 1 << 40, step: 9, layer: 1, first: 0 };
+    let later = |first| DropoutKey { first, ..key };
+    let logits = |images, classes| LossShape { images, classes, mean_over: images, smoothing: 0.0 };
+    let part = LossShape { mean_over: 64, ..logits(5, 100) };
     vec![
         Case::Relu(1),
         Case::Relu(40_001),
@@ -157,12 +163,23 @@ fn elementwise_cases() -> Vec<Case> {
         Case::Dropout(1, 0.5, 1.0, key),
         Case::Dropout(40_003, 0.5, 2.0, key),
         Case::Dropout(1_001, 0.25, 4.0 / 3.0, key),
+        Case::Dropout(40_003, 0.5, 2.0, later(1)),
+        Case::Dropout(2, 0.5, 2.0, later(7)),
+        Case::Dropout(1_001, 0.25, 1.0, later(50_002)),
         Case::Scale(40_001, 0.5),
         Case::SoftmaxCrossEntropy(logits(1, 2), 1.0),
         Case::SoftmaxCrossEntropy(logits(9, 1000), 5.0),
         Case::SoftmaxCrossEntropy(logits(4, 10), 1e4), // would overflow without taking the largest away
+        Case::SoftmaxCrossEntropy(part, 5.0),
+        Case::SoftmaxCrossEntropy(LossShape { smoothing: 0.1, ..part }, 5.0),
+        Case::SoftmaxCrossEntropy(LossShape { smoothing: 1.0, ..logits(3, 10) }, 50.0),
         Case::Sgd(1, update(UpdateRule::Paper)),
         Case::Sgd(40_001, update(UpdateRule::Paper)),
         Case::Sgd(40_001, update(UpdateRule::PyTorch)),
+        Case::Largest(1),
+        Case::Largest(40_001),
+        Case::NotFinite(f32::NAN),
+        Case::NotFinite(f32::INFINITY),
+        Case::NotFinite(f32::NEG_INFINITY),
     ]
 }

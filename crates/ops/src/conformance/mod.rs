@@ -54,7 +54,7 @@ pub fn check<D: Device>(device: &D) -> Vec<Failure> {
 }
 
 /// The place where two outputs differ most, if that is more than `tolerance` times the largest
-/// magnitude expected, or not a number.
+/// magnitude expected, or only one of them is a number.
 ///
 /// # Panics
 /// When the outputs differ in length.
@@ -69,7 +69,11 @@ pub fn compare(
     let largest = expected.iter().fold(0.0_f32, |a, b| a.max(b.abs())).max(f32::MIN_POSITIVE);
     let error = |i: usize| {
         let difference = (expected[i] - found[i]).abs() / largest;
-        if difference.is_nan() { f32::INFINITY } else { difference }
+        match (expected[i].is_nan(), found[i].is_nan()) {
+            (true, true) => 0.0,
+            _ if difference.is_nan() => f32::INFINITY,
+            _ => difference,
+        }
     };
     let index = (0..expected.len()).max_by(|&a, &b| error(a).total_cmp(&error(b)))?;
     let failure = Failure {
@@ -113,7 +117,11 @@ mod tests {
     fn the_suite_sees_a_difference_a_nan_and_nothing_else() {
         let expected = [1.0, -2.0, 0.5];
         assert_eq!(compare("case", "y", &expected, &expected, TOLERANCE), None);
-        for (found, index) in [([1.0, -2.0, 0.6], 2), ([f32::NAN, -2.0, 0.5], 0)] {
+        let spoilt = [f32::NAN, -2.0, 0.5];
+        assert_eq!(compare("case", "y", &spoilt, &spoilt, TOLERANCE), None);
+        for (expected, found, index) in
+            [(expected, [1.0, -2.0, 0.6], 2), (expected, spoilt, 0), (spoilt, expected, 0)]
+        {
             let failure = compare("case", "y", &expected, &found, TOLERANCE).expect("a failure");
             assert_eq!(failure.index, index);
         }

@@ -3,7 +3,7 @@
 use super::{Case, Outputs, cases::Levels, value, values};
 use crate::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LrnShape, MaxPoolShape, Saturation, SgdStep,
+    LossShape, LrnShape, MaxPoolShape, Saturation, SgdStep,
 };
 
 impl Case {
@@ -34,6 +34,8 @@ impl Case {
             Case::Scale(len, factor) => on.scale(len, factor),
             Case::SoftmaxCrossEntropy(shape, spread) => on.softmax_cross_entropy(&shape, spread),
             Case::Sgd(len, step) => on.sgd(len, &step),
+            Case::Largest(len) => on.largest(len),
+            Case::NotFinite(value) => on.not_finite(value),
         }
     }
 }
@@ -93,13 +95,17 @@ impl<D: Device> On<'_, D> {
         self.device.settle(&mut weights);
         self.device.linear_forward(&mut y_settled, &x, &weights, &bias, activation, shape);
         self.device.linear_backward_input(&mut d_x, &d_y, &weights, shape);
+        let (mut sums, mut d_bias_again) = (self.input(w_len, 5), self.poisoned(outputs));
         self.device.linear_backward_weights(&mut d_weights, &mut d_bias, &d_y, &x, shape);
+        self.device.linear_backward_add(&mut sums, &mut d_bias_again, &d_y, &x, shape);
         vec![
             ("y", self.down(&y, y_len)),
             ("y of settled weights", self.down(&y_settled, y_len)),
             ("d_x", self.down(&d_x, x_len)),
             ("d_weights", self.down(&d_weights, w_len)),
             ("d_bias", self.down(&d_bias, outputs)),
+            ("d_weights added", self.down(&sums, w_len)),
+            ("d_bias beside them", self.down(&d_bias_again, outputs)),
         ]
     }
 
@@ -109,8 +115,8 @@ impl<D: Device> On<'_, D> {
         let (x, d_y) = (self.input(batch * inputs, 1), self.input(batch * outputs, 4));
         let (mut weights, mut velocity) = (self.input(len, 2), self.input(len, 3));
         let mut d_bias = self.poisoned(outputs);
-        let (w, v, d) = (&mut weights, &mut velocity, &mut d_bias);
-        self.device.linear_backward_update(w, v, d, &d_y, &x, step, shape);
+        self.device.linear_backward_update(&mut weights, &mut velocity, &d_y, &x, step, shape);
+        self.device.linear_backward_bias(&mut d_bias, &d_y, shape);
         vec![
             ("weights", self.down(&weights, len)),
             ("velocity", self.down(&velocity, len)),
@@ -200,8 +206,8 @@ impl<D: Device> On<'_, D> {
         vec![("y", self.down(&y, len))]
     }
 
-    fn softmax_cross_entropy(&self, shape: &LinearShape, spread: f32) -> Outputs {
-        let (batch, classes) = (shape.batch, shape.outputs);
+    fn softmax_cross_entropy(&self, shape: &LossShape, spread: f32) -> Outputs {
+        let (batch, classes) = (shape.images, shape.classes);
         let logits = self.up(&values(batch * classes, 1, spread));
         let chosen: Vec<u32> = (0..batch).map(|n| ((n * 7 + 1) % classes) as u32).collect();
         let mut labels = self.device.labels(batch);
@@ -220,5 +226,91 @@ impl<D: Device> On<'_, D> {
             self.device.sgd_update(&mut weights, &mut velocity, &self.input(len, salt), step, len);
         }
         vec![("weights", self.down(&weights, len)), ("velocity", self.down(&velocity, len))]
+    }
+
+    /// Of values of which the last is the largest, and with a value that is not finite in turn.
+    fn largest(&self, len: usize) -> Outputs {
+        let mut x = values(len, 1, 1.0);
+        x[len - 1] = -3.0;
+        let mut sums = self.input(len, 2);
+        self.device.add(&mut sums, &self.up(&x), len);
+        let squares = self.device.sum_of_squares(&self.up(&x), len) as f32;
+        let mut largest = vec![self.device.largest(&self.up(&x), len)];
+        for value in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in [0, len / 2, len - 1] {
+                let kept = std::mem::replace(&mut x[at], value);
+                let found = self.device.largest(&self.up(&x), len);
+                // So that one case tells infinity from NaN.
+                largest.push(if found == f32::INFINITY { -1.0 } else { found });
+                x[at] = kept;
+            }
+        }
+        vec![("sums", self.down(&sums, len)), ("largest", largest), ("squares", vec![squares])]
+    }
+
+    fn not_finite(&self, value: f32) -> Outputs {
+        let planted = |len: usize, at: usize| {
+            let mut values = values(len, 1, 1.0);
+            values[at] = value;
+            self.up(&values)
+        };
+        const LEN: usize = 1_001;
+        let relu = |at| {
+            let mut y = self.poisoned(LEN);
+            self.device.relu_forward(&mut y, &planted(LEN, at), LEN);
+            ("ReLU", self.down(&y, LEN))
+        };
+        let max_pool = |at| {
+            let shape = MaxPoolShape {
+                batch: 1,
+                in_h: 7,
+                in_w: 7,
+                out_h: 3,
+                out_w: 3,
+                channels: 37,
+                size: 3,
+                stride: 2,
+            };
+            let (x_len, y_len) = (shape.input_len(), shape.output_len());
+            let (mut y, mut positions) = (self.poisoned(y_len), self.device.bytes(y_len));
+            self.device.max_pool_forward(&mut y, &mut positions, &planted(x_len, at), &shape);
+            ("max pooling", self.down(&y, y_len))
+        };
+        let mut outputs = vec![relu(0), relu(500), relu(LEN - 1)];
+        // In a corner, in four windows at once, and in the last lanes.
+        outputs.extend([max_pool(0), max_pool((2 * 7 + 2) * 37 + 5), max_pool(49 * 37 - 1)]);
+        // A bias spoils all of an output's sums.
+        for images in [1, 3, 40] {
+            let shape = LinearShape { batch: images, inputs: 50, outputs: 21 };
+            let (x, mut weights) = (self.input(images * 50, 2), self.input(50 * 21, 3));
+            for settled in [false, true] {
+                if settled {
+                    self.device.settle(&mut weights);
+                }
+                let (mut y, bias) = (self.poisoned(images * 21), planted(21, 20));
+                self.device.linear_forward(&mut y, &x, &weights, &bias, Activation::Relu, &shape);
+                outputs.push(("ReLU behind a linear layer", self.down(&y, images * 21)));
+            }
+            let (kernel, pad, out_c) = (3, 1, 40);
+            let shape = ConvShape {
+                batch: images,
+                in_h: 6,
+                in_w: 6,
+                in_c: 32,
+                out_h: 6,
+                out_w: 6,
+                out_c,
+                kernel,
+                stride: 1,
+                pad,
+                groups: 1,
+            };
+            let (x, weights) =
+                (self.input(shape.input_len(), 2), self.input(shape.weights_len(), 3));
+            let (mut y, bias) = (self.poisoned(shape.output_len()), planted(out_c, 37));
+            self.device.conv_forward(&mut y, &x, &weights, &bias, Activation::Relu, &shape);
+            outputs.push(("ReLU behind a convolution", self.down(&y, shape.output_len())));
+        }
+        outputs
     }
 }

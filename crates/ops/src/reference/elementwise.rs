@@ -1,13 +1,14 @@
 //! Operations in which element i depends on element i alone: ReLU and the curves before it, dropout,
-//! scaling, the weight update.
+//! scaling, sums, the weight update. And what is asked of all elements together.
 
 use crate::device::{DropoutKey, Saturation, SgdStep, UpdateRule};
 use crate::philox;
 use crate::real::Real;
 
-/// `max(0, value)`; a NaN stays one, so that it is seen.
+/// `max(0, value)` of a number. 0 times what is not finite is NaN, so that it is seen.
 pub(super) fn rectified<T: Real>(value: T) -> T {
-    if value < T::default() { T::default() } else { value }
+    let rectified = if value < T::default() { T::default() } else { value };
+    rectified + value * T::default()
 }
 
 pub(super) fn relu<T: Real>(y: &mut [T], x: &[T]) {
@@ -30,7 +31,7 @@ pub(super) fn saturation<T: Real>(y: &mut [T], x: &[T], curve: Saturation) {
         *out = match curve {
             Saturation::Tanh => value.tanh(),
             Saturation::Sigmoid => one / (one + (-value).exp()),
-        };
+        } + value * T::default(); // an infinity stays no number
     }
 }
 
@@ -73,4 +74,29 @@ pub(super) fn sgd<T: Real>(weights: &mut [T], velocity: &mut [T], gradient: &[T]
             }
         }
     }
+}
+
+pub(super) fn add<T: Real>(sums: &mut [T], values: &[T]) {
+    for (sum, &value) in sums.iter_mut().zip(values) {
+        *sum += value;
+    }
+}
+
+/// The largest magnitude; a NaN is larger than anything.
+pub(super) fn largest<T: Real>(values: &[T]) -> T {
+    let mut largest = T::default();
+    for &value in values {
+        let magnitude = if value < T::default() { -value } else { value };
+        if magnitude.is_nan() {
+            return magnitude;
+        }
+        if magnitude > largest {
+            largest = magnitude;
+        }
+    }
+    largest
+}
+
+pub(super) fn sum_of_squares<T: Real>(values: &[T]) -> f64 {
+    values.iter().map(|value| value.to_f64() * value.to_f64()).sum()
 }

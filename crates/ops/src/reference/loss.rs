@@ -2,20 +2,22 @@
 //! (§3.5).
 
 use crate::real::Real;
-use crate::shape::LinearShape;
+use crate::shape::LossShape;
 
-/// `logits (N, classes)`. With `p = softmax(logits)`: `losses[n] = −ln p[label]`, and the gradient
-/// of the mean over the batch is `(p − onehot(label)) / N`. The largest logit is taken away first,
+/// `logits (N, classes)`. With `p = softmax(logits)` and targets t: `losses[n] = −Σ t · ln p`, and
+/// the gradient of the mean over M images is `(p − t) / M`. The largest logit is taken away first,
 /// so that nothing overflows.
 pub(super) fn softmax_cross_entropy<T: Real>(
     losses: &mut [T],
     d_logits: &mut [T],
     logits: &[T],
     labels: &[u32],
-    shape: &LinearShape,
+    shape: &LossShape,
 ) {
-    let (batch, classes) = (shape.batch, shape.outputs);
-    for n in 0..batch {
+    let LossShape { images, classes, mean_over, smoothing } = *shape;
+    let spread = T::from_f32(smoothing) / T::from_usize(classes);
+    let certain = T::from_f32(1.0 - smoothing);
+    for n in 0..images {
         let row = &logits[n * classes..(n + 1) * classes];
         let label = labels[n] as usize;
         let largest = row.iter().fold(row[0], |a, &b| if b > a { b } else { a });
@@ -23,11 +25,13 @@ pub(super) fn softmax_cross_entropy<T: Real>(
         for &logit in row {
             total += (logit - largest).exp();
         }
-        losses[n] = total.ln() - (row[label] - largest);
+        losses[n] = T::default();
         for (class, &logit) in row.iter().enumerate() {
             let probability = (logit - largest).exp() / total;
-            let target = T::from_usize(usize::from(class == label));
-            d_logits[n * classes + class] = (probability - target) / T::from_usize(batch);
+            let target = spread + if class == label { certain } else { T::default() };
+            // Not the logarithm of the probability, which may be 0.
+            losses[n] += target * (total.ln() - (logit - largest));
+            d_logits[n * classes + class] = (probability - target) / T::from_usize(mean_over);
         }
     }
 }

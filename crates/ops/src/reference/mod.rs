@@ -17,7 +17,8 @@ use std::marker::PhantomData;
 use crate::device::{Activation, Device, DropoutKey, Saturation, SgdStep};
 use crate::real::Real;
 use crate::shape::{
-    AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LrnRegion, LrnShape, MaxPoolShape,
+    AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LossShape, LrnRegion, LrnShape,
+    MaxPoolShape,
 };
 
 /// The plain-loop device. Its arrays are plain vectors.
@@ -123,20 +124,35 @@ impl<T: Real> Device for Reference<T> {
     ) {
         linear::backward_weights(d_weights, d_bias, d_y, x, shape);
     }
+    fn linear_backward_add(
+        &self,
+        d_weights: &mut Vec<T>,
+        d_bias: &mut Vec<T>,
+        d_y: &Vec<T>,
+        x: &Vec<T>,
+        shape: &LinearShape,
+    ) {
+        let len = shape.inputs * shape.outputs;
+        let mut gradient = self.floats(len);
+        self.linear_backward_weights(&mut gradient, d_bias, d_y, x, shape);
+        self.add(d_weights, &gradient, len);
+    }
     fn linear_backward_update(
         &self,
         weights: &mut Vec<T>,
         velocity: &mut Vec<T>,
-        d_bias: &mut Vec<T>,
         d_y: &Vec<T>,
         x: &Vec<T>,
         step: &SgdStep,
         shape: &LinearShape,
     ) {
         let len = shape.inputs * shape.outputs;
-        let mut gradient = self.floats(len);
-        self.linear_backward_weights(&mut gradient, d_bias, d_y, x, shape);
+        let (mut gradient, mut d_bias) = (self.floats(len), self.floats(shape.outputs));
+        self.linear_backward_weights(&mut gradient, &mut d_bias, d_y, x, shape);
         self.sgd_update(weights, velocity, &gradient, step, len);
+    }
+    fn linear_backward_bias(&self, d_bias: &mut Vec<T>, d_y: &Vec<T>, shape: &LinearShape) {
+        linear::sum_rows(&mut d_bias[..shape.outputs], &d_y[..shape.batch * shape.outputs]);
     }
 
     fn relu_forward(&self, y: &mut Vec<T>, x: &Vec<T>, len: usize) {
@@ -247,7 +263,7 @@ impl<T: Real> Device for Reference<T> {
         d_logits: &mut Vec<T>,
         logits: &Vec<T>,
         labels: &Vec<u32>,
-        shape: &LinearShape,
+        shape: &LossShape,
     ) {
         loss::softmax_cross_entropy(losses, d_logits, logits, labels, shape);
     }
@@ -261,5 +277,15 @@ impl<T: Real> Device for Reference<T> {
         len: usize,
     ) {
         elementwise::sgd(&mut weights[..len], &mut velocity[..len], &gradient[..len], step);
+    }
+
+    fn add(&self, sums: &mut Vec<T>, values: &Vec<T>, len: usize) {
+        elementwise::add(&mut sums[..len], &values[..len]);
+    }
+    fn largest(&self, values: &Vec<T>, len: usize) -> f32 {
+        elementwise::largest(&values[..len]).to_f32()
+    }
+    fn sum_of_squares(&self, values: &Vec<T>, len: usize) -> f64 {
+        elementwise::sum_of_squares(&values[..len])
     }
 }

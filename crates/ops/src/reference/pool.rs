@@ -18,13 +18,15 @@ pub(super) fn max_forward<T: Real>(
     for_each_window(shape, |out, window| {
         let mut taps = window.into_iter();
         let Some((first, at)) = taps.next() else { return };
-        let (mut best, mut position) = (x[at], first);
+        let (mut best, mut position, mut spoilt) = (x[at], first, x[at] * T::default());
         for (tap, at) in taps {
-            if x[at] > best || x[at].is_nan() {
+            if x[at] > best {
                 (best, position) = (x[at], tap);
             }
+            // 0, or NaN.
+            spoilt += x[at] * T::default();
         }
-        (y[out], positions[out]) = (best, position);
+        (y[out], positions[out]) = (best + spoilt, position);
     });
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Profile {
     layers: Vec<Row>,
     /// Losses and the gradient of the logits. None in inference, as the update.
     loss_ms: Option<f64>,
+    /// Looking whether everything is finite.
+    check_ms: Option<f64>,
     /// The update of all that is not updated in its layer's backward time: linear layers' weights
     /// are.
     update_ms: Option<f64>,
@@ -71,9 +73,12 @@ impl Profile {
         let time = |part| recorder.median_ms(part, steps);
         let count = plan.layers.iter().filter_map(|layer| layer.step).max().map_or(0, |at| at + 1);
         let row = |step| {
-            let [forward, backward] = [Part::Forward(step), Part::Backward(step)];
-            let (forward_ms, backward_ms) = (time(forward)?, time(backward));
-            let [forward, backward] = [forward, backward].map(|part| network.products(part));
+            let parts = [Part::Forward(step), Part::Backward(step), Part::FusedUpdate(step)];
+            let [forward_ms, backward_ms, fused_ms] = parts.map(time);
+            let forward_ms = forward_ms?;
+            let backward_ms = backward_ms.map(|ms| ms + fused_ms.unwrap_or_default());
+            let [forward, backward, fused] = parts.map(|part| network.products(part));
+            let backward = backward + fused_ms.map_or(0, |_| fused);
             let work = Work::of(plan, step);
             Some(Row {
                 share: (forward_ms + backward_ms.unwrap_or_default()) / median_ms,
@@ -86,10 +91,11 @@ impl Profile {
             })
         };
         let layers: Vec<Row> = (0..count).filter_map(row).collect();
-        let (loss_ms, update_ms) = (time(Part::Loss), time(Part::Update));
+        let [loss_ms, check_ms, update_ms] = [Part::Loss, Part::Check, Part::Update].map(time);
         let in_layers = layers.iter().map(|row| row.share * median_ms).sum::<f64>();
-        let named = in_layers + loss_ms.unwrap_or_default() + update_ms.unwrap_or_default();
-        Self { layers, loss_ms, update_ms, other_ms: (median_ms - named).max(0.0) }
+        let beside = [loss_ms, check_ms, update_ms].into_iter().flatten().sum::<f64>();
+        let named = in_layers + beside;
+        Self { layers, loss_ms, check_ms, update_ms, other_ms: (median_ms - named).max(0.0) }
     }
 
     /// The table for a person, the machine's ceilings beneath.
@@ -116,7 +122,7 @@ impl Profile {
             cells.push(in_percent(row.share));
             rows.add_row(cells);
         }
-        let others = [("loss", self.loss_ms), ("update", self.update_ms)];
+        let others = [("loss", self.loss_ms), ("check", self.check_ms), ("update", self.update_ms)];
         for (name, ms) in others.into_iter().chain([("other", Some(self.other_ms))]) {
             let Some(ms) = ms else { continue };
             let mut cells = vec![String::new(); header.len()];

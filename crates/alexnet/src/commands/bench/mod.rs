@@ -91,7 +91,7 @@ fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow:
     let times = timed(arguments, || {
         recorder.begin();
         if trained {
-            network.train_step(&images, &labels, 0, step, |_| sgd);
+            network.train_step(&images, &labels, 0, step, |_| sgd)?;
         } else {
             network.forward(&images, Pass::Evaluate);
         }

@@ -1,0 +1,182 @@
+//! One step of the plan on the device, forward and backward.
+
+use alexnet_ops::{Device, DropoutKey, SgdStep};
+
+use super::{Network, Parameter, Pass, Share};
+use crate::places::reads_output_again;
+use crate::plan::{ParameterSpec, Step};
+
+const KEPT: &str = "a plan for training says so of every learned parameter";
+
+impl<D: Device> Network<D> {
+    /// Activation `to` of the network from activation `from`.
+    pub(super) fn forward_step(
+        &mut self,
+        index: usize,
+        from: usize,
+        to: usize,
+        pass: Pass,
+        share: Share,
+    ) {
+        let (x, y) = pair(&mut self.values, from, to);
+        let (device, values) = (&self.device, |p: usize| &self.parameters[p].values);
+        match self.plan.steps[index].at(share.count, self.plan.batch) {
+            Step::Conv { shape, activation, weights, bias } => {
+                device.conv_forward(y, x, values(weights), values(bias), activation, &shape);
+            }
+            Step::Linear { shape, activation, weights, bias } => {
+                device.linear_forward(y, x, values(weights), values(bias), activation, &shape);
+            }
+            Step::Relu { len } => device.relu_forward(y, x, len),
+            Step::Saturation { curve, len } => device.saturation_forward(y, x, curve, len),
+            Step::Lrn { shape } => device.lrn_forward(y, x, &shape),
+            Step::MaxPool { shape, positions } => {
+                device.max_pool_forward(y, &mut self.positions[positions], x, &shape);
+            }
+            Step::AveragePool { shape } => device.average_pool_forward(y, x, &shape),
+            Step::BatchNorm { shape, affine, running, statistics } => match pass {
+                Pass::Train { .. } if !self.parameters[affine].spec.frozen => {
+                    let statistics = &mut self.statistics[statistics];
+                    let (affine, running) = pair(&mut self.parameters, affine, running);
+                    let running = &mut running.values;
+                    device.batch_norm_train(y, statistics, running, x, &affine.values, &shape);
+                }
+                _ => device.batch_norm_evaluate(y, x, values(affine), values(running), &shape),
+            },
+            Step::Dropout { rate, form, ordinal, len } => match pass {
+                Pass::Evaluate => device.scale(y, x, form.evaluation_scale(rate), len),
+                Pass::Train { seed, step } => {
+                    let first = share.first * (len / share.count);
+                    let key = DropoutKey { seed, step, layer: ordinal, first };
+                    device.dropout(y, x, rate, form.kept_scale(rate), key, len);
+                }
+            },
+        }
+    }
+
+    /// Turns the gradient of step `index`'s output into that of its input, and takes its
+    /// parameters' gradients where they are stored.
+    pub(super) fn backward_step(&mut self, index: usize, pass: Pass, share: Share) {
+        let (device, places) = (&self.device, &self.plan.places);
+        let [x, y] = [0, 1].map(|next| places.activations[index + next]);
+        let [d_x, d_y] = [0, 1].map(|next| places.gradients[index + next]);
+        let step = self.plan.steps[index].at(share.count, self.plan.batch);
+        if reads_output_again(&self.plan.steps, index) {
+            let (y, d_y) = pair(&mut self.values, y, d_y);
+            device.relu_backward(d_y, y, step.output_len());
+        }
+        match step {
+            Step::Conv { shape, weights, bias, .. } => {
+                let (weights, bias) = two(&mut self.parameters, weights, bias);
+                if let (Some(d_weights), Some(d_bias)) = (&mut weights.gradient, &mut bias.gradient)
+                {
+                    let [x, d_y] = [x, d_y].map(|place| &self.values[place]);
+                    device.conv_backward_weights(d_weights, d_bias, d_y, x, &shape);
+                }
+                if index > self.lowest {
+                    let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
+                    device.conv_backward_input(d_x, d_y, &weights.values, &shape);
+                }
+            }
+            Step::Linear { shape, weights, bias, .. } => {
+                let (weights, bias) = two(&mut self.parameters, weights, bias);
+                if index > self.lowest {
+                    let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
+                    device.linear_backward_input(d_x, d_y, &weights.values, &shape);
+                }
+                let [x, d_y] = [x, d_y].map(|place| &self.values[place]);
+                match (&mut weights.gradient, &mut bias.gradient) {
+                    (Some(d_weights), Some(d_bias)) if share.first == 0 => {
+                        device.linear_backward_weights(d_weights, d_bias, d_y, x, &shape);
+                    }
+                    (Some(d_weights), Some(d_bias)) => {
+                        device.linear_backward_add(d_weights, d_bias, d_y, x, &shape);
+                    }
+                    (None, Some(d_bias)) => device.linear_backward_bias(d_bias, d_y, &shape),
+                    (_, None) => {} // frozen
+                }
+            }
+            Step::Relu { .. } => {} // in place: the gradient stays where it is
+            Step::Saturation { curve, len } => {
+                let (y, d_y) = pair(&mut self.values, y, d_y);
+                device.saturation_backward(d_y, y, curve, len); // in place
+            }
+            Step::Lrn { shape } => {
+                let (x, d_y, d_x) = three(&mut self.values, x, d_y, d_x);
+                device.lrn_backward(d_x, d_y, x, &shape);
+            }
+            Step::MaxPool { shape, positions } => {
+                let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
+                device.max_pool_backward(d_x, d_y, &self.positions[positions], &shape);
+            }
+            Step::AveragePool { shape } => {
+                let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
+                device.average_pool_backward(d_x, d_y, &shape);
+            }
+            Step::BatchNorm { .. } => self.batch_norm_backward(&step, [x, d_y, d_x]),
+            Step::Dropout { rate, form, ordinal, len } => {
+                let Pass::Train { seed, step } = pass else { return };
+                let first = share.first * (len / share.count);
+                let key = DropoutKey { seed, step, layer: ordinal, first };
+                let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
+                device.dropout(d_x, d_y, rate, form.kept_scale(rate), key, len);
+            }
+        }
+    }
+
+    /// From the places of input and output gradient to that of the input gradient.
+    fn batch_norm_backward(&mut self, step: &Step, [x, d_y, d_x]: [usize; 3]) {
+        let Step::BatchNorm { shape, affine, running, statistics } = *step else { return };
+        let device = &self.device;
+        let Parameter { values, gradient, .. } = &mut self.parameters[affine];
+        if let Some(d_affine) = gradient {
+            let (x, d_y, d_x) = three(&mut self.values, x, d_y, d_x);
+            let saved = &self.statistics[statistics];
+            return device.batch_norm_backward(d_x, d_affine, d_y, x, values, saved, &shape);
+        }
+        // Frozen: d_x = d_y · scale / √(variance + ε), its evaluation without mean and shift.
+        let slopes = &mut self.frozen_norms[statistics];
+        let host = &mut self.running_before[statistics];
+        let (mean, shift) = (0..shape.channels, shape.channels..2 * shape.channels);
+        for ((slope, parameter), blank) in
+            slopes.iter_mut().zip([affine, running]).zip([shift, mean])
+        {
+            device.download(host, &self.parameters[parameter].values);
+            host[blank].fill(0.0);
+            device.upload(slope, host);
+        }
+        let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
+        device.batch_norm_evaluate(d_x, d_y, &slopes[0], &slopes[1], &shape);
+    }
+
+    /// Updates a linear layer's weights where their gradient is formed.
+    pub(super) fn fused_update(&mut self, index: usize, sgd: impl Fn(&ParameterSpec) -> SgdStep) {
+        let places = &self.plan.places;
+        let step = self.plan.steps[index].at(self.share.count, self.plan.batch);
+        let Step::Linear { shape, weights, .. } = step else { return };
+        let [x, d_y] = [places.activations[index], places.gradients[index + 1]];
+        let [x, d_y] = [x, d_y].map(|place| &self.values[place]);
+        let Parameter { spec, values, velocity, .. } = &mut self.parameters[weights];
+        let velocity = velocity.as_mut().expect(KEPT);
+        self.device.linear_backward_update(values, velocity, d_y, x, &sgd(spec), &shape);
+    }
+}
+
+/// Two different elements, the second to be written.
+pub(super) fn pair<T>(items: &mut [T], read: usize, write: usize) -> (&T, &mut T) {
+    let (read, write) = two(items, read, write);
+    (read, write)
+}
+
+/// Two different elements, both to be written.
+fn two<T>(items: &mut [T], one: usize, other: usize) -> (&mut T, &mut T) {
+    let [one, other] = items.get_disjoint_mut([one, other]).expect("two different places");
+    (one, other)
+}
+
+/// Three different elements, the last to be written.
+fn three<T>(items: &mut [T], one: usize, other: usize, write: usize) -> (&T, &T, &mut T) {
+    let places = [one, other, write];
+    let [one, other, write] = items.get_disjoint_mut(places).expect("three different places");
+    (one, other, write)
+}
