@@ -59,9 +59,15 @@ pub(crate) struct TrainFlags {
     /// Threads that load images [default: one a core, at most 8]
     #[arg(long, short = 'j', value_parser = threads, help_heading = "Run")]
     pub(crate) workers: Option<usize>,
-    /// Write a checkpoint every so many steps, beside one an epoch
+    /// Write a checkpoint every so many steps, beside one an epoch; 0 is never [default: 0]
     #[arg(long, value_name = "STEPS", help_heading = "Run")]
     pub(crate) save_every_steps: Option<u64>,
+    /// Write a checkpoint after so many minutes; 0 is never [default: 10]
+    #[arg(long, value_name = "MINUTES", help_heading = "Run")]
+    pub(crate) save_every_minutes: Option<f64>,
+    /// Keep the newest so many checkpoints [default: 3]
+    #[arg(long, value_name = "CHECKPOINTS", value_parser = positive, help_heading = "Run")]
+    pub(crate) checkpoint_hist: Option<usize>,
     /// Steps between two lines of plain output [default: 10]
     #[arg(long, value_name = "STEPS", value_parser = positive, help_heading = "Run")]
     pub(crate) print_freq: Option<usize>,

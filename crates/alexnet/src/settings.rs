@@ -3,11 +3,12 @@
 //! Written as `args.toml` beside a run's results; read back as [`TrainFlags`], it repeats the run.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use alexnet_data::{Augment, ColourNoise, MeanPart, Preprocess, View};
 use alexnet_network::{BATCH_MAX, Initialisation, ModelConfig, ModelName};
 use alexnet_ops::UpdateRule;
-use alexnet_train::{Schedule, SgdConfig, TrainConfig};
+use alexnet_train::{Saving, Schedule, SgdConfig, TrainConfig};
 use serde::Serialize;
 
 use crate::arguments::{THREADS_MAX, VAL_FRACTION_MAX};
@@ -23,6 +24,10 @@ const EPOCHS_MAX: f64 = 1e6;
 const PERIOD_MIN_EPOCHS: f64 = 0.01;
 /// First cycle of warm restarts unless told, as SGDR's authors have it on CIFAR.
 const FIRST_CYCLE_EPOCHS: f64 = 10.0;
+/// Time between two saves unless told: the most that is lost.
+const SAVE_EVERY_MINUTES: f64 = 10.0;
+/// Longest time between two saves: a year.
+const MINUTES_MAX: f64 = 366.0 * 24.0 * 60.0;
 /// More loader threads than this are of no use before decoding is the limit.
 const WORKERS_MAX: usize = 8;
 
@@ -49,6 +54,9 @@ pub(crate) struct Settings {
     pub(crate) precision: PrecisionName,
     pub(crate) workers: usize,
     pub(crate) save_every_steps: u64,
+    /// 0 means never.
+    pub(crate) save_every_minutes: f64,
+    pub(crate) checkpoint_hist: usize,
     pub(crate) print_freq: usize,
     pub(crate) model: ModelName,
     pub(crate) batch_norm: bool,
@@ -111,6 +119,7 @@ impl Settings {
             Mean::Image(_) if !has_mean_image(fit, augment) => Mean::Levels(Levels::Data),
             mean => mean,
         };
+        let saving = Saving::default();
         let settings = Self {
             data,
             seed: flags.seed.unwrap_or(0),
@@ -118,7 +127,9 @@ impl Settings {
             threads: flags.threads.unwrap_or(0),
             precision: flags.precision.unwrap_or_default(),
             workers: flags.workers.unwrap_or(crate::machine::cores().min(WORKERS_MAX)),
-            save_every_steps: flags.save_every_steps.unwrap_or(0),
+            save_every_steps: flags.save_every_steps.unwrap_or(saving.every_steps),
+            save_every_minutes: flags.save_every_minutes.unwrap_or(SAVE_EVERY_MINUTES),
+            checkpoint_hist: flags.checkpoint_hist.unwrap_or(saving.kept),
             print_freq: flags.print_freq.unwrap_or(10),
             model,
             batch_norm: flags.batch_norm.unwrap_or(model == ModelName::Modern),
@@ -173,6 +184,8 @@ impl Settings {
             ("warmup-epochs", self.warmup_epochs, 0.0, EPOCHS_MAX),
             ("epochs", self.epochs as f64, 1.0, EPOCHS_MAX),
             ("batch-size", self.batch_size as f64, 1.0, BATCH_MAX as f64),
+            ("save-every-minutes", self.save_every_minutes, 0.0, MINUTES_MAX),
+            ("checkpoint-hist", self.checkpoint_hist as f64, 1.0, f64::INFINITY),
             ("print-freq", self.print_freq as f64, 1.0, f64::INFINITY),
             ("threads", self.threads as f64, 0.0, THREADS_MAX as f64),
             ("workers", self.workers as f64, 0.0, THREADS_MAX as f64),
@@ -278,6 +291,16 @@ impl Settings {
             SchedulerName::WarmRestarts => {
                 Schedule::WarmRestarts { period, growth: self.lr_cycle_growth, floor }
             }
+        }
+    }
+
+    /// When the run is saved, and what is kept.
+    pub(crate) fn saving(&self) -> Saving {
+        let by_time = self.save_every_minutes > 0.0;
+        Saving {
+            every_steps: self.save_every_steps,
+            every: by_time.then(|| Duration::from_secs_f64(self.save_every_minutes * 60.0)),
+            kept: self.checkpoint_hist,
         }
     }
 

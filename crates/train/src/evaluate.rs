@@ -9,14 +9,14 @@ use crate::metrics::{Metrics, Totals};
 /// Evaluates `networks` over all of `loader`'s images. Several are an ensemble: their probabilities
 /// are averaged, as the paper does (§6); so are those of several views of an image (§4.1). An image
 /// that could not be read counts as wrong, with the loss of a guess. After each batch `counted` is
-/// told it, and how many images are done.
+/// told it, and how many images are done; its error ends the evaluation.
 ///
 /// # Errors
-/// When an image cannot be read.
+/// When an image cannot be read, or `counted` says so.
 pub fn evaluate<D: Device>(
     networks: &mut [Network<D>],
     loader: &Loader,
-    mut counted: impl FnMut(&Batch, u64),
+    mut counted: impl FnMut(&Batch, u64) -> Result<(), DataError>,
 ) -> Result<Metrics, DataError> {
     let mut totals = Totals::default();
     let (mut probabilities, mut outputs) = (Vec::new(), Vec::new());
@@ -36,7 +36,7 @@ pub fn evaluate<D: Device>(
             outputs.extend(row.iter().map(|&p| p.ln() as f32));
             totals.add(&outputs, label, loss(row[label as usize]));
         }
-        counted(&batch, totals.images);
+        counted(&batch, totals.images)?;
         epoch.recycle(batch);
     }
     Ok(totals.metrics())

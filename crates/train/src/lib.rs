@@ -7,17 +7,21 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod checkpoints;
 mod config;
 mod evaluate;
 mod metrics;
 mod run_folder;
+mod saving;
 mod schedule;
 mod trainer;
 
-pub use checkpoint::{CHECKPOINTS_KEPT, Checkpoint, Progress};
+pub use checkpoint::{Checkpoint, Progress};
+pub use checkpoints::Checkpoints;
 pub use config::{SgdConfig, TrainConfig};
 pub use evaluate::evaluate;
 pub use metrics::{Metrics, Totals};
 pub use run_folder::{EpochRow, RunFolder};
+pub use saving::{SAVES_FAILED_MAX, SaveFailure, Saving, Shortage, checkpoint_bytes};
 pub use schedule::{Schedule, ScheduleMemory};
 pub use trainer::{Observer, Outcome, StepReport, TrainError, Trainer, training_plan};

@@ -1,33 +1,50 @@
 //! A run ends with the same bits for any number of threads and loaders, and when it is stopped and
 //! resumed at any step.
 
+use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use alexnet_cpu::Cpu;
-use alexnet_data::{Dataset, Fit, Preprocess, SampleSet, UnreadableImage, View};
+use alexnet_data::{Dataset, Disk, Fit, Preprocess, SampleSet, UnreadableImage, View};
 use alexnet_network::{Array, Initialisation, ModelConfig, ModelName};
 use alexnet_ops::UpdateRule;
 use alexnet_train::{
-    Checkpoint, EpochRow, Observer, Outcome, RunFolder, Schedule, ScheduleMemory, SgdConfig,
-    StepReport, TrainConfig, Trainer,
+    Checkpoint, Checkpoints, EpochRow, Observer, Outcome, RunFolder, SaveFailure, Schedule,
+    ScheduleMemory, SgdConfig, StepReport, TrainConfig, Trainer,
 };
 
-/// Stops after so many steps.
-struct StopAfter(u64);
+/// Stops after so many steps; knows the loss and the rate of each.
+struct Until {
+    steps: u64,
+    seen: Vec<[u64; 3]>,
+}
 
-impl Observer for StopAfter {
+fn after(steps: u64) -> Until {
+    Until { steps, seen: Vec::new() }
+}
+
+fn never() -> Until {
+    after(u64::MAX)
+}
+
+impl Observer for Until {
     fn unreadable(&mut self, _: &UnreadableImage) {}
-    fn step(&mut self, _: &StepReport) {
-        self.0 -= 1;
+    fn step(&mut self, report: &StepReport) {
+        self.steps -= 1;
+        let StepReport { step_in_epoch, loss, learning_rate, .. } = report;
+        self.seen.push([*step_in_epoch, loss.to_bits(), learning_rate.to_bits()]);
     }
     fn validated(&mut self, _: u64, _: u64) {}
     fn epoch(&mut self, _: &EpochRow, _: bool) {}
+    fn not_saved(&mut self, failure: &SaveFailure) {
+        panic!("{}", failure.reason);
+    }
     fn stop(&mut self) -> bool {
-        self.0 == 0
+        self.steps == 0
     }
 }
 
-const NEVER: StopAfter = StopAfter(u64::MAX);
 const STEPS_PER_EPOCH: u64 = 5;
 
 /// 36 training images in 12 classes.
@@ -36,6 +53,11 @@ fn dataset(folder: &Path) -> Dataset {
     let set = SampleSet { seed: 1, train_per_class: 3, val_per_class: 1, side: 72 };
     set.write(&root, &mut |_, _| true).expect("drawn");
     alexnet_data::open(&root, None).expect("opened")
+}
+
+/// The newest whole checkpoint of a run.
+fn newest(run: &Path) -> Option<Checkpoint> {
+    Checkpoints::new(Arc::new(Disk), run.join("checkpoints")).newest().expect("read")
 }
 
 /// A small network with everything in it that could go wrong: dropout, batch normalisation, a last
@@ -93,8 +115,14 @@ impl Run {
         Self { trainer }
     }
 
-    fn train(&mut self, mut until: StopAfter) -> Outcome {
-        self.trainer.run(&mut until).expect("trained")
+    fn train(&mut self, until: Until) -> Outcome {
+        self.train_and_see(until).0
+    }
+
+    /// Trains; also what was seen of each step.
+    fn train_and_see(&mut self, mut until: Until) -> (Outcome, Vec<[u64; 3]>) {
+        let outcome = self.trainer.run(&mut until).expect("trained");
+        (outcome, until.seen)
     }
 
     /// All that is learned, as bits.
@@ -113,7 +141,7 @@ fn fifty_steps_end_with_the_same_bits_for_any_number_of_threads_and_loaders() {
     let trained = |threads: usize, workers: usize| {
         let path = folder.path().join(format!("run-{threads}-{workers}"));
         let mut run = Run::new(&data, &path, config(20), threads, workers);
-        assert_eq!(run.train(StopAfter(50)), Outcome::Stopped);
+        assert_eq!(run.train(after(50)), Outcome::Stopped);
         run.bits()
     };
     let expected = trained(1, 0);
@@ -129,37 +157,52 @@ fn another_seed_ends_with_other_bits() {
     let trained = |seed: u64| {
         let path = folder.path().join(format!("run-{seed}"));
         let mut run = Run::new(&data, &path, TrainConfig { seed, ..config(1) }, 2, 1);
-        run.train(NEVER);
+        run.train(never());
         run.bits()
     };
     assert!(trained(3) != trained(4));
 }
 
+/// Resumed with other numbers of threads and loaders than it was begun with.
 #[test]
 fn a_run_resumed_at_any_step_ends_with_the_bits_and_results_of_one_never_stopped() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = dataset(folder.path());
-    let mut whole = Run::new(&data, &folder.path().join("whole"), config(2), 2, 1);
-    assert_eq!(whole.train(NEVER), Outcome::Finished);
-    let rows = |name: &str| {
-        let folder = RunFolder::create(&folder.path().join(name)).expect("a folder");
-        let timeless =
-            |row: EpochRow| EpochRow { time_s: 0.0, images_per_s: 0.0, data_wait: 0.0, ..row };
-        folder.rows().expect("read").into_iter().map(timeless).collect::<Vec<_>>()
-    };
-    for step in 1..2 * STEPS_PER_EPOCH {
-        let name = format!("stopped-at-{step}");
-        let path = folder.path().join(&name);
-        let mut first = Run::new(&data, &path, config(2), 1, 0);
-        assert_eq!(first.train(StopAfter(step)), Outcome::Stopped, "step {step}");
-        drop(first);
-        let checkpoint = Checkpoint::newest(&path.join("checkpoints")).expect("a checkpoint");
-        assert_eq!(checkpoint.progress.step, step);
-        let mut second = Run::new(&data, &path, config(2), 3, 2);
-        second.trainer.restore(checkpoint).expect("restored");
-        assert_eq!(second.train(NEVER), Outcome::Finished);
-        assert!(second.bits() == whole.bits(), "resumed at step {step}");
-        assert_eq!(rows(&name), rows("whole"), "resumed at step {step}");
+    // 36 images are 18 steps, or 8, the last of one image. Rates drop in the middle of the second
+    // epoch, and at the end of the first.
+    let drops = Schedule::Step { period: 0.75, gamma: 0.5 };
+    let waits = Schedule::Plateau { patience: 0, gamma: 0.5 };
+    for (batch_size, schedule) in [(2, drops), (5, waits)] {
+        let config = TrainConfig { batch_size, schedule, ..config(2) };
+        let place = |name: &str| folder.path().join(format!("{batch_size}-{name}"));
+        let mut whole = Run::new(&data, &place("whole"), config.clone(), 2, 1);
+        let (outcome, seen) = whole.train_and_see(never());
+        assert_eq!(outcome, Outcome::Finished);
+        let rows = |name: &str| {
+            let folder = RunFolder::create(&place(name)).expect("a folder");
+            let timeless =
+                |row: EpochRow| EpochRow { time_s: 0.0, images_per_s: 0.0, data_wait: 0.0, ..row };
+            folder.rows().expect("read").into_iter().map(timeless).collect::<Vec<_>>()
+        };
+        let rates: HashSet<_> = seen.iter().map(|step| step[2]).collect();
+        assert!(rates.len() > 3, "the rate moves");
+        for step in 1..seen.len() {
+            let name = format!("stopped-at-{step}");
+            let mut first = Run::new(&data, &place(&name), config.clone(), 1, 0);
+            let (outcome, before) = first.train_and_see(after(step as u64));
+            assert_eq!(outcome, Outcome::Stopped, "step {step}");
+            drop(first);
+            let checkpoint = newest(&place(&name)).expect("a checkpoint");
+            assert_eq!(checkpoint.progress.step, step as u64);
+            let (threads, workers) = [(3, 2), (1, 3), (2, 0)][step % 3];
+            let mut second = Run::new(&data, &place(&name), config.clone(), threads, workers);
+            second.trainer.restore(checkpoint).expect("restored");
+            let (outcome, later) = second.train_and_see(never());
+            assert_eq!(outcome, Outcome::Finished);
+            assert!([before, later].concat() == seen, "losses and rates, resumed at step {step}");
+            assert!(second.bits() == whole.bits(), "resumed at step {step}");
+            assert_eq!(rows(&name), rows("whole"), "resumed at step {step}");
+        }
     }
 }
 
@@ -169,14 +212,14 @@ fn a_resume_that_forgets_anything_ends_with_other_bits() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = dataset(folder.path());
     let mut whole = Run::new(&data, &folder.path().join("whole"), config(5), 2, 1);
-    whole.train(StopAfter(4 * STEPS_PER_EPOCH + 2));
-    let checkpoint = Checkpoint::newest(&folder.path().join("whole/checkpoints")).expect("one");
+    whole.train(after(4 * STEPS_PER_EPOCH + 2));
+    let checkpoint = newest(&folder.path().join("whole")).expect("one");
     let ends = |name: &str, forget: &dyn Fn(&mut Checkpoint)| {
         let mut checkpoint = checkpoint.clone();
         forget(&mut checkpoint);
         let mut run = Run::new(&data, &folder.path().join(name), config(5), 2, 1);
         run.trainer.restore(checkpoint).expect("restored");
-        run.train(NEVER);
+        run.train(never());
         run.bits()
     };
     let expected = ends("sound", &|_| ());
@@ -198,22 +241,6 @@ fn a_resume_that_forgets_anything_ends_with_other_bits() {
 }
 
 #[test]
-fn a_damaged_checkpoint_is_passed_over_for_the_one_before() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let data = dataset(folder.path());
-    let path = folder.path().join("run");
-    Run::new(&data, &path, config(2), 2, 1).train(NEVER);
-    let checkpoints = path.join("checkpoints");
-    let newest = checkpoints.join(format!("step-{:010}.checkpoint", 2 * STEPS_PER_EPOCH));
-    let mut bytes = std::fs::read(&newest).expect("read");
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&newest, bytes).expect("written");
-    let found = Checkpoint::newest(&checkpoints).expect("the one before");
-    assert_eq!(found.progress.step, STEPS_PER_EPOCH);
-}
-
-#[test]
 fn what_a_killed_run_left_half_written_is_cleared_away() {
     let folder = tempfile::tempdir().expect("a folder");
     RunFolder::create(folder.path()).expect("made");
@@ -232,11 +259,11 @@ fn weights_that_an_update_made_infinite_are_never_saved() {
     let mut config = TrainConfig { batch_size: 36, warmup_epochs: 0.0, ..config(1) };
     config.sgd.learning_rate = 1e38;
     let mut run = Run::new(&data, &folder.path().join("run"), config, 2, 1);
-    let error = run.trainer.run(&mut StopAfter(u64::MAX)).expect_err("stopped").to_string();
+    let error = run.trainer.run(&mut never()).expect_err("stopped").to_string();
     assert!(error.contains("nothing was saved"), "{error}");
     let folder = RunFolder::create(&folder.path().join("run")).expect("there");
     assert!(!folder.best().exists() && !folder.last().exists() && !folder.results().exists());
-    assert_eq!(Checkpoint::newest(&folder.checkpoints()), None);
+    assert_eq!(newest(folder.root()), None);
 }
 
 #[test]
@@ -244,8 +271,8 @@ fn a_run_is_not_resumed_on_other_images_or_with_other_settings() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = dataset(folder.path());
     let path = folder.path().join("run");
-    Run::new(&data, &path, config(2), 2, 1).train(StopAfter(2));
-    let checkpoint = Checkpoint::newest(&path.join("checkpoints")).expect("a checkpoint");
+    Run::new(&data, &path, config(2), 2, 1).train(after(2));
+    let checkpoint = newest(&path).expect("a checkpoint");
     let mut fewer = data.clone();
     fewer.train.samples.pop();
     let mut swapped = data.clone();
@@ -271,6 +298,6 @@ fn a_loss_that_is_no_number_stops_the_run_before_the_update() {
     config.sgd.learning_rate = 1e30;
     config.warmup_epochs = 0.0;
     let mut run = Run::new(&data, &folder.path().join("run"), config, 2, 1);
-    let error = run.trainer.run(&mut StopAfter(u64::MAX)).expect_err("stopped").to_string();
+    let error = run.trainer.run(&mut never()).expect_err("stopped").to_string();
     assert!(error.contains("loss became") && error.contains("learning rate"), "{error}");
 }

@@ -53,6 +53,7 @@ fn eval<D: Device + Clone>(device: &D, arguments: &EvalArguments) -> anyhow::Res
     let metrics = evaluate(&mut networks, &loader, |batch, images| {
         batch.unreadable.iter().for_each(|image| bar.suspend(|| terminal::unreadable(image)));
         bar.set_position(images);
+        Ok(())
     })?;
     bar.finish_and_clear();
     let weights = arguments.weights.iter().map(|path| path.display().to_string()).collect();
