@@ -1,48 +1,55 @@
 //! A checkpoint that was damaged anywhere is noticed, set aside, and the one before it taken.
 
+#[path = "support/fake_disk.rs"]
+mod fake_disk;
 #[path = "support/state.rs"]
 mod state;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alexnet_data::Disk;
-use alexnet_train::{Checkpoint, Checkpoints};
-use tempfile::TempDir;
+use alexnet_data::FileSystem;
+use alexnet_train::Checkpoints;
+use fake_disk::{Careless, FakeDisk};
+use state::checkpoint;
 
 /// Bytes that a disk loses or mixes up together.
 const BLOCK: usize = 4096;
-/// Values of each array: some forty blocks in all.
-const VALUES: usize = 10_000;
+/// Values of each array that make some forty blocks in all.
+const MANY: usize = 10_000;
+const FEW: usize = 60;
 
-/// A folder with the checkpoints of steps 1 and 2.
+/// A disk with the checkpoints of steps 1 and 2.
 struct Saved {
-    folder: TempDir,
+    disk: FakeDisk,
+    checkpoints: Checkpoints,
+    before: PathBuf,
     newest: PathBuf,
     /// The newest, as it was written.
     whole: Vec<u8>,
+    values: usize,
 }
 
 impl Saved {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let checkpoints = checkpoints(folder.path());
-        checkpoints.save(&checkpoint(1), 2).expect("saved");
-        let newest = checkpoints.save(&checkpoint(2), 2).expect("saved");
-        let whole = fs::read(&newest).expect("read");
-        Self { folder, newest, whole }
+    fn new(values: usize) -> Self {
+        let disk = FakeDisk::new(Careless::Not);
+        disk.create_folder(Path::new("/run")).expect("made");
+        let checkpoints = Checkpoints::new(Arc::new(disk.clone()), "/run".into());
+        let before = checkpoints.save(&checkpoint(1, values), 2).expect("saved");
+        let newest = checkpoints.save(&checkpoint(2, values), 2).expect("saved");
+        let whole = disk.get(&newest).expect("there");
+        Self { disk, checkpoints, before, newest, whole, values }
     }
 
     /// Whether the newest is noticed to be damaged when these are its bytes: set aside as it is, and
     /// the one before taken.
     fn is_noticed(&self, bytes: &[u8]) -> bool {
-        fs::write(&self.newest, bytes).expect("written");
-        let found = checkpoints(self.folder.path()).newest().expect("read").expect("one");
+        self.disk.put(&self.newest, bytes.to_vec());
+        let found = self.checkpoints.newest().expect("read").expect("one");
         let aside = self.newest.with_extension("checkpoint.bad");
-        let is_aside = fs::read(&aside).is_ok_and(|aside| aside == bytes);
-        let _ = fs::remove_file(aside);
-        found == checkpoint(1) && is_aside && !self.newest.exists()
+        let is_aside = self.disk.get(&aside).is_some_and(|aside| aside == bytes);
+        let _ = self.disk.remove(&aside);
+        found == checkpoint(1, self.values) && is_aside && self.disk.get(&self.newest).is_none()
     }
 
     fn header(&self) -> usize {
@@ -51,25 +58,17 @@ impl Saved {
     }
 }
 
-fn checkpoints(folder: &Path) -> Checkpoints {
-    Checkpoints::new(Arc::new(Disk), folder.to_path_buf())
-}
-
-fn checkpoint(step: u64) -> Checkpoint {
-    state::checkpoint(step, VALUES)
-}
-
 #[test]
 fn what_is_not_damaged_is_taken() {
-    let saved = Saved::new();
+    let saved = Saved::new(FEW);
     assert!(!saved.is_noticed(&saved.whole));
-    let found = checkpoints(saved.folder.path()).newest().expect("read");
-    assert_eq!(found, Some(checkpoint(2)));
+    let found = saved.checkpoints.newest().expect("read");
+    assert_eq!(found, Some(checkpoint(2, FEW)));
 }
 
 #[test]
 fn every_bit_of_the_header_counts() {
-    let saved = Saved::new();
+    let saved = Saved::new(FEW);
     assert!(saved.header() > 1000);
     for place in 0..saved.header() {
         for bit in 0..8 {
@@ -82,7 +81,7 @@ fn every_bit_of_the_header_counts() {
 
 #[test]
 fn a_bit_of_any_block_counts() {
-    let saved = Saved::new();
+    let saved = Saved::new(MANY);
     let blocks = saved.whole.len().div_ceil(BLOCK);
     assert!(blocks >= 39, "{blocks} blocks");
     for block in 0..blocks {
@@ -97,7 +96,7 @@ fn a_bit_of_any_block_counts() {
 
 #[test]
 fn a_file_that_ends_early_or_late_or_in_zeros_is_noticed() {
-    let saved = Saved::new();
+    let saved = Saved::new(MANY);
     let len = saved.whole.len();
     let blocks = (0..len).step_by(BLOCK);
     for end in blocks.chain(len - 64..len) {
@@ -113,8 +112,8 @@ fn a_file_that_ends_early_or_late_or_in_zeros_is_noticed() {
 
 #[test]
 fn two_checkpoints_in_one_are_noticed() {
-    let saved = Saved::new();
-    let older = fs::read(saved.folder.path().join("step-0000000001.checkpoint")).expect("read");
+    let saved = Saved::new(MANY);
+    let older = saved.disk.get(&saved.before).expect("there");
     assert_eq!(older.len(), saved.whole.len(), "of one form");
     for cut in (BLOCK..older.len()).step_by(BLOCK) {
         for [head, tail] in [[&saved.whole, &older], [&older, &saved.whole]] {

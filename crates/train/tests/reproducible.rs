@@ -10,7 +10,7 @@ use alexnet_data::{Dataset, Disk, Fit, Preprocess, SampleSet, UnreadableImage, V
 use alexnet_network::{Array, Initialisation, ModelConfig, ModelName};
 use alexnet_ops::UpdateRule;
 use alexnet_train::{
-    Checkpoint, Checkpoints, EpochRow, Observer, Outcome, RunFolder, SaveFailure, Schedule,
+    Checkpoint, Checkpoints, EpochRow, Observer, Outcome, RunFolder, SaveFailure, Saving, Schedule,
     ScheduleMemory, SgdConfig, StepReport, TrainConfig, Trainer,
 };
 
@@ -176,33 +176,56 @@ fn a_run_resumed_at_any_step_ends_with_the_bits_and_results_of_one_never_stopped
         let config = TrainConfig { batch_size, schedule, ..config(2) };
         let place = |name: &str| folder.path().join(format!("{batch_size}-{name}"));
         let mut whole = Run::new(&data, &place("whole"), config.clone(), 2, 1);
+        let every_step = Saving { every_steps: 1, every: None, kept: usize::MAX };
+        whole.trainer.save_when(every_step);
         let (outcome, seen) = whole.train_and_see(never());
         assert_eq!(outcome, Outcome::Finished);
-        let rows = |name: &str| {
-            let folder = RunFolder::create(&place(name)).expect("a folder");
-            let timeless =
-                |row: EpochRow| EpochRow { time_s: 0.0, images_per_s: 0.0, data_wait: 0.0, ..row };
-            folder.rows().expect("read").into_iter().map(timeless).collect::<Vec<_>>()
-        };
         let rates: HashSet<_> = seen.iter().map(|step| step[2]).collect();
         assert!(rates.len() > 3, "the rate moves");
         for step in 1..seen.len() {
-            let name = format!("stopped-at-{step}");
-            let mut first = Run::new(&data, &place(&name), config.clone(), 1, 0);
-            let (outcome, before) = first.train_and_see(after(step as u64));
-            assert_eq!(outcome, Outcome::Stopped, "step {step}");
-            drop(first);
-            let checkpoint = newest(&place(&name)).expect("a checkpoint");
+            let name = format!("resumed-at-{step}");
+            let path = place("whole").join(format!("checkpoints/step-{step:010}.checkpoint"));
+            let checkpoint = Checkpoint::read(&Disk, &path).expect("read");
             assert_eq!(checkpoint.progress.step, step as u64);
             let (threads, workers) = [(3, 2), (1, 3), (2, 0)][step % 3];
-            let mut second = Run::new(&data, &place(&name), config.clone(), threads, workers);
-            second.trainer.restore(checkpoint).expect("restored");
-            let (outcome, later) = second.train_and_see(never());
+            let mut resumed = Run::new(&data, &place(&name), config.clone(), threads, workers);
+            resumed.trainer.restore(checkpoint).expect("restored");
+            let (outcome, later) = resumed.train_and_see(never());
             assert_eq!(outcome, Outcome::Finished);
-            assert!([before, later].concat() == seen, "losses and rates, resumed at step {step}");
-            assert!(second.bits() == whole.bits(), "resumed at step {step}");
-            assert_eq!(rows(&name), rows("whole"), "resumed at step {step}");
+            assert!(later == seen[step..], "losses and rates, resumed at step {step}");
+            assert!(resumed.bits() == whole.bits(), "resumed at step {step}");
+            let last = rows(&place(&name)).pop();
+            assert_eq!(last, rows(&place("whole")).pop(), "resumed at step {step}");
         }
+    }
+}
+
+/// Lines of a run's results, without what is of the clock.
+fn rows(run: &Path) -> Vec<EpochRow> {
+    let timeless =
+        |row: EpochRow| EpochRow { time_s: 0.0, images_per_s: 0.0, data_wait: 0.0, ..row };
+    let folder = RunFolder::create(run).expect("a folder");
+    folder.rows().expect("read").into_iter().map(timeless).collect()
+}
+
+#[test]
+fn a_run_that_is_stopped_at_a_step_or_an_epoch_s_end_goes_on_from_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = dataset(folder.path());
+    let mut whole = Run::new(&data, &folder.path().join("whole"), config(2), 2, 1);
+    whole.train(never());
+    for step in [1, STEPS_PER_EPOCH - 1, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 2] {
+        let path = folder.path().join(format!("stopped-at-{step}"));
+        let mut first = Run::new(&data, &path, config(2), 1, 0);
+        assert_eq!(first.train(after(step)), Outcome::Stopped, "step {step}");
+        drop(first);
+        let checkpoint = newest(&path).expect("a checkpoint");
+        assert_eq!(checkpoint.progress.step, step);
+        let mut second = Run::new(&data, &path, config(2), 3, 2);
+        second.trainer.restore(checkpoint).expect("restored");
+        assert_eq!(second.train(never()), Outcome::Finished);
+        assert!(second.bits() == whole.bits(), "stopped at step {step}");
+        assert_eq!(rows(&path), rows(&folder.path().join("whole")), "stopped at step {step}");
     }
 }
 

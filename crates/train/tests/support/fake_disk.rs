@@ -1,6 +1,8 @@
 //! A disk in memory that remembers every call, so that whatever a power cut may leave of them can be
 //! made; that fails when told; and that is careless when told, as other programs are.
 
+#![allow(dead_code)] // Each test file uses its share.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
@@ -120,12 +122,26 @@ impl FakeDisk {
         self.state().tree.contains_key(Path::new(path))
     }
 
+    /// A file's bytes.
+    pub(crate) fn get(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.state();
+        state.file(path).ok().map(|file| state.contents[file].clone())
+    }
+
+    /// Makes a file of these bytes, or gives it these bytes.
+    pub(crate) fn put(&self, path: &Path, bytes: Vec<u8>) {
+        let mut state = self.state();
+        let file = state.contents.len();
+        state.contents.push(bytes);
+        state.tree.insert(path.into(), Node::File(file));
+    }
+
     /// Flips one bit of a file.
     pub(crate) fn damage(&self, path: &Path) {
-        let mut state = self.state();
-        let Some(Node::File(file)) = state.tree.get(path).copied() else { panic!("no {path:?}") };
-        let middle = state.contents[file].len() / 2;
-        state.contents[file][middle] ^= 1;
+        let mut bytes = self.get(path).expect("a file");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        self.put(path, bytes);
     }
 }
 
