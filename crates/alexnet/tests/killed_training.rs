@@ -13,6 +13,7 @@ mod program;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use alexnet_data::SampleSet;
@@ -23,29 +24,17 @@ use tempfile::TempDir;
 const KILLS: usize = 20;
 /// Of these so many, of a hundred, must hit a save.
 const IN_A_SAVE_MIN: usize = 30;
-/// Steps in each of which the program may be killed.
-const EPOCHS: &str = "12";
+/// Settings of a run of 36 steps of milliseconds, saved after each: files of 4.5 MB, so that much of
+/// the time goes into saving.
+const TINY: &str = "train set --width 0.1 --image-size 63 --batch-size 4 --epochs 4 \
+                    --save-every-steps 1 --threads 2 --workers 1 --name";
 
-/// Settings of a run whose steps take milliseconds, saved after each.
-const TINY: [&str; 17] = [
-    "train",
-    "set",
-    "--width",
-    "0.02",
-    "--image-size",
-    "63",
-    "--batch-size",
-    "12",
-    "--epochs",
-    EPOCHS,
-    "--save-every-steps",
-    "1",
-    "--threads",
-    "2",
-    "--workers",
-    "1",
-    "--name",
-];
+/// What is timed is not disturbed by other tests of this file.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A folder with `set/`: 36 training images and 12 to measure with.
 fn with_set() -> TempDir {
@@ -56,8 +45,8 @@ fn with_set() -> TempDir {
 }
 
 fn train(folder: &Path, name: &str) -> Command {
-    let mut command = alexnet(folder, &TINY);
-    command.arg(name);
+    let mut command = alexnet(folder, &[]);
+    command.args(TINY.split_whitespace()).arg(name);
     command
 }
 
@@ -137,6 +126,7 @@ struct Tally {
 #[test]
 fn a_run_that_is_killed_at_any_moments_ends_as_one_that_is_not() {
     let kills = std::env::var("ALEXNET_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
+    let _alone = alone();
     let folder = with_set();
     let start = Instant::now();
     let (code, _, told) = run(train(folder.path(), "whole"));
@@ -204,6 +194,7 @@ fn hears_hangups() -> bool {
 
 #[test]
 fn each_signal_of_users_and_schedulers_saves_and_leaves_with_130() {
+    let _alone = alone();
     let folder = with_set();
     assert_eq!(run(train(folder.path(), "whole")).0, 0);
     let whole = ends(folder.path(), "whole");
@@ -230,6 +221,7 @@ fn each_signal_of_users_and_schedulers_saves_and_leaves_with_130() {
 
 #[test]
 fn a_second_ctrl_c_leaves_at_once_and_nothing_is_lost() {
+    let _alone = alone();
     let folder = with_set();
     assert_eq!(run(train(folder.path(), "whole")).0, 0);
     let run_folder = folder.path().join("runs/train/twice");
@@ -248,11 +240,12 @@ fn a_second_ctrl_c_leaves_at_once_and_nothing_is_lost() {
 /// `nohup` makes SIGHUP ignored, and so does a shell told to.
 #[test]
 fn a_run_begun_under_nohup_outlives_its_terminal() {
+    let _alone = alone();
     let folder = with_set();
     let script = "trap '' HUP; exec \"$@\"";
     let mut command = Command::new("sh");
     command.current_dir(folder.path()).args(["-c", script, "sh", env!("CARGO_BIN_EXE_alexnet")]);
-    command.args(TINY).arg("nohup");
+    command.args(TINY.split_whitespace()).arg("nohup");
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     wait_for_a_checkpoint(&mut child, &folder.path().join("runs/train/nohup"));
     signal(&child, "-HUP");
@@ -265,11 +258,12 @@ fn a_run_begun_under_nohup_outlives_its_terminal() {
 /// No file may be longer than a few blocks: settings and results are, checkpoints are not.
 #[test]
 fn a_disk_that_takes_nothing_more_is_told_of_and_ends_the_run_with_74() {
+    let _alone = alone();
     let folder = with_set();
     let script = "trap '' XFSZ; ulimit -f 40; exec \"$@\"";
     let mut command = Command::new("sh");
     command.current_dir(folder.path()).args(["-c", script, "sh", env!("CARGO_BIN_EXE_alexnet")]);
-    command.args(TINY).arg("full");
+    command.args(TINY.split_whitespace()).arg("full");
     let (code, _, told) = run(command);
     assert_eq!(code, 74, "{told}");
     for expected in ["training goes on, attempt 1 of 3", "attempt 3 of 3", "checkpoints/step-"] {

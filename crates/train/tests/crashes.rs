@@ -238,7 +238,7 @@ fn a_damaged_checkpoint_is_set_aside_and_the_one_before_is_taken() {
     checkpoints.save(&checkpoint(SAVES), 3).expect("saved");
     disk.damage(&path_of(SAVES));
     assert_eq!(checkpoints.newest().expect("read").expect("one").progress.step, SAVES - 2);
-    let [last, before, first] = [SAVES, SAVES - 1, SAVES - 2].map(|step| path_of(step));
+    let [last, before, first] = [SAVES, SAVES - 1, SAVES - 2].map(path_of);
     let name = |path: &Path| path.file_name().expect("a name").to_string_lossy().into_owned();
     let expected =
         [name(&first), name(&before) + ".bad", name(&last) + ".bad", name(&last) + ".bad2"];
