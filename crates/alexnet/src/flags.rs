@@ -61,9 +61,15 @@ pub(crate) struct TrainFlags {
     /// Threads that load images [default: one a core, at most 8]
     #[arg(long, short = 'j', value_parser = threads, help_heading = "Run")]
     pub(crate) workers: Option<usize>,
-    /// Write a checkpoint every so many steps, beside one an epoch
+    /// Write a checkpoint every so many steps, beside one an epoch; 0 is never [default: 0]
     #[arg(long, value_name = "STEPS", help_heading = "Run")]
     pub(crate) save_every_steps: Option<u64>,
+    /// Write a checkpoint after so many minutes; 0 is never [default: 10]
+    #[arg(long, value_name = "MINUTES", help_heading = "Run")]
+    pub(crate) save_every_minutes: Option<f64>,
+    /// Keep the newest so many checkpoints [default: 3]
+    #[arg(long, value_name = "CHECKPOINTS", value_parser = positive, help_heading = "Run")]
+    pub(crate) checkpoint_hist: Option<usize>,
     /// Steps between two lines of plain output [default: 10]
     #[arg(long, value_name = "STEPS", value_parser = positive, help_heading = "Run")]
     pub(crate) print_freq: Option<usize>,
@@ -181,6 +187,17 @@ pub(crate) struct TrainFlags {
     #[arg(long, help_heading = "Training")]
     pub(crate) bias_decay_factor: Option<f64>,
 
+    /// Images computed at a time: a step adds up the gradients of its batch, which stays what it is,
+    /// in less memory [default: all of the batch]
+    #[arg(long, value_name = "IMAGES", value_parser = positive, help_heading = "Training")]
+    pub(crate) micro_batch: Option<usize>,
+    /// Share of the target that is spread over all classes [default: 0]
+    #[arg(long, value_name = "SHARE", help_heading = "Training")]
+    pub(crate) label_smoothing: Option<f32>,
+    /// Layer-wise rates for large batches (LARS): the trust in them, about 0.001; 0 is none
+    /// [default: 0]
+    #[arg(long, value_name = "TRUST", help_heading = "Training")]
+    pub(crate) lars: Option<f64>,
     /// Layers that do not learn, of conv1 to fc8; conv and fc stand for all of a kind [default: none]
     #[arg(long, value_name = "LAYERS", help_heading = "Training")]
     pub(crate) freeze: Option<Layers>,

@@ -1,4 +1,8 @@
-//! Ctrl-C and termination signals: a wish to stop, heard where work can be left whole.
+//! Ctrl-C and the signals of schedulers: a wish to stop, heard where work can be left whole.
+//!
+//! SIGINT (Ctrl-C), SIGTERM, SIGUSR1 (Slurm's `--signal=USR1@120`) and SIGHUP (the terminal is
+//! closed) all ask to save and leave. A second Ctrl-C leaves at once; the others may come twice, for
+//! schedulers repeat them. A SIGHUP that `nohup` made ignored stays ignored.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,23 +11,51 @@ use crate::terminal::note;
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// From now on the first signal is only remembered. A second one ends the program at once; what is
-/// on disk stays whole.
+/// From now on the first signal is only remembered. A second Ctrl-C ends the program at once; what
+/// is on disk stays whole.
 pub(crate) fn listen() -> anyhow::Result<()> {
     static LISTENING: Once = Once::new();
     let mut result = Ok(());
-    LISTENING.call_once(|| {
-        result = ctrlc::set_handler(|| {
-            if STOP.swap(true, Ordering::Relaxed) {
-                std::process::exit(i32::from(crate::EXIT_STOPPED));
-            }
-            note("\nStopping as soon as all is saved; press again to leave at once.");
-        });
-    });
+    LISTENING.call_once(|| result = listen_to_signals());
     Ok(result?)
 }
 
 /// Whether a signal came.
 pub(crate) fn requested() -> bool {
     STOP.load(Ordering::Relaxed)
+}
+
+/// Remembers a wish to stop. `leave` says that a second one ends the program.
+fn heard(leave: bool) {
+    if !STOP.swap(true, Ordering::Relaxed) {
+        note("\nStopping as soon as all is saved; Ctrl-C leaves at once.");
+    } else if leave {
+        std::process::exit(i32::from(crate::EXIT_STOPPED));
+    }
+}
+
+#[cfg(unix)]
+fn listen_to_signals() -> std::io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+    if is_ignored(SIGHUP) == Some(false) {
+        signals.add_signal(SIGHUP)?;
+    }
+    let hear = move || signals.forever().for_each(|signal| heard(signal == SIGINT));
+    std::thread::Builder::new().name("signals".into()).spawn(hear)?;
+    Ok(())
+}
+
+/// Whether whoever started this program had it ignore a signal, where the system tells.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> Option<bool> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    let ignored = u64::from_str_radix(line.trim(), 16).ok()?;
+    Some(ignored >> (signal - 1) & 1 == 1)
+}
+
+#[cfg(not(unix))]
+fn listen_to_signals() -> std::io::Result<()> {
+    ctrlc::set_handler(|| heard(true)).map_err(std::io::Error::other)
 }

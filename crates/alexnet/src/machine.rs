@@ -39,7 +39,7 @@ pub(crate) fn check_memory(bytes: usize, what: &str) -> anyhow::Result<()> {
     anyhow::ensure!(
         bytes as u64 <= there,
         "{what} needs {} MiB, but this machine has {} MiB of memory: choose a smaller \
-         --batch-size, --image-size or --width",
+         --micro-batch, --batch-size, --image-size or --width",
         bytes >> 20,
         there >> 20
     );

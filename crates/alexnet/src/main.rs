@@ -31,6 +31,8 @@ use terminal::note;
 /// A user's Ctrl-C, as shells report it.
 const EXIT_STOPPED: u8 = 130;
 const EXIT_FAILED: u8 = 1;
+/// A run that could not be saved: EX_IOERR of `sysexits.h`.
+const EXIT_NOT_SAVED: u8 = 74;
 /// As clap ends the program on flags it does not understand.
 const EXIT_USAGE: u8 = 2;
 
@@ -97,6 +99,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let no_network = matches!(error.downcast_ref(), Some(TrainError::Model(_)));
     if stopped {
         EXIT_STOPPED
+    } else if matches!(error.downcast_ref(), Some(TrainError::NotSaved { .. })) {
+        EXIT_NOT_SAVED
     } else if no_network || error.is::<ModelError>() || error.is::<UsageError>() {
         EXIT_USAGE
     } else {

@@ -1,5 +1,6 @@
 //! What networks answer to a split's images, and the tables that are made of it.
 
+use std::io::Write;
 use std::path::Path;
 
 use alexnet_data::{Loader, Sample, write_beside};
@@ -69,6 +70,7 @@ pub(crate) fn measure<D: Device>(
     let metrics = evaluate_each(networks, loader, answered, |batch, images| {
         batch.unreadable.iter().for_each(|image| bar.suspend(|| terminal::unreadable(image)));
         bar.set_position(images);
+        Ok(())
     })?;
     bar.finish_and_clear();
     Ok(Measured { metrics, confusion, judged })
@@ -232,7 +234,7 @@ fn write_rows(path: &Path, rows: impl Iterator<Item = impl Serialize>) -> anyhow
 /// Writes a CSV file, whole or not at all.
 fn write_csv(
     path: &Path,
-    write: impl FnOnce(&mut csv::Writer<&mut std::fs::File>) -> csv::Result<()>,
+    write: impl FnOnce(&mut csv::Writer<&mut dyn Write>) -> csv::Result<()>,
 ) -> anyhow::Result<()> {
     let written = write_beside(path, |file| {
         let mut writer = csv::Writer::from_writer(file);

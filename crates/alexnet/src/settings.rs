@@ -3,11 +3,12 @@
 //! Written as `args.toml` beside a run's results; read back as [`TrainFlags`], it repeats the run.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use alexnet_data::{Augment, ColourNoise, MeanPart, Preprocess, View};
 use alexnet_network::{BATCH_MAX, Initialisation, Model, ModelConfig, ModelName};
 use alexnet_ops::UpdateRule;
-use alexnet_train::{Recipe, RecipeMean, Schedule, SgdConfig, TrainConfig};
+use alexnet_train::{Recipe, RecipeMean, Saving, Schedule, SgdConfig, TrainConfig};
 use serde::Serialize;
 
 use crate::arguments::{THREADS_MAX, VAL_FRACTION_MAX};
@@ -18,6 +19,8 @@ use crate::normalisation::{ColoursOf, Levels, Mean, NO_SCALING, Normalisation};
 
 /// Largest learning rate, decay or factor: far beyond any that trains, and well within `f32`.
 const RATE_MAX: f64 = 1e6;
+/// Most of a target that is spread: beyond, the label is hardly a hint.
+const SMOOTHING_MAX: f64 = 0.9;
 /// Longest run and longest period.
 const EPOCHS_MAX: f64 = 1e6;
 /// Shortest time between drops or of a cycle: shorter ones would only burn time in counting cycles.
@@ -29,6 +32,10 @@ const PLATEAU_EPOCHS: u64 = 5;
 /// Rates of `exponential-steps` unless told, and how far they fall: cuda-convnet2's for AlexNet.
 const EXPONENTIAL_STEPS: u64 = 4;
 const EXPONENTIAL_FALL: f64 = 250.0;
+/// Time between two saves unless told: the most that is lost.
+const SAVE_EVERY_MINUTES: f64 = 10.0;
+/// Longest time between two saves: a year.
+const MINUTES_MAX: f64 = 366.0 * 24.0 * 60.0;
 /// More loader threads than this are of no use before decoding is the limit.
 const WORKERS_MAX: usize = 8;
 
@@ -58,6 +65,9 @@ pub(crate) struct Settings {
     pub(crate) precision: PrecisionName,
     pub(crate) workers: usize,
     pub(crate) save_every_steps: u64,
+    /// 0 means never.
+    pub(crate) save_every_minutes: f64,
+    pub(crate) checkpoint_hist: usize,
     pub(crate) print_freq: usize,
     pub(crate) recipe: ModelName,
     pub(crate) model: ModelName,
@@ -92,6 +102,12 @@ pub(crate) struct Settings {
     pub(crate) weight_decay: f64,
     pub(crate) bias_lr_factor: f64,
     pub(crate) bias_decay_factor: f64,
+    /// `None`: the batch at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) micro_batch: Option<usize>,
+    pub(crate) label_smoothing: f32,
+    /// 0 means none.
+    pub(crate) lars: f64,
     pub(crate) freeze: Layers,
     pub(crate) layer_lr: LayerRates,
     /// 0 means for ever.
@@ -137,6 +153,7 @@ impl Settings {
             Mean::Image(_) if !has_mean_image(fit, augment) => Mean::Levels(Levels::Data),
             mean => mean,
         };
+        let saving = Saving::default();
         let settings = Self {
             data,
             weights: flags.weights.clone(),
@@ -145,7 +162,9 @@ impl Settings {
             threads: flags.threads.unwrap_or(0),
             precision: flags.precision.unwrap_or_default(),
             workers: flags.workers.unwrap_or(crate::machine::cores().min(WORKERS_MAX)),
-            save_every_steps: flags.save_every_steps.unwrap_or(0),
+            save_every_steps: flags.save_every_steps.unwrap_or(saving.every_steps),
+            save_every_minutes: flags.save_every_minutes.unwrap_or(SAVE_EVERY_MINUTES),
+            checkpoint_hist: flags.checkpoint_hist.unwrap_or(saving.kept),
             print_freq: flags.print_freq.unwrap_or(10),
             recipe: name,
             model,
@@ -175,6 +194,9 @@ impl Settings {
             weight_decay: flags.weight_decay.unwrap_or(recipe.sgd.weight_decay),
             bias_lr_factor: flags.bias_lr_factor.unwrap_or(recipe.sgd.bias_rate_factor),
             bias_decay_factor: flags.bias_decay_factor.unwrap_or(recipe.sgd.bias_decay_factor),
+            micro_batch: flags.micro_batch,
+            label_smoothing: flags.label_smoothing.unwrap_or(recipe.label_smoothing),
+            lars: flags.lars.unwrap_or(0.0),
             freeze: flags.freeze.clone().unwrap_or_default(),
             layer_lr: flags.layer_lr.clone().unwrap_or(LayerRates(recipe.layer_rates(epochs))),
             patience: flags.patience.unwrap_or(0),
@@ -205,6 +227,8 @@ impl Settings {
             ("bias-lr-factor", self.bias_lr_factor, 0.0, RATE_MAX),
             ("bias-decay-factor", self.bias_decay_factor, 0.0, RATE_MAX),
             ("lr-step-size", self.lr_step_size, PERIOD_MIN_EPOCHS, EPOCHS_MAX),
+            ("label-smoothing", self.label_smoothing.into(), 0.0, SMOOTHING_MAX),
+            ("lars", self.lars, 0.0, RATE_MAX),
             ("lr-gamma", self.lr_gamma, 0.0, 1.0),
             ("lr-steps", self.lr_steps as f64, 1.0, EPOCHS_MAX),
             ("lr-power", self.lr_power, 0.0, RATE_MAX),
@@ -212,6 +236,8 @@ impl Settings {
             ("lr-min", self.lr_min, 0.0, self.lr),
             ("warmup-epochs", self.warmup_epochs, 0.0, EPOCHS_MAX),
             ("batch-size", self.batch_size as f64, 1.0, BATCH_MAX as f64),
+            ("save-every-minutes", self.save_every_minutes, 0.0, MINUTES_MAX),
+            ("checkpoint-hist", self.checkpoint_hist as f64, 1.0, f64::INFINITY),
             ("print-freq", self.print_freq as f64, 1.0, f64::INFINITY),
             ("threads", self.threads as f64, 0.0, THREADS_MAX as f64),
             ("workers", self.workers as f64, 0.0, THREADS_MAX as f64),
@@ -276,6 +302,9 @@ impl Settings {
             model,
             layer_rates: layer_rates.map_err(UsageError)?,
             patience: (self.patience > 0).then_some(self.patience),
+            label_smoothing: self.label_smoothing,
+            micro_batch: self.micro_batch,
+            layer_wise_trust: (self.lars > 0.0).then_some(self.lars),
             initialisation: match self.init {
                 InitName::Model => Initialisation::Model,
                 InitName::He => Initialisation::He,
@@ -340,6 +369,16 @@ impl Settings {
             SchedulerName::WarmRestarts => {
                 Schedule::WarmRestarts { period, growth: self.lr_cycle_growth, floor }
             }
+        }
+    }
+
+    /// When the run is saved, and what is kept.
+    pub(crate) fn saving(&self) -> Saving {
+        let by_time = self.save_every_minutes > 0.0;
+        Saving {
+            every_steps: self.save_every_steps,
+            every: by_time.then(|| Duration::from_secs_f64(self.save_every_minutes * 60.0)),
+            kept: self.checkpoint_hist,
         }
     }
 

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{IsTerminal, Write};
 
 use alexnet_data::UnreadableImage;
-use alexnet_train::{EpochRow, Observer, StepReport};
+use alexnet_train::{EpochRow, Observer, SAVES_FAILED_MAX, SaveFailure, StepReport};
 use anyhow::Context;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -177,9 +177,25 @@ impl Observer for Display {
         }
     }
 
+    fn not_saved(&mut self, failure: &SaveFailure) {
+        self.say(&not_saved_line(failure));
+    }
+
     fn stop(&mut self) -> bool {
         crate::interrupt::requested()
     }
+}
+
+fn not_saved_line(failure: &SaveFailure) -> String {
+    let SaveFailure { reason, in_a_row, .. } = failure;
+    let shortage = failure.shortage.map_or_else(String::new, |found| {
+        let [needs, free] = [found.needs_bytes, found.free_bytes].map(|bytes| bytes >> 20);
+        format!(" ({free} MiB free, {needs} MiB needed)")
+    });
+    format!(
+        "alexnet: not saved: {reason}{shortage}; what was saved before is whole, training goes on, \
+         attempt {in_a_row} of {SAVES_FAILED_MAX}"
+    )
 }
 
 /// Seconds as 1:02:03.

@@ -2,7 +2,8 @@
 
 use alexnet_data::{Dataset, UnreadableImage};
 use alexnet_train::{
-    Alarms, EpochRow, EventError, EventFile, LayerUpdate, Observer, Progress, RunFolder, StepReport,
+    Alarms, EpochRow, EventError, EventFile, LayerUpdate, Observer, Progress, RunFolder,
+    SaveFailure, StepReport,
 };
 
 use crate::terminal::Display;
@@ -82,6 +83,10 @@ impl Observer for Watch {
         for alarm in self.alarms.epoch(row, &self.updates) {
             self.display.say(&format!("Alarm    {alarm}."));
         }
+    }
+
+    fn not_saved(&mut self, failure: &SaveFailure<'_>) {
+        self.display.not_saved(failure);
     }
 
     fn stop(&mut self) -> bool {

@@ -45,6 +45,9 @@ fn config(recipe: &Recipe, model: ModelConfig, base: f64) -> TrainConfig {
         warmup_epochs: recipe.warmup_epochs,
         layer_rates: recipe.layer_rates(recipe.epochs),
         patience: None,
+        label_smoothing: recipe.label_smoothing,
+        micro_batch: None,
+        layer_wise_trust: None,
         augment: recipe.view.into(),
         preprocess: Preprocess {
             fit: recipe.fit,
@@ -64,6 +67,7 @@ fn check<D: Device>(model: ModelName, device: D, goldens: &Goldens<Run>) {
     let (mut network, images, labels) = start(device, model, recipe.batch_norm, &run.network);
     let on = network.device().name();
     let config = config(&recipe, network.plan().model.config, run.base);
+    network.set_label_smoothing(recipe.label_smoothing);
     let (mut memory, mut means) = (ScheduleMemory::default(), Vec::new());
     for (step, &moment) in run.epochs.iter().enumerate() {
         let (epoch, in_epoch) = (moment.floor(), (moment.fract() * STEPS as f64).round());

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::error::DataError;
 use crate::text::read_text;
 use crate::whole_file::{
-    clear_unfinished, is_unfinished, sync_folder, write_if_changed, write_whole,
+    clear_unfinished, is_unfinished, rename_synced, write_if_changed, write_whole,
 };
 use crate::{pack, tree};
 
@@ -66,8 +66,7 @@ pub(crate) fn finish(
         return write_if_changed(&path, &to_json(manifest));
     }
     write_whole(&plan, &to_json(manifest))?;
-    fs::rename(plan, &path).map_err(DataError::io("write", &path))?;
-    sync_folder(out).map_err(DataError::io("write", out))
+    rename_synced(&plan, &path).map_err(DataError::io("write", &path))
 }
 
 /// Half of a set is no set.

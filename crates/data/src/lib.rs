@@ -40,6 +40,7 @@ mod sample_set;
 mod statistics;
 mod survey;
 
+mod file_system;
 mod text;
 mod tree;
 mod whole_file;
@@ -55,6 +56,7 @@ pub use decode::{
     DecodeError, MAX_FILE_BYTES, MAX_IMAGE_PIXELS, MAX_SIDE_PIXELS, decode, read_image,
 };
 pub use error::DataError;
+pub use file_system::{Disk, FileSystem, NewFile};
 pub use image::Image;
 pub use loader::{
     BATCHES_AHEAD, Batch, Epoch, Loader, LoaderConfig, Order, Unreadable, UnreadableImage,
@@ -73,4 +75,6 @@ pub use sources::{Downloads, Verdict, find_images};
 pub use statistics::{Statistics, statistics};
 pub use survey::{ClassImages, NamedSplit, Survey, survey};
 pub use tree::{TreeOutcome, TreeWriter};
-pub use whole_file::{clear_unfinished, write_beside};
+pub use whole_file::{
+    clear_unfinished, clear_unfinished_on, create_folders_on, write_beside, write_beside_on,
+};

@@ -26,7 +26,7 @@ use crate::png;
 use crate::preprocess::PreprocessError;
 use crate::sample::{Content, Form, Sample};
 use crate::sources::{is_hidden, is_image, sorted_entries};
-use crate::whole_file::{clear_unfinished, fill_beside, sync_folder};
+use crate::whole_file::{clear_unfinished, fill_beside, rename_synced};
 
 /// The file that says what a tree was made of.
 pub(crate) const MANIFEST: &str = "prepared.json";
@@ -142,13 +142,12 @@ impl<'a> TreeWriter<'a> {
         for split in SPLITS {
             let (made, whole) = (work.join(split), out.join(split));
             if made.is_dir() {
-                fs::rename(made, &whole).map_err(DataError::io("write", &whole))?;
+                rename_synced(&made, &whole).map_err(DataError::io("write", &whole))?;
             }
         }
         if work.is_dir() {
             fs::remove_dir(&work).map_err(DataError::io("remove", &work))?;
         }
-        sync_folder(out).map_err(DataError::io("write", out))?;
         finish(out, PLAN, MANIFEST, &self.plan)
     }
 }

@@ -1,15 +1,14 @@
 //! Files and folders that are there whole or not at all: weights, checkpoints, results, data sets.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+#[cfg(target_os = "linux")]
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::DataError;
+use crate::file_system::{Disk, FileSystem, NewFile, UNFINISHED_PREFIX, as_usual};
 use crate::text::read_text;
-
-/// How the names of files begin that are still being written.
-const UNFINISHED_PREFIX: &str = ".writing-";
 
 /// Writes a file beside its place, syncs it, and renames it there. What `fill` returns is returned.
 ///
@@ -17,15 +16,85 @@ const UNFINISHED_PREFIX: &str = ".writing-";
 /// When `fill` or the system refuses; `path` is then as it was and nothing is left beside it.
 pub fn write_beside<T, E: From<io::Error>>(
     path: &Path,
-    fill: impl FnOnce(&mut File) -> Result<T, E>,
+    fill: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<T, E> {
-    let folder = folder_of(path);
-    let mut temporary = unfinished_file(folder)?;
-    let filled = fill(temporary.as_file_mut())?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder)?;
+    write_beside_on(&Disk, path, fill)
+}
+
+/// As [`write_beside`], on another disk.
+///
+/// # Errors
+/// As there. If the system refuses even to clear away, a file that is not taken for anything stays
+/// until [`clear_unfinished_on`]; if it refuses only to sync the folder, the new file is in its
+/// place, but not yet safe there.
+pub fn write_beside_on<T, E: From<io::Error>>(
+    disk: &dyn FileSystem,
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+) -> Result<T, E> {
+    let (unfinished, mut file) = Unfinished::create(disk, folder_of(path))?;
+    let filled = fill(&mut file)?;
+    file.sync()?;
+    drop(file); // Some systems rename no open file.
+    unfinished.rename(path)?;
+    disk.sync_folder(folder_of(path))?;
     Ok(filled)
+}
+
+/// A file that is removed unless it gets its name.
+struct Unfinished<'a> {
+    disk: &'a dyn FileSystem,
+    path: Option<PathBuf>,
+}
+
+impl<'a> Unfinished<'a> {
+    fn create(disk: &'a dyn FileSystem, folder: &Path) -> io::Result<(Self, Box<dyn NewFile>)> {
+        let (path, file) = disk.create_unfinished(folder)?;
+        Ok((Self { disk, path: Some(path) }, file))
+    }
+
+    fn rename(mut self, to: &Path) -> io::Result<()> {
+        if let Some(path) = &self.path {
+            self.disk.rename(path, to)?;
+        }
+        self.path = None;
+        Ok(())
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path
+            && let Err(error) = self.disk.remove(path)
+        {
+            tracing::debug!("cannot remove {}: {error}", path.display());
+        }
+    }
+}
+
+/// Gives a file or folder another name in the same folder, for good.
+pub(crate) fn rename_synced(from: &Path, to: &Path) -> io::Result<()> {
+    Disk.rename(from, to)?;
+    Disk.sync_folder(folder_of(to))
+}
+
+/// Makes a folder and those it lies in, for good, where they are not there.
+///
+/// # Errors
+/// When the system refuses.
+pub fn create_folders_on(disk: &dyn FileSystem, path: &Path) -> io::Result<()> {
+    let created = match disk.create_folder(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path != folder_of(path) => {
+            create_folders_on(disk, folder_of(path))?;
+            disk.create_folder(path)
+        }
+        created => created,
+    };
+    match created {
+        Ok(()) => disk.sync_folder(folder_of(path)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes a file of these bytes as [`write_beside`] does.
@@ -49,15 +118,11 @@ pub(crate) fn fill_beside(
     path: &Path,
     fill: impl FnOnce(&Path) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
-    let folder = folder_of(path);
-    let temporary = unfinished_folder(folder).map_err(DataError::io("create", path))?;
+    let temporary = unfinished_folder(folder_of(path)).map_err(DataError::io("create", path))?;
     fill(temporary.path())?;
-    let rename = || -> io::Result<()> {
-        sync_files(temporary.path())?;
-        fs::rename(temporary.path(), path)?;
-        sync_folder(folder)
-    };
-    rename().map_err(DataError::io("write", path))
+    let synced = sync_files(temporary.path());
+    let renamed = synced.and_then(|()| rename_synced(temporary.path(), path));
+    renamed.map_err(DataError::io("write", path))
     // What was renamed is no longer there for `temporary` to remove.
 }
 
@@ -70,40 +135,21 @@ fn sync_files(folder: &Path) -> io::Result<()> {
 
 #[cfg(not(target_os = "linux"))]
 fn sync_files(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        File::options().write(true).open(entry?.path())?.sync_all()?;
+    for path in Disk.list(folder)? {
+        match path.is_dir() {
+            true => sync_files(&path)?,
+            false => std::fs::File::options().write(true).open(path)?.sync_all()?,
+        }
     }
-    sync_folder(folder)
+    Disk.sync_folder(folder)
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn unfinished_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
-    as_usual(tempfile::Builder::new().prefix(UNFINISHED_PREFIX), 0o666).tempfile_in(folder)
 }
 
 fn unfinished_folder(folder: &Path) -> io::Result<tempfile::TempDir> {
     as_usual(tempfile::Builder::new().prefix(UNFINISHED_PREFIX), 0o777).tempdir_in(folder)
-}
-
-/// As readable as anything the user makes (what is temporary is private unless told).
-#[cfg(unix)]
-fn as_usual<'a, 'b, 'c>(
-    builder: &'c mut tempfile::Builder<'a, 'b>,
-    mode: u32,
-) -> &'c mut tempfile::Builder<'a, 'b> {
-    use std::os::unix::fs::PermissionsExt;
-    builder.permissions(fs::Permissions::from_mode(mode)) // less the user's umask
-}
-
-#[cfg(not(unix))]
-fn as_usual<'a, 'b, 'c>(
-    builder: &'c mut tempfile::Builder<'a, 'b>,
-    _: u32,
-) -> &'c mut tempfile::Builder<'a, 'b> {
-    builder
 }
 
 /// Whether a writer that was killed, or is at work, gave a file or folder this name.
@@ -116,26 +162,15 @@ pub(crate) fn is_unfinished(name: &OsStr) -> bool {
 /// # Errors
 /// When the system refuses.
 pub fn clear_unfinished(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if !is_unfinished(&entry.file_name()) {
-            continue;
-        }
-        match entry.file_type()?.is_dir() {
-            true => fs::remove_dir_all(entry.path())?,
-            false => fs::remove_file(entry.path())?,
-        }
-    }
-    Ok(())
+    clear_unfinished_on(&Disk, folder)
 }
 
-/// Makes a rename last through a power cut.
-#[cfg(unix)]
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-#[cfg(not(unix))]
-pub(crate) fn sync_folder(_: &Path) -> io::Result<()> {
-    Ok(())
+/// As [`clear_unfinished`], on another disk.
+///
+/// # Errors
+/// As there.
+pub fn clear_unfinished_on(disk: &dyn FileSystem, folder: &Path) -> io::Result<()> {
+    let entries = disk.list(folder)?;
+    let unfinished = |path: &&PathBuf| path.file_name().is_some_and(is_unfinished);
+    entries.iter().filter(unfinished).try_for_each(|path| disk.remove(path))
 }

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)] // In helpers too, where the lint does not know a test.
 
 use std::fs;
-use std::io::Write;
 
 use alexnet_data::{clear_unfinished, write_beside};
 
@@ -15,8 +14,11 @@ fn the_bytes_that_are_synced_are_those_that_are_renamed_and_others_may_read_them
     let path = folder.path().join("file");
     let mut written = 0;
     write_beside(&path, |file| -> std::io::Result<()> {
-        written = file.metadata()?.ino();
-        file.write_all(b"whole")
+        file.write_all(b"whole")?;
+        let mut beside = fs::read_dir(folder.path())?;
+        written = beside.next().unwrap()?.metadata()?.ino();
+        assert!(beside.next().is_none());
+        Ok(())
     })
     .unwrap();
     let found = fs::metadata(&path).unwrap();

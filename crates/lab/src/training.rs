@@ -146,7 +146,7 @@ impl<D: Device + Clone> Workbench<'_, D> {
             };
             let mut evaluated = |wanted: bool, images: &Loader| {
                 let networks = std::slice::from_mut(&mut network);
-                wanted.then(|| evaluate(networks, images, |_, _| {})).transpose()
+                wanted.then(|| evaluate(networks, images, |_, _| Ok(()))).transpose()
             };
             let validation = evaluated(recipe.evaluates != Evaluates::Nothing, &validation)?;
             let training = evaluated(recipe.evaluates == Evaluates::Both, &training)?;

@@ -1,24 +1,20 @@
 //! A run's whole state in one file: continued from it, a run ends with the bits it would have ended
 //! with.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use alexnet_data::Dataset;
+use alexnet_data::{Dataset, FileSystem};
 use alexnet_network::Array;
-use alexnet_weights::{WeightsError, container};
+use alexnet_weights::WeightsError;
+use alexnet_weights::container::{self, Written};
 use serde::{Deserialize, Serialize};
 
 use crate::config::TrainConfig;
 use crate::metrics::Totals;
 use crate::schedule::ScheduleMemory;
 
-/// Newest checkpoints kept; older ones are deleted once a newer one is whole.
-pub const CHECKPOINTS_KEPT: usize = 2;
-
 const WEIGHTS: &str = "weights/";
 const MOMENTUM: &str = "momentum/";
-const EXTENSION: &str = "checkpoint";
 
 /// Where a run stands. Everything random is a function of seed, epoch, step and sample, so this is
 /// all there is to it beside weights and momentum.
@@ -58,45 +54,39 @@ pub struct Checkpoint {
     pub momentum: Vec<Array>,
 }
 
-#[derive(Serialize, Deserialize)]
+/// The part that is not arrays, as it is written and as it is read.
+#[derive(Serialize)]
+struct Description<'a> {
+    config: &'a TrainConfig,
+    dataset: &'a str,
+    progress: &'a Progress,
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Description {
+struct Described {
     config: TrainConfig,
     dataset: String,
     progress: Progress,
 }
 
 impl Checkpoint {
-    /// Writes the checkpoint into `folder` under its step's name, then deletes all but the newest
-    /// [`CHECKPOINTS_KEPT`].
+    /// Writes the checkpoint, whole or not at all.
     ///
     /// # Errors
-    /// When the system refuses; the older checkpoints are then untouched.
-    pub fn save(self, folder: &Path) -> Result<PathBuf, WeightsError> {
-        let path = folder.join(format!("step-{:010}.{EXTENSION}", self.progress.step));
-        let prefixed = |prefix: &'static str| {
-            move |array: Array| Array { name: format!("{prefix}{}", array.name), ..array }
-        };
-        let weights = self.weights.into_iter().map(prefixed(WEIGHTS));
-        let momentum = self.momentum.into_iter().map(prefixed(MOMENTUM));
-        let arrays: Vec<Array> = weights.chain(momentum).collect();
+    /// When the system refuses or a value is no number; what was at `path` is then as it was.
+    pub fn write(&self, disk: &dyn FileSystem, path: &Path) -> Result<Written, WeightsError> {
+        let arrays = named(WEIGHTS, &self.weights).chain(named(MOMENTUM, &self.momentum));
         let Self { config, dataset, progress, .. } = self;
-        let description = Description { config, dataset, progress };
-        container::write(&path, &arrays, &description)?;
-        for old in list(folder).iter().rev().skip(CHECKPOINTS_KEPT) {
-            if let Err(error) = fs::remove_file(old) {
-                tracing::warn!("cannot delete the old checkpoint {}: {error}", old.display());
-            }
-        }
-        Ok(path)
+        container::write(disk, path, arrays, &Description { config, dataset, progress })
     }
 
     /// Reads one checkpoint.
     ///
     /// # Errors
-    /// When it is unreadable, malformed or damaged.
-    pub fn load(path: &Path) -> Result<Self, WeightsError> {
-        let (arrays, description): (_, Description) = container::read(path)?;
+    /// When it is unreadable, malformed, damaged, or of another version.
+    pub fn read(disk: &dyn FileSystem, path: &Path) -> Result<Self, WeightsError> {
+        let (arrays, description): (_, Described) = container::read(disk, path)?;
         let (mut weights, mut momentum) = (Vec::new(), Vec::new());
         for array in arrays {
             let Array { name, shape, values } = array;
@@ -109,16 +99,17 @@ impl Checkpoint {
                 return Err(WeightsError::Malformed { path: path.into(), reason });
             }
         }
-        let Description { config, dataset, progress } = description;
+        let Described { config, dataset, progress } = description;
         Ok(Self { config, dataset, progress, weights, momentum })
     }
+}
 
-    /// The newest checkpoint of `folder` that is whole. Damaged ones are reported and passed over.
-    pub fn newest(folder: &Path) -> Option<Self> {
-        list(folder).iter().rev().find_map(|path| {
-            Self::load(path).inspect_err(|error| tracing::warn!("passed over: {error}")).ok()
-        })
-    }
+/// Arrays by the names they have in the file.
+fn named<'a>(
+    prefix: &'static str,
+    arrays: &'a [Array],
+) -> impl Iterator<Item = (String, &'a Array)> {
+    arrays.iter().map(move |array| (format!("{prefix}{}", array.name), array))
 }
 
 /// A data set's training images in a few characters. Resumed on other images, a run would be
@@ -126,13 +117,4 @@ impl Checkpoint {
 pub(crate) fn fingerprint(dataset: &Dataset) -> String {
     let crc = dataset.train.fingerprint(&dataset.classes);
     format!("{} images, {crc:08x}", dataset.train.samples.len())
-}
-
-/// Checkpoints of a folder, oldest first: the names sort by step.
-fn list(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut paths: Vec<_> =
-        entries.filter(|path| path.extension().is_some_and(|e| e == EXTENSION)).collect();
-    paths.sort();
-    paths
 }

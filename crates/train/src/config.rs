@@ -35,6 +35,15 @@ pub struct TrainConfig {
     /// Epochs without a better validation top-1 after which the run ends; `None` is never.
     #[serde(default)]
     pub patience: Option<u64>,
+    /// Share of the target that is spread over all classes.
+    #[serde(default)]
+    pub label_smoothing: f32,
+    /// Images computed at a time; a step adds up the gradients of its batch. `None`: all of them.
+    #[serde(default)]
+    pub micro_batch: Option<usize>,
+    /// The trust of layer-wise rates (LARS); `None` without them.
+    #[serde(default)]
+    pub layer_wise_trust: Option<f64>,
     /// How a training image is varied.
     pub augment: Augment,
     /// How an image becomes the network's input.

@@ -33,14 +33,14 @@ pub struct Ranked<'e> {
 /// Evaluates `networks` over all of `loader`'s images. Several are an ensemble: their probabilities
 /// are averaged, as the paper does (§6); so are those of several views of an image (§4.1). An image
 /// that could not be read counts as wrong, with the loss of a guess. After each batch `counted` is
-/// told it, and how many images are done.
+/// told it, and how many images are done; its error ends the evaluation.
 ///
 /// # Errors
-/// When an image cannot be read.
+/// When an image cannot be read, or `counted` says so.
 pub fn evaluate<D: Device>(
     networks: &mut [Network<D>],
     loader: &Loader,
-    counted: impl FnMut(&Batch, u64),
+    counted: impl FnMut(&Batch, u64) -> Result<(), DataError>,
 ) -> Result<Metrics, DataError> {
     evaluate_each(networks, loader, |_| (), counted)
 }
@@ -48,12 +48,12 @@ pub fn evaluate<D: Device>(
 /// As [`evaluate`]; `answered` is told of every image, in the order of the loader.
 ///
 /// # Errors
-/// When an image cannot be read.
+/// When an image cannot be read, or `counted` says so.
 pub fn evaluate_each<D: Device>(
     networks: &mut [Network<D>],
     loader: &Loader,
     mut answered: impl FnMut(&Answer<'_>),
-    mut counted: impl FnMut(&Batch, u64),
+    mut counted: impl FnMut(&Batch, u64) -> Result<(), DataError>,
 ) -> Result<Metrics, DataError> {
     let mut totals = Totals::default();
     let (mut probabilities, mut outputs) = (Vec::new(), Vec::new());
@@ -79,7 +79,7 @@ pub fn evaluate_each<D: Device>(
             let answer = Some(Ranked { probabilities: row, predicted, rank });
             answered(&Answer { sample, label, loss, answer });
         }
-        counted(&batch, totals.images);
+        counted(&batch, totals.images)?;
         epoch.recycle(batch);
     }
     Ok(totals.metrics())

@@ -8,6 +8,7 @@
 
 mod alarms;
 mod checkpoint;
+mod checkpoints;
 mod config;
 mod confusion;
 mod evaluate;
@@ -16,11 +17,13 @@ mod layer_update;
 mod metrics;
 mod recipes;
 mod run_folder;
+mod saving;
 mod schedule;
 mod trainer;
 
 pub use alarms::{Alarm, Alarms};
-pub use checkpoint::{CHECKPOINTS_KEPT, Checkpoint, Progress};
+pub use checkpoint::{Checkpoint, Progress};
+pub use checkpoints::Checkpoints;
 pub use config::{LayerRate, SgdConfig, TrainConfig};
 pub use confusion::{ClassResult, Confused, Confusion};
 pub use evaluate::{Answer, Ranked, evaluate, evaluate_each};
@@ -29,5 +32,6 @@ pub use layer_update::LayerUpdate;
 pub use metrics::{Metrics, TOP, Totals};
 pub use recipes::{Recipe, RecipeMean};
 pub use run_folder::{EpochRow, RunFolder};
+pub use saving::{SAVES_FAILED_MAX, SaveFailure, Saving, Shortage, checkpoint_bytes};
 pub use schedule::{Schedule, ScheduleMemory};
 pub use trainer::{Observer, Outcome, StepReport, TrainError, Trainer, training_plan};

@@ -1,16 +1,20 @@
 //! A run's folder: `results.csv`, `weights/best.safetensors`, `weights/last.safetensors`,
 //! `checkpoints/`. `args.toml`, `env.json` and `log.txt` beside them are the program's.
 
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use alexnet_data::{Disk, FileSystem, clear_unfinished_on, create_folders_on, write_beside_on};
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoints::Checkpoints;
+
 /// The folder of one run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct RunFolder {
     root: PathBuf,
+    disk: Arc<dyn FileSystem>,
 }
 
 /// One line of `results.csv`.
@@ -48,23 +52,42 @@ impl RunFolder {
     /// # Errors
     /// When the system refuses.
     pub fn create(root: &Path) -> io::Result<Self> {
-        let folder = Self::at(root);
-        fs::create_dir_all(folder.weights())?;
-        fs::create_dir_all(folder.checkpoints())?;
-        for place in [folder.root.clone(), folder.weights(), folder.checkpoints()] {
-            alexnet_data::clear_unfinished(&place)?;
+        Self::create_on(Arc::new(Disk), root)
+    }
+
+    /// As [`create`](Self::create), on another disk.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn create_on(disk: Arc<dyn FileSystem>, root: &Path) -> io::Result<Self> {
+        let folder = Self { root: root.to_path_buf(), disk };
+        let disk = folder.disk();
+        for place in [folder.weights(), folder.checkpoints(), folder.root.clone()] {
+            create_folders_on(disk, &place)?;
+            clear_unfinished_on(disk, &place)?;
         }
+        // A run that was killed may have made these folders and not come to this.
+        disk.sync_folder(&folder.root)?;
         Ok(folder)
     }
 
     /// A run's folder as it is, to look at.
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_path_buf() }
+        Self { root: root.to_path_buf(), disk: Arc::new(Disk) }
+    }
+
+    /// Where it is.
+    pub fn disk(&self) -> &dyn FileSystem {
+        &*self.disk
     }
 
     /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+    /// The run's checkpoints.
+    pub fn kept(&self) -> Checkpoints {
+        Checkpoints::new(Arc::clone(&self.disk), self.checkpoints())
     }
     /// Where checkpoints are.
     pub fn checkpoints(&self) -> PathBuf {
@@ -87,13 +110,15 @@ impl RunFolder {
         self.root.join("results.csv")
     }
 
-    /// Adds a line to `results.csv`.
+    /// Adds lines to `results.csv`, in the place of those of the same epochs.
     ///
     /// # Errors
     /// When the system refuses, or the file is not as this program writes it.
-    pub fn add_row(&self, row: EpochRow) -> io::Result<()> {
+    pub fn add_rows(&self, new: &[EpochRow]) -> io::Result<()> {
+        let Some(first) = new.first() else { return Ok(()) };
         let mut rows = self.rows()?;
-        rows.push(row);
+        rows.retain(|row| row.epoch < first.epoch);
+        rows.extend_from_slice(new);
         self.write_rows(&rows)
     }
 
@@ -102,8 +127,8 @@ impl RunFolder {
     /// # Errors
     /// When the file is unreadable or not as this program writes it.
     pub fn rows(&self) -> io::Result<Vec<EpochRow>> {
-        let file = match File::open(self.results()) {
-            Ok(file) => file,
+        let file = match self.disk.open(&self.results()) {
+            Ok((file, _)) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
@@ -126,7 +151,7 @@ impl RunFolder {
 
     /// Writes `results.csv` anew, whole or not at all.
     fn write_rows(&self, rows: &[EpochRow]) -> io::Result<()> {
-        alexnet_data::write_beside(&self.results(), |file| {
+        write_beside_on(self.disk(), &self.results(), |file| {
             let mut writer = csv::Writer::from_writer(file);
             for row in rows {
                 writer.serialize(row)?;

@@ -20,6 +20,7 @@ use crate::evaluate::evaluate;
 use crate::layer_update::{LayerUpdate, layer_updates};
 use crate::metrics::Metrics;
 use crate::run_folder::{EpochRow, RunFolder};
+use crate::saving::{Save, SaveFailure, Saved, Saver, Saving, Shortage, checkpoint_bytes};
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,20 @@ pub enum TrainError {
         path: PathBuf,
         /// Why.
         reason: io::Error,
+    },
+    /// Nothing was saved several times in a row, or at the run's end.
+    #[error(
+        "nothing was saved, {in_a_row} times in a row: {reason}. What was saved before is whole: \
+         make room, then alexnet train --resume {}",
+        run.display()
+    )]
+    NotSaved {
+        /// The run's folder.
+        run: PathBuf,
+        /// Failures in a row.
+        in_a_row: u32,
+        /// The last of them.
+        reason: Box<TrainError>,
     },
     /// A checkpoint is of another run.
     #[error(
@@ -143,9 +158,12 @@ pub trait Observer {
     fn validated(&mut self, images: u64, of: u64);
     /// What an epoch's last steps did to each layer; told before the epoch itself.
     fn layers(&mut self, _: &[LayerUpdate]) {}
-    /// An epoch is done, validated and saved. `best` says whether no earlier one was as accurate.
+    /// An epoch is done and validated, and is being saved. `best` says whether no earlier one was as
+    /// accurate.
     fn epoch(&mut self, row: &EpochRow, best: bool);
-    /// Asked after every step: whether to save and leave.
+    /// A save failed. Training goes on.
+    fn not_saved(&mut self, failure: &SaveFailure);
+    /// Asked after every step, and between batches of validation images: whether to save and leave.
     fn stop(&mut self) -> bool;
 }
 
@@ -156,7 +174,15 @@ pub trait Observer {
 pub fn training_plan(config: &TrainConfig, dataset: &Dataset) -> Result<Plan, TrainError> {
     let (batch_size, images) = (config.batch_size, dataset.train.samples.len());
     let model = Model::new(config.model)?;
-    let plan = Plan::new(&model, batch_size, Purpose::Training, config.initialisation)?;
+    let (at_a_time, purpose) = match (config.micro_batch, config.layer_wise_trust) {
+        (Some(part), _) if part < batch_size => (part, Purpose::Accumulate),
+        (_, Some(_)) => (batch_size, Purpose::Gradients),
+        _ => (batch_size, Purpose::Training),
+    };
+    let plan = Plan::new(&model, at_a_time, purpose, config.initialisation)?;
+    let mut frozen = model.learned_layers();
+    frozen.retain(|layer| config.is_frozen(layer));
+    let plan = plan.freeze(&frozen)?;
     config.preprocess.check().map_err(DataError::from)?;
     if batch_size > images {
         let folder = dataset.train.folder.clone();
@@ -177,9 +203,11 @@ pub struct Trainer<D: Device> {
     validation_images: u64,
     folder: RunFolder,
     progress: Progress,
-    /// A checkpoint is written every so many steps beside those at the ends of epochs; 0 means
-    /// never.
-    checkpoint_steps: u64,
+    saver: Saver,
+    /// Lines of `results.csv` that are not known to be there.
+    unsaved_rows: Vec<EpochRow>,
+    /// Of which epoch the weights in the file of the best are.
+    best_saved: Option<(f64, u64)>,
 }
 
 impl<D: Device> Trainer<D> {
@@ -215,7 +243,9 @@ impl<D: Device> Trainer<D> {
         let train = Loader::new(dataset.train.samples.to_vec(), train_config)?;
         let validation = Loader::new(dataset.val.samples.to_vec(), validation_config)?;
         let validation = validation.sharing_memory(&train);
-        let network = Network::new(device, plan, config.seed);
+        let mut network = Network::new(device, plan, config.seed);
+        network.set_label_smoothing(config.label_smoothing);
+        network.set_layer_wise_rates(config.layer_wise_trust.map(|trust| trust as f32));
         Ok(Self {
             classes: dataset.classes.clone(),
             data: dataset.root.clone(),
@@ -224,16 +254,23 @@ impl<D: Device> Trainer<D> {
             train,
             validation,
             validation_images: dataset.val.samples.len() as u64,
+            saver: Saver::new(folder.clone()),
             folder,
             progress: Progress::default(),
-            checkpoint_steps: 0,
+            unsaved_rows: Vec::new(),
+            best_saved: None,
             config,
         })
     }
 
-    /// Writes a checkpoint every `steps` steps as well as after every epoch.
-    pub fn checkpoint_every(&mut self, steps: u64) {
-        self.checkpoint_steps = steps;
+    /// Saves at these times as well as after every epoch, in place of [`Saving::default`].
+    pub fn save_when(&mut self, saving: Saving) {
+        self.saver.saving = saving;
+    }
+
+    /// Whether the disk has less room than this run's checkpoints should have.
+    pub fn shortage(&self) -> Option<Shortage> {
+        self.saver.shortage(checkpoint_bytes(self.network.plan()))
     }
 
     /// Allows so many unreadable training images an epoch, in place of [`unreadable_budget`].
@@ -261,6 +298,7 @@ impl<D: Device> Trainer<D> {
         let path = self.folder.results();
         let trimmed = self.folder.keep_rows_until(checkpoint.progress.epoch);
         trimmed.map_err(|reason| TrainError::Results { path, reason })?;
+        self.best_saved = checkpoint.progress.best;
         self.progress = checkpoint.progress;
         Ok(())
     }
@@ -276,8 +314,7 @@ impl<D: Device> Trainer<D> {
     /// Seconds of a forward pass over a batch, measured: a training step takes about three. Changes
     /// nothing.
     pub fn forward_seconds(&mut self) -> f64 {
-        let plan = self.network.plan();
-        let blank = vec![0.0; plan.batch * plan.image_len()];
+        let blank = vec![0.0; self.config.batch_size * self.network.plan().image_len()];
         // The first pass also pays for memory that was never touched.
         self.network.forward(&blank, Pass::Evaluate);
         let begin = Instant::now();
@@ -295,32 +332,46 @@ impl<D: Device> Trainer<D> {
         &self.network
     }
 
-    /// Trains to the end, or until the observer asks to stop.
+    /// Trains to the end, or until the observer asks to stop. What is to be saved is saved when this
+    /// returns.
     ///
     /// # Errors
-    /// When an image cannot be read, the loss is no number, or a file cannot be written.
+    /// When an image cannot be read, the loss is no number, or nothing can be saved.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+        self.saver.start_clock();
+        let outcome = self.run_epochs(observer)?;
+        let saved = self.saver.wait();
+        self.hear(saved, true, observer)?;
+        Ok(outcome)
+    }
+
+    fn run_epochs(&mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
         while self.progress.epoch < self.config.epochs && !self.is_out_of_patience() {
             let first = self.progress.step_in_epoch as usize;
             let mut batches = self.train.epoch(self.progress.epoch, first);
             while self.progress.step_in_epoch < self.train.batches() as u64 {
                 let Some(report) = self.step(&mut batches, observer)? else { break };
                 observer.step(&report);
-                let due = self.checkpoint_steps > 0
-                    && self.progress.step.is_multiple_of(self.checkpoint_steps);
+                let saved = self.saver.poll();
+                self.hear(saved, false, observer)?;
                 let stop = observer.stop();
-                if due || stop {
-                    self.checkpoint().save(&self.folder.checkpoints())?;
+                if stop || self.saver.is_due(self.progress.step) {
+                    self.save(None, observer)?;
                 }
                 if stop {
                     return Ok(Outcome::Stopped);
                 }
             }
-            let (row, best) = self.end_epoch(observer)?;
-            observer.layers(&self.layer_updates(row.lr));
-            observer.epoch(&row, best);
+            match self.end_epoch(observer) {
+                // Resumed from here, the run begins with the validation.
+                Err(TrainError::Data(DataError::StoppedReading)) => {
+                    self.save(None, observer)?;
+                    return Ok(Outcome::Stopped);
+                }
+                ended => ended?,
+            }
             if self.progress.epoch < self.config.epochs && observer.stop() {
-                return Ok(Outcome::Stopped); // the epoch's end was saved
+                return Ok(Outcome::Stopped);
             }
         }
         Ok(if self.is_out_of_patience() { Outcome::OutOfPatience } else { Outcome::Finished })
@@ -383,14 +434,18 @@ impl<D: Device> Trainer<D> {
     }
 
     /// Validates, moves the schedule, and saves: results, weights, checkpoint.
-    fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<(EpochRow, bool), TrainError> {
+    fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let begin = Instant::now();
         let of = self.validation_images;
         let networks = std::slice::from_mut(&mut self.network);
         let found = evaluate(networks, &self.validation, |batch, images| {
             batch.unreadable.iter().for_each(|image| observer.unreadable(image));
             observer.validated(images, of);
+            if images < of && observer.stop() { Err(DataError::StoppedReading) } else { Ok(()) }
         })?;
+        // Whether the best so far was saved decides what is the best from now on.
+        let saved = self.saver.wait();
+        self.hear(saved, false, observer)?;
         if !found.loss.is_finite() {
             let (what, value) = ("validation loss".to_owned(), found.loss as f32);
             let found = NotFinite { layer: "loss".to_owned(), what, value, repeats: true };
@@ -424,23 +479,46 @@ impl<D: Device> Trainer<D> {
             images_per_s: trained.images as f64 / epoch_s,
             data_wait: data_s / epoch_s,
         };
-        self.save_epoch(&row, best)?;
-        Ok((row, best))
+        self.unsaved_rows.push(row.clone());
+        self.save(Some((self.model_without_weights(), best)), observer)?;
+        observer.layers(&self.layer_updates(row.lr));
+        observer.epoch(&row, best);
+        Ok(())
     }
 
-    /// Results before the checkpoint: should the machine stop between the two, the row is taken
-    /// away and made again.
-    fn save_epoch(&self, row: &EpochRow, best: bool) -> Result<(), TrainError> {
-        let path = self.folder.results();
-        let added = self.folder.add_row(row.clone());
-        added.map_err(|reason| TrainError::Results { path, reason })?;
-        let model_file = self.model_file();
-        if best {
-            model_file.save(&self.folder.best())?;
+    /// Begins to save the run as it is.
+    fn save(
+        &mut self,
+        model: Option<(ModelFile, bool)>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        let before = self.saver.wait();
+        self.hear(before, false, observer)?;
+        let (rows, checkpoint) = (self.unsaved_rows.clone(), self.checkpoint());
+        match self.saver.begin(Save { rows, model, checkpoint }) {
+            Ok(()) => Ok(()),
+            failed => self.hear(Some(Saved { result: failed, best: false }), false, observer),
         }
-        model_file.save(&self.folder.last())?;
-        self.checkpoint().save(&self.folder.checkpoints())?;
-        Ok(())
+    }
+
+    /// Takes note of what came of a save, which may be the last.
+    fn hear(
+        &mut self,
+        saved: Option<Saved>,
+        is_last: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        let Some(Saved { result, best }) = saved else { return Ok(()) };
+        if result.is_ok() {
+            self.unsaved_rows.clear();
+        }
+        if best {
+            self.best_saved = self.progress.best;
+        }
+        // Weights that were not saved are not the best that there are.
+        self.progress.best = self.best_saved;
+        let bytes = checkpoint_bytes(self.network.plan());
+        self.saver.judge(result, bytes, is_last, &mut |failure| observer.not_saved(failure))
     }
 
     /// How far the last steps of the epoch that ended moved each layer, at their learning rate.
@@ -454,11 +532,15 @@ impl<D: Device> Trainer<D> {
 
     /// The network as it is, ready to predict.
     pub fn model_file(&self) -> ModelFile {
+        ModelFile { weights: self.network.weights(), ..self.model_without_weights() }
+    }
+
+    fn model_without_weights(&self) -> ModelFile {
         ModelFile {
             config: self.config.model,
             classes: self.classes.clone(),
             preprocess: self.config.preprocess.clone(),
-            weights: self.network.weights(),
+            weights: Vec::new(),
         }
     }
 

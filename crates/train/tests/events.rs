@@ -91,7 +91,7 @@ impl Run {
         for step in from + 1..=to {
             events.add_step(&report(step)).unwrap();
             if step.is_multiple_of(4) {
-                self.folder.add_row(row(step)).unwrap();
+                self.folder.add_rows(&[row(step)]).unwrap();
                 if !(killed && step == to) {
                     events.add_epoch(&row(step)).unwrap();
                 }

@@ -9,8 +9,8 @@ use alexnet_data::{Dataset, Fit, Preprocess, SampleSet, UnreadableImage, View};
 use alexnet_network::{Array, Initialisation, ModelConfig, ModelName};
 use alexnet_ops::UpdateRule;
 use alexnet_train::{
-    EpochRow, LayerRate, LayerUpdate, Observer, RunFolder, Schedule, SgdConfig, StepReport,
-    TrainConfig, Trainer,
+    EpochRow, LayerRate, LayerUpdate, Observer, RunFolder, SaveFailure, Schedule, SgdConfig,
+    StepReport, TrainConfig, Trainer,
 };
 
 /// Steps of an epoch.
@@ -32,6 +32,7 @@ impl Observer for Listener {
         self.layers = updates.to_vec();
     }
     fn epoch(&mut self, _: &EpochRow, _: bool) {}
+    fn not_saved(&mut self, _: &SaveFailure<'_>) {}
     fn stop(&mut self) -> bool {
         self.steps_left == 0
     }
@@ -65,6 +66,9 @@ fn config(rule: UpdateRule) -> TrainConfig {
         warmup_epochs: 0.0,
         layer_rates: vec![own("conv2", 0.5), own("fc7", 0.0)],
         patience: None,
+        label_smoothing: 0.0,
+        micro_batch: None,
+        layer_wise_trust: None,
         augment: View::RandomCrop.into(),
         preprocess: Preprocess {
             fit: Fit::ShorterSide,

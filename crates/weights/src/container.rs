@@ -1,18 +1,20 @@
 //! Named arrays and a JSON text, to a file and back.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use alexnet_data::write_beside;
+use alexnet_data::{FileSystem, write_beside_on};
 use alexnet_network::Array;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Largest file read, in bytes: sixteen times AlexNet with its momentum.
 pub const FILE_BYTES_MAX: u64 = 8 << 30;
+
+/// Bytes written or read back at a time.
+const BUFFER_BYTES: usize = 1 << 20;
 
 /// The metadata entry this program reads and writes.
 const METADATA_KEY: &str = "alexnet";
@@ -23,7 +25,7 @@ pub enum WeightsError {
     /// The system refused.
     #[error("cannot {action} {}: {reason}", path.display())]
     Io {
-        /// `read` or `write`.
+        /// `read`, `write` or `read back`.
         action: &'static str,
         /// The file.
         path: PathBuf,
@@ -50,6 +52,14 @@ pub enum WeightsError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A whole file whose description this version of the program does not know.
+    #[error("{} was written by another version of this program: {reason}", path.display())]
+    OtherVersion {
+        /// The file.
+        path: PathBuf,
+        /// What is unlike.
+        reason: serde_json::Error,
+    },
     /// A sound container that this program did not write.
     #[error("{} carries no '{METADATA_KEY}' entry: it was not written by this program", path.display())]
     Foreign {
@@ -68,44 +78,113 @@ struct Envelope {
     description: String,
 }
 
-/// Writes `arrays` and their `description` to `path`, whole or not at all.
+/// What a file was when it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Its length.
+    pub bytes: u64,
+    /// CRC-32 of all of it.
+    pub crc32: u32,
+}
+
+/// Writes `arrays` by their names, sorted, and their `description` to `path`, whole or not at all.
 ///
 /// # Errors
-/// When the system refuses; `path` is then as it was.
-pub fn write(
+/// When the system refuses or a value is no number; `path` is then as it was.
+pub fn write<'a>(
+    disk: &dyn FileSystem,
     path: &Path,
-    arrays: &[Array],
+    arrays: impl IntoIterator<Item = (String, &'a Array)>,
     description: &impl Serialize,
-) -> Result<(), WeightsError> {
+) -> Result<Written, WeightsError> {
     let failed =
         |reason: io::Error| WeightsError::Io { action: "write", path: path.into(), reason };
-    if let Some((tensor, index, value)) = arrays.iter().find_map(not_finite) {
+    let mut arrays: Vec<_> = arrays.into_iter().collect();
+    arrays.sort_by(|(a, _), (b, _)| a.cmp(b));
+    if let Some((tensor, index, value)) = arrays.iter().find_map(|(_, array)| not_finite(array)) {
         return Err(WeightsError::NotFinite { path: path.into(), tensor, index, value });
     }
     let description = serde_json::to_string(description).map_err(|e| failed(e.into()))?;
-    let checksum = checksum(&description, arrays);
-    let envelope = serde_json::to_string(&Envelope { checksum, description });
-    let metadata =
-        HashMap::from([(METADATA_KEY.to_owned(), envelope.map_err(|e| failed(e.into()))?)]);
-    let views: Result<Vec<_>, _> = arrays
-        .iter()
-        .map(|array| {
-            let bytes = bytemuck::cast_slice(&array.values);
-            TensorView::new(Dtype::F32, array.shape.clone(), bytes).map(|view| (&array.name, view))
-        })
-        .collect();
-    let views = views.map_err(|e| failed(io::Error::other(e)))?;
-    let bytes = safetensors::serialize(views, Some(metadata));
-    let bytes = bytes.map_err(|error| failed(io::Error::other(error)))?;
-    write_beside(path, |file| file.write_all(&bytes)).map_err(failed)
+    let header = header(&arrays, description).map_err(failed)?;
+    write_beside_on(disk, path, |file| {
+        let file = BufWriter::with_capacity(BUFFER_BYTES, file);
+        let mut counted = Counted { file, bytes: 0, crc: crc32fast::Hasher::new() };
+        counted.write_all(&(header.len() as u64).to_le_bytes())?;
+        counted.write_all(&header)?;
+        for (_, array) in &arrays {
+            counted.write_all(bytemuck::cast_slice(&array.values))?;
+        }
+        counted.flush()?;
+        Ok(Written { bytes: counted.bytes, crc32: counted.crc.finalize() })
+    })
+    .map_err(failed)
+}
+
+/// The header of a safetensors file of arrays that are sorted by name, padded to eight bytes.
+fn header(arrays: &[(String, &Array)], description: String) -> io::Result<Vec<u8>> {
+    let mut crc = Checksum::of(&description);
+    let (mut tensors, mut end) = (Vec::with_capacity(arrays.len()), 0);
+    for (name, array) in arrays {
+        crc.add(name, array);
+        let start = end;
+        end += size_of_val(&array.values[..]);
+        let (dtype, shape) = (Dtype::F32, array.shape.clone());
+        tensors.push((name.clone(), TensorInfo { dtype, shape, data_offsets: (start, end) }));
+    }
+    let envelope = serde_json::to_string(&Envelope { checksum: crc.text(), description })?;
+    let entries = HashMap::from([(METADATA_KEY.to_owned(), envelope)]);
+    let metadata = Metadata::new(Some(entries), tensors).map_err(io::Error::other)?;
+    let mut header = serde_json::to_vec(&metadata)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(header)
+}
+
+/// Sees what goes into a file.
+struct Counted<W: Write> {
+    file: W,
+    bytes: u64,
+    crc: crc32fast::Hasher,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.bytes += written as u64;
+        self.crc.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Reads a file again that was just written, without keeping it.
+///
+/// # Errors
+/// When it cannot be read, or is not what was written.
+pub fn read_back(disk: &dyn FileSystem, path: &Path, written: Written) -> Result<(), WeightsError> {
+    let failed = |reason| WeightsError::Io { action: "read back", path: path.into(), reason };
+    let (file, _) = disk.open(path).map_err(failed)?;
+    let mut found = Counted { file: io::sink(), bytes: 0, crc: crc32fast::Hasher::new() };
+    let mut file = BufReader::with_capacity(BUFFER_BYTES, file.take(written.bytes + 1));
+    io::copy(&mut file, &mut found).map_err(failed)?;
+    if (Written { bytes: found.bytes, crc32: found.crc.finalize() }) == written {
+        return Ok(());
+    }
+    let reason = "what was just written to it does not come back".to_owned();
+    Err(WeightsError::Malformed { path: path.into(), reason })
 }
 
 /// Reads what [`write()`] wrote: the arrays, sorted by name, and the description.
 ///
 /// # Errors
-/// When the file is unreadable, malformed, damaged, or of another kind.
-pub fn read<T: DeserializeOwned>(path: &Path) -> Result<(Vec<Array>, T), WeightsError> {
-    let bytes = read_bytes(path)?;
+/// When the file is unreadable, malformed, damaged, of another kind, or of another version.
+pub fn read<T: DeserializeOwned>(
+    disk: &dyn FileSystem,
+    path: &Path,
+) -> Result<(Vec<Array>, T), WeightsError> {
+    let bytes = read_bytes(disk, path)?;
     let malformed = |reason: String| WeightsError::Malformed { path: path.into(), reason };
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| malformed(e.to_string()))?;
     let entry = header.metadata().as_ref().and_then(|entries| entries.get(METADATA_KEY));
@@ -118,19 +197,22 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<(Vec<Array>, T), Weights
         arrays.push(array(name, &view).map_err(malformed)?);
     }
     arrays.sort_by(|a, b| a.name.cmp(&b.name));
-    if checksum(&envelope.description, &arrays) != envelope.checksum {
+    let mut crc = Checksum::of(&envelope.description);
+    arrays.iter().for_each(|array| crc.add(&array.name, array));
+    if crc.text() != envelope.checksum {
         return Err(malformed("its checksum does not match: it was damaged after writing".into()));
     }
-    let description = serde_json::from_str(&envelope.description);
-    Ok((arrays, description.map_err(|e| malformed(format!("its description: {e}")))?))
+    let description = serde_json::from_str(&envelope.description)
+        .map_err(|reason| WeightsError::OtherVersion { path: path.into(), reason })?;
+    Ok((arrays, description))
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>, WeightsError> {
+fn read_bytes(disk: &dyn FileSystem, path: &Path) -> Result<Vec<u8>, WeightsError> {
     let failed = |reason| WeightsError::Io { action: "read", path: path.into(), reason };
     let mut bytes = Vec::new();
     // Not what the system says of the file's size: a device has none, and a file may grow.
-    let file = File::open(path).map_err(failed)?;
-    let expected = file.metadata().map_err(failed)?.len().min(FILE_BYTES_MAX);
+    let (file, len) = disk.open(path).map_err(failed)?;
+    let expected = len.min(FILE_BYTES_MAX);
     bytes.try_reserve(expected as usize).map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
@@ -159,16 +241,23 @@ fn array(name: &str, view: &TensorView) -> Result<Array, String> {
     }
 }
 
-/// CRC-32 over description, names, shapes and values; independent of the arrays' order.
-fn checksum(description: &str, arrays: &[Array]) -> String {
-    let mut sorted: Vec<_> = arrays.iter().collect();
-    sorted.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(description.as_bytes());
-    for array in sorted {
-        crc.update(array.name.as_bytes());
-        crc.update(format!("{:?}", array.shape).as_bytes());
-        crc.update(bytemuck::cast_slice(&array.values));
+/// CRC-32 over description, and names, shapes and values in the order of the names.
+struct Checksum(crc32fast::Hasher);
+
+impl Checksum {
+    fn of(description: &str) -> Self {
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(description.as_bytes());
+        Self(crc)
     }
-    format!("{:08x}", crc.finalize())
+
+    fn add(&mut self, name: &str, array: &Array) {
+        self.0.update(name.as_bytes());
+        self.0.update(format!("{:?}", array.shape).as_bytes());
+        self.0.update(bytemuck::cast_slice(&array.values));
+    }
+
+    fn text(self) -> String {
+        format!("{:08x}", self.0.finalize())
+    }
 }

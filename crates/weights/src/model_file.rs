@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use alexnet_data::Preprocess;
+use alexnet_data::{Disk, FileSystem, Preprocess};
 use alexnet_network::{Array, ModelConfig};
 use serde::{Deserialize, Serialize};
 
@@ -34,22 +34,40 @@ impl ModelFile {
     /// Writes the file, whole or not at all.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// When the system refuses or a weight is no number.
     pub fn save(&self, path: &Path) -> Result<(), WeightsError> {
+        self.save_on(&Disk, path)
+    }
+
+    /// As [`save`](Self::save), on another disk.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn save_on(&self, disk: &dyn FileSystem, path: &Path) -> Result<(), WeightsError> {
         let description = Description {
             model: self.config,
             classes: self.classes.clone(),
             preprocess: self.preprocess.clone(),
         };
-        container::write(path, &self.weights, &description)
+        let arrays = self.weights.iter().map(|array| (array.name.clone(), array));
+        container::write(disk, path, arrays, &description).map(drop)
     }
 
     /// Reads a file that [`save`](Self::save) wrote.
     ///
     /// # Errors
-    /// When it is unreadable, malformed, damaged, of another kind, or contradicts itself.
+    /// When it is unreadable, malformed, damaged, of another kind or version, or contradicts itself.
     pub fn load(path: &Path) -> Result<Self, WeightsError> {
-        let (weights, Description { model: config, classes, preprocess }) = container::read(path)?;
+        Self::load_from(&Disk, path)
+    }
+
+    /// As [`load`](Self::load), from another disk.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_from(disk: &dyn FileSystem, path: &Path) -> Result<Self, WeightsError> {
+        let (weights, Description { model: config, classes, preprocess }) =
+            container::read(disk, path)?;
         let contradiction = if classes.len() != config.classes {
             Some(format!("{} class names for {} outputs", classes.len(), config.classes))
         } else if preprocess.crop as usize != config.image_size {

@@ -1,12 +1,12 @@
 //! Model files come back as they went, and damaged ones do not come back at all.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use alexnet_data::{Fit, Preprocess, write_beside};
 use alexnet_network::{Array, ModelConfig, ModelName};
 use alexnet_weights::{ModelFile, WeightsError};
+use safetensors::SafeTensors;
 
 fn model_file() -> ModelFile {
     let model = ModelName::Modern;
@@ -59,6 +59,16 @@ fn the_same_network_makes_the_same_bytes() {
     let folder = tempfile::tempdir().expect("a folder");
     let first = fs::read(saved(folder.path())).expect("read");
     assert_eq!(first, fs::read(saved(folder.path())).expect("read"));
+}
+
+#[test]
+fn the_bytes_are_those_the_format_s_own_library_writes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bytes = fs::read(saved(folder.path())).expect("read");
+    let (_, header) = SafeTensors::read_metadata(&bytes).expect("a header");
+    let tensors = SafeTensors::deserialize(&bytes).expect("tensors");
+    let again = safetensors::serialize(tensors.tensors(), header.metadata().clone());
+    assert_eq!(again.expect("written"), bytes);
 }
 
 #[test]

@@ -5,7 +5,6 @@
 //! not depend on that.
 
 use std::collections::HashSet;
-use std::io::Write;
 use std::ops::Range;
 
 use alexnet_data::{
@@ -17,7 +16,7 @@ use alexnet_train::TrainConfig;
 use anyhow::Context;
 use clap::ValueEnum;
 
-use super::train::{completed, newest_checkpoint, with_images_known};
+use super::train::{begun, completed, with_images_known};
 use crate::arguments::PreviewArguments;
 use crate::settings::{Settings, UsageError};
 use crate::{Ended, terminal};
@@ -28,7 +27,7 @@ pub(crate) fn run(arguments: PreviewArguments) -> anyhow::Result<Ended> {
     let settings = Settings::decide(&flags, data.clone())?;
     check_size(rows, views, settings.image_size)?;
     let dataset = alexnet_data::open(&data, settings.val_fraction())?;
-    let begun = flags.resume.as_deref().map(newest_checkpoint).transpose()?;
+    let begun = begun(&flags)?;
     let config = settings.train_config(dataset.classes.len())?;
     let (config, _) = with_images_known(config, &settings, &dataset, begun.as_ref())?;
     let preview = Preview::new(&dataset, config)?;

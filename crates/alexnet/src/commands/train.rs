@@ -1,13 +1,15 @@
 //! `alexnet train`: from a folder of images to weights.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use alexnet_data::{Content, Dataset, SampleSet, Statistics};
+use alexnet_data::{Content, Dataset, Disk, SampleSet, Statistics, write_beside};
 use alexnet_network::Plan;
 use alexnet_ops::Device;
 use alexnet_train::{
-    Checkpoint, Outcome, Progress, Recipe, RunFolder, TrainConfig, Trainer, training_plan,
+    Checkpoint, Checkpoints, Outcome, Progress, Recipe, RunFolder, SAVES_FAILED_MAX, Shortage,
+    TrainConfig, Trainer, checkpoint_bytes, training_plan,
 };
 use anyhow::{Context, bail, ensure};
 
@@ -118,7 +120,8 @@ fn train<D: Device>(device: D, job: &Job<'_>) -> anyhow::Result<Ended> {
     let config = settings.train_config(dataset.classes.len())?;
     // What can be refused is refused before a folder is made.
     let plan = training_plan(&config, dataset)?;
-    check_memory(plan.bytes(), "the network")?;
+    let memory = plan.bytes() + checkpoint_bytes(&plan) as usize;
+    check_memory(memory, "the network, with a copy to save it from,")?;
     if let Some(beginning) = beginning {
         beginning.check(&plan)?;
     }
@@ -126,7 +129,7 @@ fn train<D: Device>(device: D, job: &Job<'_>) -> anyhow::Result<Ended> {
         Some(run) => run.clone(),
         None => new_folder(flags)?,
     };
-    let checkpoint = flags.resume.as_deref().map(newest_checkpoint).transpose()?;
+    let checkpoint = begun(flags)?;
     let config = match beginning {
         Some(begun) => settings.normalisation().with_weights(config, &begun.file.preprocess),
         None => config,
@@ -138,7 +141,7 @@ fn train<D: Device>(device: D, job: &Job<'_>) -> anyhow::Result<Ended> {
     let run_folder = RunFolder::create(&folder).with_context(made)?;
     let workers = settings.workers;
     let mut trainer = Trainer::new(device, config.clone(), dataset, run_folder.clone(), workers)?;
-    trainer.checkpoint_every(settings.save_every_steps);
+    trainer.save_when(settings.saving());
     if let Some(budget) = settings.max_unreadable {
         trainer.allow_unreadable(budget);
     }
@@ -164,13 +167,23 @@ fn train<D: Device>(device: D, job: &Job<'_>) -> anyhow::Result<Ended> {
     }
     display.say(&time_estimate(&mut trainer, config, dataset));
     let progress = trainer.progress();
-    if progress.step > 0 {
+    if flags.resume.is_some() && progress.step == 0 {
+        display.say("The run was ended before it saved anything: from the beginning.");
+    } else if progress.step > 0 {
         display.say(&format!("Resumed at epoch {}, step {}.", progress.epoch + 1, progress.step));
     }
     if begun_epochs != config.epochs {
         display.say(&format!(
             "Begun for {begun_epochs} epochs, now for {}: schedules that run to the end move.",
             config.epochs
+        ));
+    }
+    if let Some(Shortage { needs_bytes, free_bytes }) = trainer.shortage() {
+        display.say(&format!(
+            "Note     {} MiB are free for checkpoints, {} MiB should be: should saving fail, training \
+             goes on, and stops after {SAVES_FAILED_MAX} failures in a row.",
+            with_commas((free_bytes >> 20) as usize),
+            with_commas((needs_bytes >> 20) as usize),
         ));
     }
     interrupt::listen()?;
@@ -190,20 +203,27 @@ fn new_folder(flags: &TrainFlags) -> anyhow::Result<PathBuf> {
     };
     let folder = project.join(name);
     if folder.exists() {
-        let way_out = match Checkpoint::newest(&folder.join("checkpoints")) {
-            Some(_) => format!("continue that run with --resume {}", folder.display()),
-            None => "delete it, for it holds no checkpoint".to_owned(),
+        let way_out = match folder.join("args.toml").is_file() {
+            true => format!("continue that run with --resume {}", folder.display()),
+            false => "delete it, for it holds no run".to_owned(),
         };
         bail!("{} exists: choose another --name, or {way_out}", folder.display());
     }
     Ok(folder)
 }
 
-/// The run's newest whole checkpoint.
-pub(super) fn newest_checkpoint(run: &Path) -> anyhow::Result<Checkpoint> {
+/// Where the run that is to be resumed stands; nowhere if it was ended before it saved anything.
+pub(super) fn begun(flags: &TrainFlags) -> anyhow::Result<Option<Checkpoint>> {
+    let Some(run) = &flags.resume else { return Ok(None) };
     let folder = run.join("checkpoints");
-    Checkpoint::newest(&folder)
-        .with_context(|| format!("{} holds no whole checkpoint to resume from", folder.display()))
+    let checkpoints = Checkpoints::new(Arc::new(Disk), folder.clone());
+    let newest = checkpoints.newest()?;
+    ensure!(
+        newest.is_some() || checkpoints.is_empty(),
+        "{} holds no whole checkpoint to resume from: to train from the beginning, delete the folder",
+        folder.display()
+    );
+    Ok(newest)
 }
 
 /// `config` with what the settings want to know of the training images, as the run that is resumed
@@ -268,9 +288,10 @@ fn settings_text(settings: &Settings) -> anyhow::Result<String> {
 }
 
 fn write_settings(folder: &Path, settings: &str, device: String) -> anyhow::Result<()> {
-    fs::write(folder.join("args.toml"), settings)?;
-    let environment = serde_json::to_string_pretty(&Environment::of(device))?;
-    fs::write(folder.join("env.json"), environment + "\n")?;
+    let environment = serde_json::to_string_pretty(&Environment::of(device))? + "\n";
+    for (name, text) in [("env.json", &*environment), ("args.toml", settings)] {
+        write_beside(&folder.join(name), |file| file.write_all(text.as_bytes()))?;
+    }
     Ok(())
 }
 
@@ -301,11 +322,13 @@ fn introduce(
         with_commas(plan.macs()),
     ));
     display.say(&format!(
-        "Training {} of batches of {}, learning rate {}, on {device}, {} MiB for the network",
+        "Training {} of batches of {}, learning rate {}, on {device}, {} MiB for the network, {} MiB \
+         more while it is saved",
         if config.epochs == 1 { "1 epoch".to_owned() } else { format!("{} epochs", config.epochs) },
         config.batch_size,
         config.sgd.learning_rate,
         with_commas(plan.bytes() >> 20),
+        with_commas(checkpoint_bytes(plan) as usize >> 20),
     ));
     display.say(&format!("Run      {} (settings in args.toml)", folder.display()));
 }

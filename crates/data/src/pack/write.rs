@@ -4,7 +4,7 @@
 //! the tar, then its index, which therefore says that the tar is whole. A run that was ended at any
 //! moment is taken up where it was.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -206,7 +206,7 @@ impl From<io::Error> for TarError {
 
 /// Writes the images of a shard; returns its index and its length.
 fn write_tar(
-    file: &mut File,
+    file: &mut dyn Write,
     settings: PackSettings,
     planned: &Planned,
 ) -> Result<(Vec<Row>, u64), TarError> {

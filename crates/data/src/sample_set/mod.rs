@@ -10,16 +10,16 @@ mod scene;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use rand::RngExt;
-use tempfile::TempDir;
 
 use crate::error::DataError;
 use crate::image::Image;
 use crate::random::{Purpose, generator};
+use crate::whole_file::{fill_beside, folder_of};
 use figure::{Outline, Texture};
 use scene::{Colour, Scene, Subject};
 
@@ -101,7 +101,16 @@ impl SampleSet {
         if occupied || root.is_file() {
             return Err(DataError::NotEmpty { path: root.to_path_buf() });
         }
-        let unfinished = folder_beside(root)?;
+        let parent = folder_of(root);
+        fs::create_dir_all(parent).map_err(DataError::io("create", parent))?;
+        fill_beside(root, |beside| self.fill(beside, progress))
+    }
+
+    fn fill(
+        &self,
+        root: &Path,
+        progress: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<(), DataError> {
         let total = (u64::from(self.train_per_class) + u64::from(self.val_per_class))
             * subjects().len() as u64;
         let mut done = 0;
@@ -110,7 +119,7 @@ impl SampleSet {
                 (SampleSplit::Train, "train", self.train_per_class),
                 (SampleSplit::Val, "val", self.val_per_class),
             ] {
-                let folder = unfinished.path().join(folder).join(name);
+                let folder = root.join(folder).join(name);
                 fs::create_dir_all(&folder).map_err(DataError::io("create", &folder))?;
                 for index in 0..count {
                     let path = folder.join(format!("{index:04}.jpg"));
@@ -122,9 +131,8 @@ impl SampleSet {
                 }
             }
         }
-        let readme = unfinished.path().join("README.txt");
-        fs::write(&readme, self.readme()).map_err(DataError::io("create", &readme))?;
-        put_in_place(unfinished, root)
+        let readme = root.join("README.txt");
+        fs::write(&readme, self.readme()).map_err(DataError::io("create", &readme))
     }
 
     fn readme(&self) -> String {
@@ -153,31 +161,6 @@ fn subjects() -> Vec<(String, Subject)> {
         }
     }
     subjects
-}
-
-/// A folder on the same disk as `root`, so that it can be renamed; removed if it is not.
-fn folder_beside(root: &Path) -> Result<TempDir, DataError> {
-    let parent = match root.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_path_buf(),
-        _ => PathBuf::from("."),
-    };
-    fs::create_dir_all(&parent).map_err(DataError::io("create", &parent))?;
-    tempfile::Builder::new()
-        .prefix(".sample-set-")
-        .tempdir_in(&parent)
-        .map_err(DataError::io("create a folder in", &parent))
-}
-
-fn put_in_place(unfinished: TempDir, root: &Path) -> Result<(), DataError> {
-    if root.is_dir() {
-        // Known to be empty: if it no longer is, this fails and nothing is lost.
-        fs::remove_dir(root).map_err(DataError::io("replace", root))?;
-    }
-    fs::rename(unfinished.path(), root).map_err(DataError::io("create", root))?;
-    // Temporary folders are private; a dataset is as readable as its neighbours.
-    let train = root.join("train");
-    let neighbours = fs::metadata(&train).map_err(DataError::io("read", &train))?.permissions();
-    fs::set_permissions(root, neighbours).map_err(DataError::io("share", root))
 }
 
 fn write_jpeg(image: &Image, path: &Path) -> Result<(), DataError> {

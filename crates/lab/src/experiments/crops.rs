@@ -27,7 +27,7 @@ pub(crate) fn run<D: Device + Clone>(bench: &mut Workbench<'_, D>) -> Result<Fin
         for (arm, (name, recipe)) in recipes.iter().enumerate() {
             let mut trained = bench.train_whole(&format!("{name} crops"), recipe, seed)?;
             let networks = std::slice::from_mut(&mut trained.network);
-            let found = evaluate(networks, &ten, |_, _| {})?;
+            let found = evaluate(networks, &ten, |_, _| Ok(()))?;
             ten_errors[arm].push(100.0 * (1.0 - found.top1_accuracy));
             runs[arm].push(trained.run);
         }

@@ -31,7 +31,7 @@ pub(crate) fn run<D: Device + Clone>(bench: &mut Workbench<'_, D>) -> Result<Fin
     for count in 1..=networks.len() {
         let what = format!("{count} averaged");
         bench.tell(&what, count as u64 - 1, networks.len() as u64)?;
-        let found = evaluate(&mut networks[..count], &images, |_, _| {})?;
+        let found = evaluate(&mut networks[..count], &images, |_, _| Ok(()))?;
         together.push(100.0 * (1.0 - found.top1_accuracy));
     }
     let mut table = Table::new(&["networks averaged", "top-1 error, %"]);

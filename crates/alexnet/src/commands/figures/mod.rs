@@ -4,7 +4,6 @@ mod answers;
 mod curves;
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use alexnet_data::write_beside;
