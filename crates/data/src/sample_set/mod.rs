@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use crate::error::DataError;
 use crate::image::Image;
 use crate::random::{Purpose, generator};
+use crate::sources::{TRAIN, VAL};
 use figure::{Outline, Texture};
 use scene::{Colour, Scene, Subject};
 
@@ -107,8 +108,8 @@ impl SampleSet {
         let mut done = 0;
         for (class, name) in Self::classes().iter().enumerate() {
             for (split, folder, count) in [
-                (SampleSplit::Train, "train", self.train_per_class),
-                (SampleSplit::Val, "val", self.val_per_class),
+                (SampleSplit::Train, TRAIN, self.train_per_class),
+                (SampleSplit::Val, VAL, self.val_per_class),
             ] {
                 let folder = unfinished.path().join(folder).join(name);
                 fs::create_dir_all(&folder).map_err(DataError::io("create", &folder))?;
@@ -175,7 +176,7 @@ fn put_in_place(unfinished: TempDir, root: &Path) -> Result<(), DataError> {
     }
     fs::rename(unfinished.path(), root).map_err(DataError::io("create", root))?;
     // Temporary folders are private; a dataset is as readable as its neighbours.
-    let train = root.join("train");
+    let train = root.join(TRAIN);
     let neighbours = fs::metadata(&train).map_err(DataError::io("read", &train))?.permissions();
     fs::set_permissions(root, neighbours).map_err(DataError::io("share", root))
 }
