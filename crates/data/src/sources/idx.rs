@@ -48,7 +48,7 @@ impl Source for Idx {
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
         let split = match wanted {
             Wanted::Train | Wanted::Named(TRAIN) => TRAIN,
-            Wanted::Validation | Wanted::Named(TEST) => T10K,
+            Wanted::Validation | Wanted::Named(TEST | T10K) => T10K,
             Wanted::Named(_) => return Ok(None),
         };
         let Ok(images_path) = find(&self.root, &format!("{split}-images"), 3) else {
