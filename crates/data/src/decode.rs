@@ -5,11 +5,11 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::metadata::Orientation;
 
+use crate::contain::contain;
 use crate::error::DataError;
 use crate::image::Image;
 use crate::sample::Reader;
@@ -91,8 +91,7 @@ pub(crate) fn decode_into(pixels: Vec<u8>, bytes: &[u8]) -> Result<Image, Decode
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(DecodeError::FileTooLarge);
     }
-    // A decoder owns all it touches, so nothing is left half-changed behind a panic.
-    let decoded = catch_unwind(AssertUnwindSafe(|| {
+    let decoded = contain(|| {
         if bytes.starts_with(&JPEG_START) {
             jpeg::decode(pixels, bytes)
         } else if is_png(bytes) {
@@ -100,7 +99,7 @@ pub(crate) fn decode_into(pixels: Vec<u8>, bytes: &[u8]) -> Result<Image, Decode
         } else {
             Err(unknown_format(bytes))
         }
-    }));
+    });
     decoded.unwrap_or(Err(DecodeError::Panicked))
 }
 
@@ -141,7 +140,7 @@ pub(crate) enum Colours {
 /// What a file that [`decode`] takes is; `None` of others.
 pub(crate) fn header(bytes: &[u8]) -> Option<Header> {
     let header = if is_png(bytes) { png::header } else { jpeg::header };
-    catch_unwind(AssertUnwindSafe(|| header(bytes))).ok().flatten()
+    contain(|| header(bytes)).flatten()
 }
 
 /// The orientation in a block of EXIF.

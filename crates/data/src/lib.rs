@@ -19,6 +19,7 @@ mod sample;
 mod sources;
 mod tar;
 
+mod contain;
 mod decode;
 mod image;
 mod jpeg;

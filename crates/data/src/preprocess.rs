@@ -1,5 +1,7 @@
 //! An image becomes the network's input: resized, cropped, normalised.
 
+use std::array;
+
 use serde::{Deserialize, Serialize};
 
 use crate::colour::Tint;
@@ -8,6 +10,8 @@ use crate::resize::{Window, with_resized};
 
 /// The largest shorter side an image may be resized to, in pixels.
 pub const MAX_RESIZE_PIXELS: u32 = 4096;
+/// So many levels are normalised at a time: whole pixels and whole vectors.
+const RUN: usize = 48;
 
 /// How an image becomes the network's input; kept inside weights files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -276,7 +280,10 @@ impl Preprocess {
         }
         let mean = if self.mean_image.is_some() { [0.0; 3] } else { self.mean };
         with_resized(image, placement.window, (self.crop, self.crop), |pixels| {
-            self.normalise(pixels, placement.flip, mean, tint, out);
+            if placement.flip {
+                mirror(pixels, self.crop);
+            }
+            self.normalise(pixels, mean, tint, out);
         })?;
         let Some(mean_image) = &self.mean_image else { return Ok(()) };
         let Some(at) = placement.at else {
@@ -286,25 +293,20 @@ impl Preprocess {
         Ok(())
     }
 
-    /// `(level - mean + shift) / (std * divisor)`: each of 256 levels is computed once per colour,
-    /// then looked up. With `flip`, left and right change places.
-    fn normalise(&self, pixels: &[u8], flip: bool, mean: [f32; 3], tint: &Tint, out: &mut [f32]) {
-        let [red, green, blue] = [0, 1, 2].map(|colour| {
-            let mean = mean[colour] - tint.shift[colour];
-            let std = self.std[colour] * tint.divisor;
-            std::array::from_fn::<f32, 256, _>(|level| (level as f32 - mean) / std)
-        });
-        let look_up = |&[r, g, b]: &[u8; 3]| {
-            [red[usize::from(r)], green[usize::from(g)], blue[usize::from(b)]]
-        };
-        let width = self.crop as usize * 3;
-        for (row, out) in pixels.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-            let (pixels, (out, _)) = (row.as_chunks::<3>().0.iter(), out.as_chunks_mut::<3>());
-            if flip {
-                out.iter_mut().zip(pixels.rev()).for_each(|(out, pixel)| *out = look_up(pixel));
-            } else {
-                out.iter_mut().zip(pixels).for_each(|(out, pixel)| *out = look_up(pixel));
+    /// `(level - (mean - shift)) * (1 / (std * divisor))`.
+    fn normalise(&self, pixels: &[u8], mean: [f32; 3], tint: &Tint, out: &mut [f32]) {
+        // Each place of a run has a colour of its own, so that runs are vectors' work.
+        let mean: [f32; RUN] = array::from_fn(|at| mean[at % 3] - tint.shift[at % 3]);
+        let scale: [f32; RUN] = array::from_fn(|at| (self.std[at % 3] * tint.divisor).recip());
+        let (runs, rest) = pixels.as_chunks::<RUN>();
+        let (out_runs, out_rest) = out.as_chunks_mut::<RUN>();
+        for (out, run) in out_runs.iter_mut().zip(runs) {
+            for at in 0..RUN {
+                out[at] = (f32::from(run[at]) - mean[at]) * scale[at];
             }
+        }
+        for (at, (out, &level)) in out_rest.iter_mut().zip(rest).enumerate() {
+            *out = (f32::from(level) - mean[at]) * scale[at];
         }
     }
 
@@ -323,7 +325,7 @@ impl Preprocess {
             MeanPart::Centre => (centre, centre, false),
             MeanPart::Crop => (at.0 as usize, at.1 as usize, flip),
         };
-        let std = self.std.map(|std| std * tint.divisor);
+        let scale = self.std.map(|std| (std * tint.divisor).recip());
         let (levels, _) = mean_image.levels.as_chunks::<3>();
         let rows = levels.chunks_exact(side).skip(top);
         for (row, out) in rows.zip(out.chunks_exact_mut(crop * 3)) {
@@ -331,9 +333,16 @@ impl Preprocess {
             let (out, _) = out.as_chunks_mut::<3>();
             for (x, out) in out.iter_mut().enumerate() {
                 let mean = row[if flip { crop - 1 - x } else { x }];
-                (0..3).for_each(|colour| out[colour] -= mean[colour] / std[colour]);
+                (0..3).for_each(|colour| out[colour] -= mean[colour] * scale[colour]);
             }
         }
+    }
+}
+
+/// Left and right change places in each row of (n, width, 3).
+fn mirror(pixels: &mut [u8], width: u32) {
+    for row in pixels.chunks_exact_mut(width as usize * 3) {
+        row.as_chunks_mut::<3>().0.reverse();
     }
 }
 

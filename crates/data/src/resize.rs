@@ -20,9 +20,18 @@ pub(crate) struct Window {
     pub(crate) height: f64,
 }
 
+/// Memory that is used again, one for each loader thread.
+#[derive(Default)]
+struct Scratch {
+    resizer: Resizer,
+    /// Rows resized in their width alone.
+    rows: Vec<u8>,
+    /// The resized pixels.
+    pixels: Vec<u8>,
+}
+
 thread_local! {
-    // One per loader thread: the rows between the two passes and the resized pixels are reused.
-    static RESIZER: RefCell<(Resizer, Vec<u8>)> = RefCell::new((Resizer::new(), Vec::new()));
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// `window` of `image` as (height, width, 3) bytes; `size` is the width and the height.
@@ -33,7 +42,7 @@ pub(crate) fn resize(
     window: Window,
     size: (u32, u32),
 ) -> Result<Vec<u8>, PreprocessError> {
-    with_resized(image, window, size, <[u8]>::to_vec)
+    with_resized(image, window, size, |pixels| pixels.to_vec())
 }
 
 /// What `then` makes of the bytes that [`resize`] would return, in memory that is used again.
@@ -41,36 +50,70 @@ pub(crate) fn with_resized<T>(
     image: &Image,
     window: Window,
     size: (u32, u32),
-    then: impl FnOnce(&[u8]) -> T,
+    then: impl FnOnce(&mut [u8]) -> T,
 ) -> Result<T, PreprocessError> {
-    RESIZER.with_borrow_mut(|(resizer, pixels)| {
-        // 3 bytes a pixel; both sides are far below 2^31.
-        let len = size.0 as usize * size.1 as usize * 3;
-        if pixels.len() < len {
-            pixels.resize(len, 0);
-        }
-        let resized = resize_into(&mut pixels[..len], resizer, image, window, size);
+    SCRATCH.with_borrow_mut(|Scratch { resizer, rows, pixels }| {
+        let pixels = room(pixels, size);
+        let resized = resize_into(pixels, rows, resizer, image, window, size);
         resized.map_err(|error| PreprocessError::Library(error.to_string()))?;
-        Ok(then(&pixels[..len]))
+        Ok(then(pixels))
     })
 }
 
+/// Room for `size` pixels of 3 bytes; both sides are far below 2^31.
+fn room(memory: &mut Vec<u8>, size: (u32, u32)) -> &mut [u8] {
+    let len = size.0 as usize * size.1 as usize * 3;
+    if memory.len() < len {
+        memory.resize(len, 0);
+    }
+    &mut memory[..len]
+}
+
+/// The library resizes the height first and then each row, which costs the more. Where that would
+/// be more rows than the window has, they are resized before the height.
 fn resize_into(
     out: &mut [u8],
+    rows: &mut Vec<u8>,
     resizer: &mut Resizer,
     image: &Image,
     window: Window,
     size: (u32, u32),
 ) -> Result<(), ResizeError> {
-    let source = ImageRef::new(image.width(), image.height(), image.rgb(), PixelType::U8x3)
+    let sides = (image.width(), image.height());
+    // Rounding may have pushed the far edges past the image by the last bit of a float.
+    let width = window.width.min(f64::from(sides.0) - window.left);
+    let height = window.height.min(f64::from(sides.1) - window.top);
+    let window = Window { width, height, ..window };
+    // The rows that the filter sees: it reaches a row beyond the window where it enlarges.
+    let top = (window.top - 1.0).floor().max(0.0);
+    let bottom = (window.top + height + 1.0).ceil().min(f64::from(sides.1));
+    let seen = (size.0, (bottom - top) as u32);
+    let is_kept = width == f64::from(size.0) && window.left.fract() == 0.0;
+    if is_kept || seen.1 >= size.1 {
+        return step(out, resizer, image.rgb(), sides, window, size);
+    }
+    let rows = room(rows, seen);
+    let across = Window { top, height: bottom - top, ..window };
+    step(rows, resizer, image.rgb(), sides, across, seen)?;
+    let down = Window { left: 0.0, top: window.top - top, width: f64::from(size.0), height };
+    step(out, resizer, rows, seen, down, size)
+}
+
+/// `window` of `pixels`, which have `sides`, resized to `size`.
+fn step(
+    out: &mut [u8],
+    resizer: &mut Resizer,
+    pixels: &[u8],
+    sides: (u32, u32),
+    window: Window,
+    size: (u32, u32),
+) -> Result<(), ResizeError> {
+    let source = ImageRef::new(sides.0, sides.1, pixels, PixelType::U8x3)
         .map_err(|_| ResizeError::PixelTypesAreDifferent)?;
     let mut target = Target::from_slice_u8(size.0, size.1, out, PixelType::U8x3)
         .map_err(|_| ResizeError::PixelTypesAreDifferent)?;
-    // Rounding may have pushed the far edges past the image by the last bit of a float.
-    let width = window.width.min(f64::from(image.width()) - window.left);
-    let height = window.height.min(f64::from(image.height()) - window.top);
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-        .crop(window.left, window.top, width, height);
+        .crop(window.left, window.top, window.width, window.height);
     resizer.resize(&source, &mut target, &options)
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::dataset::{Split, set_aside};
 use crate::error::DataError;
 use crate::pack::Packing;
-use crate::sources::{Listing, Source, Wanted, recognise};
+use crate::sources::{Listing, Source, TEST, TRAIN, VAL, Wanted, recognise};
 
 /// Everything with a class that lies at a path.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,11 +50,7 @@ pub struct ClassImages {
     pub images: BTreeMap<&'static str, usize>,
 }
 
-/// The split to learn from.
-pub(crate) const TRAIN: &str = "train";
-/// The split to measure with.
-pub(crate) const VAL: &str = "val";
-const TEST: &str = "test";
+/// What class folders that know no splits are called.
 const ALL: &str = "all";
 
 /// Lists what lies at `root`, of whatever kind; with a `val_fraction` as [`crate::open`] divides it.

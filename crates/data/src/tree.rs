@@ -25,7 +25,7 @@ use crate::parallel::{Progress, try_map};
 use crate::png;
 use crate::preprocess::PreprocessError;
 use crate::sample::{Content, Form, Sample};
-use crate::sources::{is_hidden, is_image, sorted_entries};
+use crate::sources::{TRAIN, VAL, is_hidden, is_image, sorted_entries};
 use crate::whole_file::{clear_unfinished, fill_beside, rename_synced};
 
 /// The file that says what a tree was made of.
@@ -35,7 +35,7 @@ pub(crate) const PLAN: &str = "preparing.json";
 /// Where the splits are until they are whole.
 const WORK: &str = ".preparing";
 /// The folders of the splits.
-const SPLITS: [&str; 2] = ["train", "val"];
+const SPLITS: [&str; 2] = [TRAIN, VAL];
 /// Longest name that is kept, in bytes: file systems take 255, and a number may be put before it.
 const NAME_BYTES_MAX: usize = 200;
 

@@ -7,7 +7,8 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::IMBALANCE_MAX;
 use super::report::{Case, Cases, FindingKind, Imbalance};
-use crate::survey::{Survey, TRAIN, VAL};
+use crate::sources::{TRAIN, VAL};
+use crate::survey::Survey;
 
 /// The largest and the smallest class of the training images, or of all where there are no splits.
 /// Classes without any are another matter.

@@ -2,7 +2,7 @@
 
 use super::report::{Case, Cases, FindingKind};
 use super::scan::{Listed, Scan};
-use crate::survey::TRAIN;
+use crate::sources::TRAIN;
 
 /// Copies within a class, between classes, and between what is learnt from and what is measured
 /// with.

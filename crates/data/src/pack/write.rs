@@ -18,6 +18,7 @@ use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::parallel::{Progress, try_map};
 use crate::sample::Sample;
+use crate::sources::{TRAIN, VAL};
 use crate::whole_file::{write_beside, write_if_changed, write_whole};
 
 /// A tar consists of blocks of so many bytes.
@@ -139,8 +140,7 @@ struct Done {
 
 fn shards(dataset: &Dataset, shard_images: usize) -> Vec<Planned<'_>> {
     let mut shards = Vec::new();
-    for (split, is_train, source) in [("train", true, &dataset.train), ("val", false, &dataset.val)]
-    {
+    for (split, is_train, source) in [(TRAIN, true, &dataset.train), (VAL, false, &dataset.val)] {
         for (number, samples) in source.samples.chunks(shard_images).enumerate() {
             let (name, first) = (format!("{split}-{number:06}"), number * shard_images);
             shards.push(Planned { name, is_train, first, samples });

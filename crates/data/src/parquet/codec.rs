@@ -1,9 +1,10 @@
 //! Compressed pages: the one place where the libraries for them are called.
 
 use std::io::{self, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use flate2::read::MultiGzDecoder;
+
+use crate::contain::contain;
 
 /// How pages are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +43,8 @@ impl Codec {
     /// # Errors
     /// Anything else. Memory grows with what is really there, never beyond `len`.
     pub(super) fn unpack(self, packed: &[u8], len: usize) -> Result<Vec<u8>, String> {
-        // A decoder owns all it touches, so nothing is left half-changed behind a panic.
-        let unpacked = catch_unwind(AssertUnwindSafe(|| self.call(packed, len)));
-        let unpacked = unpacked.unwrap_or_else(|_| Err("it makes the decoder fail".into()))?;
+        let unpacked = contain(|| self.call(packed, len));
+        let unpacked = unpacked.unwrap_or_else(|| Err("it makes the decoder fail".into()))?;
         match unpacked.len() == len {
             true => Ok(unpacked),
             false => Err(format!("it does not hold the {len} bytes of its header")),

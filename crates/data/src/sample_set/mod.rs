@@ -19,6 +19,7 @@ use rand::RngExt;
 use crate::error::DataError;
 use crate::image::Image;
 use crate::random::{Purpose, generator};
+use crate::sources::{TRAIN, VAL};
 use crate::whole_file::{fill_beside, folder_of};
 use figure::{Outline, Texture};
 use scene::{Colour, Scene, Subject};
@@ -116,8 +117,8 @@ impl SampleSet {
         let mut done = 0;
         for (class, name) in Self::classes().iter().enumerate() {
             for (split, folder, count) in [
-                (SampleSplit::Train, "train", self.train_per_class),
-                (SampleSplit::Val, "val", self.val_per_class),
+                (SampleSplit::Train, TRAIN, self.train_per_class),
+                (SampleSplit::Val, VAL, self.val_per_class),
             ] {
                 let folder = root.join(folder).join(name);
                 fs::create_dir_all(&folder).map_err(DataError::io("create", &folder))?;

@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::{Listing, Source, TRAIN, Wanted, list, malformed};
+use super::{Listing, Source, TEST, TRAIN, Wanted, list, malformed};
 use crate::error::DataError;
 use crate::sample::{Content, Form, Layout, Part, Sample, Store};
 
@@ -22,7 +22,6 @@ use crate::sample::{Content, Form, Layout, Part, Sample, Store};
 const SIDE: u32 = 32;
 /// Of one image.
 const PIXEL_BYTES: u64 = 3 * (SIDE as u64) * (SIDE as u64);
-const TEST: &str = "test";
 
 /// One of the two sets.
 struct Kind {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 
-use super::{Listing, Source, TRAIN, Wanted, list, malformed};
+use super::{Listing, Source, TEST, TRAIN, Wanted, list, malformed};
 use crate::error::DataError;
 use crate::sample::{Content, Form, Layout, Part, Sample, Store};
 
@@ -28,7 +28,7 @@ const UNSIGNED_BYTE: u8 = 8;
 /// Of the type and number of dimensions, and of each dimension.
 const FIELD_BYTES: usize = 4;
 /// What the test images' files are called.
-const TEST: &str = "t10k";
+const T10K: &str = "t10k";
 
 /// A folder of IDX files.
 struct Idx {
@@ -36,7 +36,7 @@ struct Idx {
 }
 
 pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataError> {
-    let found = [TRAIN, TEST].iter().any(|split| find(root, &format!("{split}-images"), 3).is_ok());
+    let found = [TRAIN, T10K].iter().any(|split| find(root, &format!("{split}-images"), 3).is_ok());
     Ok(found.then(|| Box::new(Idx { root: root.to_path_buf() }) as Box<dyn Source>))
 }
 
@@ -48,7 +48,7 @@ impl Source for Idx {
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
         let split = match wanted {
             Wanted::Train | Wanted::Named(TRAIN) => TRAIN,
-            Wanted::Validation | Wanted::Named(TEST | "test") => TEST,
+            Wanted::Validation | Wanted::Named(TEST | T10K) => T10K,
             Wanted::Named(_) => return Ok(None),
         };
         let Ok(images_path) = find(&self.root, &format!("{split}-images"), 3) else {

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::folder::{class_folders, images_beneath};
-use super::{Listing, Source, TRAIN, VALIDATION, Wanted, malformed};
+use super::{Listing, Source, TEST, TRAIN, VAL, Wanted, malformed};
 use crate::error::DataError;
 use crate::sample::{Content, Sample};
 use crate::text::read_text;
@@ -22,7 +22,6 @@ use crate::text::read_text;
 const IMAGES: &str = "Data/CLS-LOC";
 const SOLUTION: &str = "LOC_val_solution.csv";
 const SYNSETS: &str = "LOC_synset_mapping.txt";
-const TEST: &str = "test";
 
 /// The unpacked folder.
 struct Kaggle {
@@ -56,7 +55,7 @@ impl Source for Kaggle {
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
         let name = match wanted {
             Wanted::Train => TRAIN,
-            Wanted::Validation => VALIDATION[0],
+            Wanted::Validation => VAL,
             Wanted::Named(name) => name,
         };
         let folder = self.images.join(name);
@@ -67,7 +66,7 @@ impl Source for Kaggle {
                 let reason = "its class was never published: measure with val";
                 Err(malformed(&folder, "every image", reason))
             }
-            name if name == VALIDATION[0] => self.validation(folder).map(Some),
+            name if name == VAL => self.validation(folder).map(Some),
             _ => Ok(None),
         }
     }
@@ -111,7 +110,7 @@ impl Kaggle {
         let found = places.find(|path| path.is_file());
         let absent = || {
             let reason = format!("{name} is needed, put it into {}", self.beside[0].display());
-            malformed(&self.images, VALIDATION[0], reason)
+            malformed(&self.images, VAL, reason)
         };
         found.ok_or_else(absent)
     }

@@ -27,9 +27,13 @@ pub(crate) use folder::{extension, is_hidden, is_image, sorted_entries, walk};
 pub use ilsvrc::{Downloads, Verdict};
 
 /// What the set to learn from is called.
-const TRAIN: &str = "train";
+pub(crate) const TRAIN: &str = "train";
+/// What the set to measure with is called.
+pub(crate) const VAL: &str = "val";
+/// What a set beside these two is called.
+pub(crate) const TEST: &str = "test";
 /// What the set to measure with may be called.
-const VALIDATION: [&str; 4] = ["val", "valid", "validation", "test"];
+const VALIDATION: [&str; 4] = [VAL, "valid", "validation", TEST];
 
 /// Which images are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

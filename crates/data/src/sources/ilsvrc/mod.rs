@@ -18,7 +18,7 @@ mod published;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Listing, Source, TRAIN, VALIDATION, Wanted, folder, malformed};
+use super::{Listing, Source, TRAIN, VAL, VALIDATION, Wanted, folder, malformed};
 use crate::error::DataError;
 use crate::sample::{Content, Form, Part, Sample, Store};
 use crate::tar::{Member, inner_members, members};
@@ -44,7 +44,7 @@ struct Ilsvrc {
 
 pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataError> {
     let to_read = |tar: &str, folder: &str| root.join(tar).is_file() && !root.join(folder).is_dir();
-    if !to_read(TRAIN_TAR, TRAIN) && !to_read(VAL_TAR, VALIDATION[0]) {
+    if !to_read(TRAIN_TAR, TRAIN) && !to_read(VAL_TAR, VAL) {
         return Ok(None);
     }
     let source =
@@ -60,8 +60,8 @@ impl Source for Ilsvrc {
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
         let (tar, folder) = match wanted {
             Wanted::Train | Wanted::Named(TRAIN) => (TRAIN_TAR, TRAIN),
-            Wanted::Validation => (VAL_TAR, VALIDATION[0]),
-            Wanted::Named(name) if VAL_NAMES.contains(&name) => (VAL_TAR, VALIDATION[0]),
+            Wanted::Validation => (VAL_TAR, VAL),
+            Wanted::Named(name) if VAL_NAMES.contains(&name) => (VAL_TAR, VAL),
             Wanted::Named(_) => return Ok(None),
         };
         if self.root.join(folder).is_dir() {
