@@ -130,29 +130,9 @@ impl Settings {
     /// # Errors
     /// When a value makes no sense; the message names its flag.
     pub(crate) fn decide(flags: &TrainFlags, data: PathBuf) -> Result<Self, UsageError> {
-        let name = flags.recipe.or(flags.model).unwrap_or(ModelName::Modern);
-        let recipe = Recipe::of(name);
-        let model = flags.model.unwrap_or(recipe.model);
+        let defaults = Defaults::of(flags);
+        let Defaults { recipe, rates, model, image_size, .. } = defaults;
         let epochs = flags.epochs.unwrap_or(recipe.epochs);
-        let rates = Rates::of(&recipe, epochs);
-        let native = model.native_image_size();
-        let image_size = flags.image_size.unwrap_or(native);
-        // 256 as everywhere since 2012, or as much in proportion.
-        let resize_size =
-            if image_size == native { 256 } else { image_size.saturating_mul(8).div_ceil(7) };
-        let lr_scheduler = flags.lr_scheduler.unwrap_or(rates.scheduler);
-        let restarts = lr_scheduler == SchedulerName::WarmRestarts;
-        let period = if restarts { FIRST_CYCLE_EPOCHS } else { rates.period };
-        let lr = flags.lr.unwrap_or(recipe.sgd.learning_rate);
-        let exponential = lr_scheduler == SchedulerName::ExponentialSteps;
-        let fit = flags.fit.unwrap_or(recipe.fit.into());
-        let augment = flags.augment.unwrap_or(recipe.view.into());
-        let (mean, std, colours) = colours_of(recipe.mean);
-        let mean = match mean {
-            // As near as it gets where there is no mean image.
-            Mean::Image(_) if !has_mean_image(fit, augment) => Mean::Levels(Levels::Data),
-            mean => mean,
-        };
         let saving = Saving::default();
         let settings = Self {
             data,
@@ -166,7 +146,7 @@ impl Settings {
             save_every_minutes: flags.save_every_minutes.unwrap_or(SAVE_EVERY_MINUTES),
             checkpoint_hist: flags.checkpoint_hist.unwrap_or(saving.kept),
             print_freq: flags.print_freq.unwrap_or(10),
-            recipe: name,
+            recipe: recipe.model,
             model,
             batch_norm: flags.batch_norm.unwrap_or(recipe.batch_norm && model == recipe.model),
             dropout: flags.dropout,
@@ -174,14 +154,14 @@ impl Settings {
             init: flags.init.unwrap_or(InitName::Model),
             val_fraction: flags.val_fraction.unwrap_or(0.0),
             image_size,
-            resize_size: flags.resize_size.unwrap_or(resize_size),
-            fit,
-            augment,
+            resize_size: flags.resize_size.unwrap_or(defaults.resize_size),
+            fit: defaults.fit,
+            augment: defaults.augment,
             shared_crops: flags.shared_crops.unwrap_or(recipe.shared_crops),
-            mean: flags.mean.unwrap_or(mean),
-            std: flags.std.unwrap_or(std),
+            mean: flags.mean.unwrap_or(defaults.mean),
+            std: flags.std.unwrap_or(defaults.std),
             colour_noise: flags.colour_noise.unwrap_or(recipe.colour_noise),
-            colour_noise_from: flags.colour_noise_from.unwrap_or(colours),
+            colour_noise_from: flags.colour_noise_from.unwrap_or(defaults.colours),
             colour_noise_epochs: flags
                 .colour_noise_epochs
                 .unwrap_or(recipe.colour_noise_epochs(epochs).unwrap_or(0)),
@@ -189,7 +169,7 @@ impl Settings {
             epochs,
             batch_size: flags.batch_size.unwrap_or(recipe.batch_size),
             update_rule: flags.update_rule.unwrap_or(recipe.sgd.rule.into()),
-            lr,
+            lr: flags.lr.unwrap_or(recipe.sgd.learning_rate),
             momentum: flags.momentum.unwrap_or(recipe.sgd.momentum),
             weight_decay: flags.weight_decay.unwrap_or(recipe.sgd.weight_decay),
             bias_lr_factor: flags.bias_lr_factor.unwrap_or(recipe.sgd.bias_rate_factor),
@@ -200,15 +180,15 @@ impl Settings {
             freeze: flags.freeze.clone().unwrap_or_default(),
             layer_lr: flags.layer_lr.clone().unwrap_or(LayerRates(recipe.layer_rates(epochs))),
             patience: flags.patience.unwrap_or(0),
-            lr_scheduler,
-            lr_step_size: flags.lr_step_size.unwrap_or(period),
+            lr_scheduler: rates.scheduler,
+            lr_step_size: flags.lr_step_size.unwrap_or(rates.period),
             lr_drops: flags.lr_drops.clone().unwrap_or(EpochList(rates.drops)),
             lr_gamma: flags.lr_gamma.unwrap_or(0.1),
             lr_patience: flags.lr_patience.unwrap_or(rates.patience),
             lr_cycle_growth: flags.lr_cycle_growth.unwrap_or(2.0),
             lr_steps: flags.lr_steps.unwrap_or(EXPONENTIAL_STEPS),
             lr_power: flags.lr_power.unwrap_or(1.0),
-            lr_min: flags.lr_min.unwrap_or(if exponential { lr / EXPONENTIAL_FALL } else { 0.0 }),
+            lr_min: flags.lr_min.unwrap_or(defaults.lr_min),
             warmup_epochs: flags.warmup_epochs.unwrap_or(recipe.warmup_epochs),
         };
         settings.check()?;
@@ -402,6 +382,65 @@ fn pixels(size: usize) -> u32 {
 /// Whether images and crops are such that each pixel of a crop has a mean.
 fn has_mean_image(fit: FitName, augment: AugmentName) -> bool {
     fit != FitName::ShorterSide && augment != AugmentName::RandomResizedCrop
+}
+
+/// What holds where flags are empty, as far as it depends on others that are not.
+struct Defaults {
+    recipe: Recipe,
+    model: ModelName,
+    image_size: usize,
+    resize_size: usize,
+    rates: Rates,
+    lr_min: f64,
+    fit: FitName,
+    augment: AugmentName,
+    mean: Mean,
+    std: Levels,
+    colours: ColoursOf,
+}
+
+impl Defaults {
+    fn of(flags: &TrainFlags) -> Self {
+        let recipe = Recipe::of(flags.recipe.or(flags.model).unwrap_or(ModelName::Modern));
+        let model = flags.model.unwrap_or(recipe.model);
+        let native = model.native_image_size();
+        let image_size = flags.image_size.unwrap_or(native);
+        // 256 as everywhere since 2012, or as much in proportion.
+        let resize_size =
+            if image_size == native { 256 } else { image_size.saturating_mul(8).div_ceil(7) };
+        let mut rates = Rates::of(&recipe, flags.epochs.unwrap_or(recipe.epochs));
+        rates.scheduler = flags.lr_scheduler.unwrap_or(rates.scheduler);
+        if rates.scheduler == SchedulerName::WarmRestarts {
+            rates.period = FIRST_CYCLE_EPOCHS;
+        }
+        let lr_min = match rates.scheduler {
+            SchedulerName::ExponentialSteps => {
+                flags.lr.unwrap_or(recipe.sgd.learning_rate) / EXPONENTIAL_FALL
+            }
+            _ => 0.0,
+        };
+        let fit = flags.fit.unwrap_or(recipe.fit.into());
+        let augment = flags.augment.unwrap_or(recipe.view.into());
+        let (mean, std, colours) = colours_of(recipe.mean);
+        let mean = match mean {
+            // As near as it gets where there is no mean image.
+            Mean::Image(_) if !has_mean_image(fit, augment) => Mean::Levels(Levels::Data),
+            mean => mean,
+        };
+        Self {
+            recipe,
+            model,
+            image_size,
+            resize_size,
+            rates,
+            lr_min,
+            fit,
+            augment,
+            mean,
+            std,
+            colours,
+        }
+    }
 }
 
 /// What a recipe's schedule says to each flag, for a run of so many epochs.

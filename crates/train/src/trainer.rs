@@ -322,6 +322,11 @@ impl<D: Device> Trainer<D> {
         begin.elapsed().as_secs_f64()
     }
 
+    /// What the run computes.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
     /// Where the run stands.
     pub fn progress(&self) -> &Progress {
         &self.progress

@@ -28,8 +28,9 @@ const DEFAULT_PROJECT: &str = "runs/train";
 
 pub(crate) fn run(flags: TrainFlags) -> anyhow::Result<Ended> {
     let (mut flags, data) = completed(flags)?;
-    // What is resumed has long begun.
-    let weights = flags.weights.as_deref().filter(|_| flags.resume.is_none());
+    // What is resumed has long begun, unless it was ended before it saved anything.
+    let begins = flags.weights.is_some() && begun(&flags)?.is_none();
+    let weights = flags.weights.as_deref().filter(|_| begins);
     let beginning = weights.map(Beginning::load).transpose()?;
     if let Some(beginning) = &beginning {
         flags = beginning.completed(flags)?;
@@ -166,16 +167,32 @@ fn train<D: Device>(device: D, job: &Job<'_>) -> anyhow::Result<Ended> {
         display.say(&line);
     }
     display.say(&time_estimate(&mut trainer, config, dataset));
+    say_where_it_stands(&mut display, &trainer, flags.resume.is_some(), begun_epochs);
+    interrupt::listen()?;
     let progress = trainer.progress();
-    if flags.resume.is_some() && progress.step == 0 {
+    let mut watch = Watch::new(display, &run_folder, progress, dataset, settings.print_freq);
+    let outcome = trainer.run(&mut watch)?;
+    conclude(&mut watch.display, &run_folder, dataset, outcome, trainer.progress());
+    Ok(if outcome == Outcome::Stopped { Ended::Stopped } else { Ended::Done })
+}
+
+/// Where a run goes on, and what is not as it was or should be.
+fn say_where_it_stands<D: Device>(
+    display: &mut Display,
+    trainer: &Trainer<D>,
+    resumed: bool,
+    begun_epochs: u64,
+) {
+    let progress = trainer.progress();
+    if resumed && progress.step == 0 {
         display.say("The run was ended before it saved anything: from the beginning.");
     } else if progress.step > 0 {
         display.say(&format!("Resumed at epoch {}, step {}.", progress.epoch + 1, progress.step));
     }
-    if begun_epochs != config.epochs {
+    let epochs = trainer.config().epochs;
+    if begun_epochs != epochs {
         display.say(&format!(
-            "Begun for {begun_epochs} epochs, now for {}: schedules that run to the end move.",
-            config.epochs
+            "Begun for {begun_epochs} epochs, now for {epochs}: schedules that run to the end move."
         ));
     }
     if let Some(Shortage { needs_bytes, free_bytes }) = trainer.shortage() {
@@ -186,12 +203,6 @@ fn train<D: Device>(device: D, job: &Job<'_>) -> anyhow::Result<Ended> {
             with_commas((needs_bytes >> 20) as usize),
         ));
     }
-    interrupt::listen()?;
-    let progress = trainer.progress();
-    let mut watch = Watch::new(display, &run_folder, progress, dataset, settings.print_freq);
-    let outcome = trainer.run(&mut watch)?;
-    conclude(&mut watch.display, &run_folder, dataset, outcome, trainer.progress());
-    Ok(if outcome == Outcome::Stopped { Ended::Stopped } else { Ended::Done })
 }
 
 /// The next free folder, or the named one if there is none yet.
