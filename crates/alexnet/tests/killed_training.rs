@@ -113,6 +113,15 @@ fn ends_within(child: &mut Child, time: Duration) -> bool {
     false
 }
 
+/// Until the run is saving, or has ended, or the time is over: every other kill is to hit a save, on
+/// however busy a machine.
+fn wait_for_a_save(child: &mut Child, run: &Path, time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time && child.try_wait().unwrap().is_none() && !is_in_a_save(run) {
+        std::thread::sleep(Duration::from_micros(50));
+    }
+}
+
 /// What came of killing runs.
 #[derive(Debug, Default)]
 struct Tally {
@@ -142,6 +151,9 @@ fn a_run_that_is_killed_at_any_moments_ends_as_one_that_is_not() {
         // Often enough for a run to be killed several times before its end.
         let moment = usual.mul_f64(moments.next() / 2.0);
         if tally.kills < kills && !ends_within(&mut child, moment) {
+            if tally.kills % 2 == 1 {
+                wait_for_a_save(&mut child, &torn, usual);
+            }
             child.kill().unwrap();
             child.wait().unwrap();
             tally.kills += 1;

@@ -106,7 +106,9 @@ fn pooled<D: Device>(device: &D, x: &[f32], shape: &MaxPoolShape) -> (Vec<u32>, 
     let (mut maxima, mut gradient) = (vec![0.0; out_len], vec![0.0; in_len]);
     device.download(&mut maxima, &y);
     device.download(&mut gradient, &d_x);
-    (maxima.into_iter().map(f32::to_bits).collect(), gradient)
+    // One NaN is as good as another.
+    let bits = |value: f32| if value.is_nan() { f32::NAN.to_bits() } else { value.to_bits() };
+    (maxima.into_iter().map(bits).collect(), gradient)
 }
 
 /// Max pooling of every shape beside the reference, to the bit: of any values, and of so few that

@@ -132,8 +132,8 @@ impl<D: Device> On<'_, D> {
     }
 
     fn saturation(&self, len: usize, curve: Saturation) -> Outputs {
-        // From where the curve is steep to where it is flat.
-        let x = self.up(&values(len, 1, 12.0));
+        // Where the curve is steep and where it bends; where it is flat, a slope of y is rounding.
+        let x = self.up(&values(len, 1, 3.0));
         let (mut y, mut d) = (self.poisoned(len), self.input(len, 2));
         self.device.saturation_forward(&mut y, &x, curve, len);
         self.device.saturation_backward(&mut d, &y, curve, len);

@@ -18,9 +18,10 @@ pub(super) fn max_forward<T: Real>(
     for_each_window(shape, |out, window| {
         let mut taps = window.into_iter();
         let Some((first, at)) = taps.next() else { return };
-        let (mut best, mut position, mut spoilt) = (x[at], first, x[at] * T::default());
+        let mut spoilt = T::default() + x[at] * T::default();
+        let (mut best, mut position) = (x[at], first);
         for (tap, at) in taps {
-            if x[at] > best {
+            if x[at] > best || x[at].is_nan() {
                 (best, position) = (x[at], tap);
             }
             // 0, or NaN.
