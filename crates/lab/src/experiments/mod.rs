@@ -37,7 +37,7 @@ fn recipe(model: Model, size: Size) -> Recipe {
     }
 }
 
-/// A plateau at which the networks know no more than colours is left behind after some ten.
+/// The networks stay at a plateau first, at which they know no more than colours.
 const EPOCHS: u64 = 40;
 const RATE: f64 = 0.03;
 
