@@ -155,8 +155,8 @@ const TORCHVISION: Recipe = Recipe {
     ..PAPER
 };
 
-/// Today's best form, for a few thousand images and more: batch normalisation with He's initial
-/// values, a warm-up and half a cosine, decay of weights alone (`docs/recipes.md` has the ablation).
+/// Today's usual form, for a few thousand images and more: batch normalisation with He's initial
+/// values, a warm-up and half a cosine, decay of weights alone. No ablation stands behind it yet.
 const MODERN: Recipe = Recipe {
     model: ModelName::Modern,
     source: "this project: docs/recipes.md",
