@@ -9,7 +9,9 @@
 #![forbid(unsafe_code)]
 
 pub mod container;
+pub mod formats;
 mod model_file;
+pub mod protobuf;
 
 pub use container::WeightsError;
 pub use model_file::ModelFile;

@@ -22,12 +22,12 @@ pub struct ModelFile {
 }
 
 /// The part that is not arrays.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Description {
-    model: ModelConfig,
-    classes: Vec<String>,
-    preprocess: Preprocess,
+pub(crate) struct Description {
+    pub(crate) model: ModelConfig,
+    pub(crate) classes: Vec<String>,
+    pub(crate) preprocess: Preprocess,
 }
 
 impl ModelFile {

@@ -1,0 +1,9 @@
+//! ONNX: the network as a graph of operators (onnx.ai/onnx/operators).
+
+mod read;
+mod schema;
+mod write;
+
+pub(crate) use read::read;
+pub(crate) use write::write;
+pub use write::OnnxOptions;
