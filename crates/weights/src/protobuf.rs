@@ -384,7 +384,8 @@ mod tests {
         assert_eq!(fields[0].varint(), Ok(300));
         assert_eq!(fields[2].float(), Ok(0.5));
         assert_eq!(fields[3].value, Value::Fixed64((-2.0_f64).to_bits()));
-        let inner: Vec<_> = fields[1].bytes().expect("bytes").fields().map(Result::unwrap).collect();
+        let inner: Vec<_> =
+            fields[1].bytes().expect("bytes").fields().map(Result::unwrap).collect();
         let packed = inner[0].bytes().expect("bytes").varints();
         assert_eq!(packed, Ok(vec![0, 127, 128, u64::MAX]));
         assert_eq!(inner[1].bytes().expect("bytes").text(), Ok("kernel"));

@@ -5,5 +5,5 @@ mod schema;
 mod write;
 
 pub(crate) use read::read;
-pub(crate) use write::write;
 pub use write::OnnxOptions;
+pub(crate) use write::write;
