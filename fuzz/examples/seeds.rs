@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use alexnet_data::{Encoding, PackSettings, open, pack};
-use alexnet_fuzz::{BETWEEN, PNG};
+use alexnet_fuzz::{BETWEEN, NET, PNG};
+use alexnet_weights::formats::{self, Format, Known, OnnxOptions};
 
 fn main() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -36,6 +37,30 @@ fn main() {
     seed(&corpus, "list", &[b"a.png cat\na.png dog\n"]);
     for encoding in [Encoding::Raw, Encoding::Jpeg(80), Encoding::Original] {
         packed(&corpus, encoding);
+    }
+    for net in ["caffe", "caffenet", "caffenet-2014"] {
+        seed(&corpus, "caffe", &[&read(&format!("caffe/{net}.caffemodel"))]);
+    }
+    seed(&corpus, "mean", &[&read("caffe/mean.binaryproto")]);
+    let header = br#"{"conv1.bias":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let lengths = (header.len() as u64).to_le_bytes();
+    seed(&corpus, "safetensors", &[&[&lengths[..], header, &[0; 4]].concat()]);
+    of_every_form(&corpus, &goldens.join(NET));
+}
+
+/// A small network in a file of each form.
+fn of_every_form(corpus: &Path, net: &Path) {
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let opened = formats::open(net, &Known::default()).expect("a golden");
+    for (format, target) in [
+        (Format::Safetensors, "safetensors"),
+        (Format::Pytorch, "pytorch"),
+        (Format::Onnx, "onnx"),
+        (Format::Caffe, "caffe"),
+    ] {
+        let path = folder.path().join("weights");
+        formats::save(&opened.file, &path, format, OnnxOptions::default()).expect("saved");
+        seed(corpus, target, &[&fs::read(&path).expect("just written")]);
     }
 }
 

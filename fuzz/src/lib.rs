@@ -1,4 +1,5 @@
-//! What the fuzz targets share: bytes become the files of a data set, which is opened and read.
+//! What the fuzz targets share: bytes become the files of a data set, or of a network, which is opened
+//! and read.
 //!
 //! Whatever the bytes are, the worst that may come of them is an error of one line.
 
@@ -6,6 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use alexnet_data::{Dataset, Fit, Preprocess, open};
+use alexnet_weights::formats::{self, Known};
+use alexnet_weights::{ModelFile, WeightsError};
 
 /// Images of each split that are read and brought to size.
 const IMAGES: usize = 3;
@@ -47,6 +50,51 @@ fn read(dataset: &Dataset) {
                 Err(error) => check_message(&error.to_string()),
             }
         }
+    }
+}
+
+/// Writes `bytes` into a file of this name and opens it as weights of any form.
+pub fn open_weights(name: &str, bytes: &[u8]) {
+    with_file(name, bytes, |path| {
+        check_weights(formats::open(path, &Known::default()).map(|opened| opened.file));
+    });
+}
+
+/// As [`open_weights`], of a file this program wrote.
+pub fn load_weights(bytes: &[u8]) {
+    with_file("weights.safetensors", bytes, |path| check_weights(ModelFile::load(path)));
+}
+
+/// As [`open_weights`], of a sound net whose mean image is in a file of these bytes.
+pub fn open_mean_image(bytes: &[u8]) {
+    with_file("mean.binaryproto", bytes, |path| {
+        let known = Known { mean_image: Some(path.to_owned()), ..Known::default() };
+        let net = Path::new(env!("CARGO_MANIFEST_DIR")).join("../goldens").join(NET);
+        check_weights(formats::open(&net, &known).map(|opened| opened.file));
+    });
+}
+
+/// A small net of Caffe's, among the goldens.
+pub const NET: &str = "caffe/caffenet.caffemodel";
+
+fn with_file(name: &str, bytes: &[u8], then: impl FnOnce(&Path)) {
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let path = folder.path().join(name);
+    fs::write(&path, bytes).expect("written");
+    then(&path);
+}
+
+fn check_weights(read: Result<ModelFile, WeightsError>) {
+    match read {
+        Ok(file) => {
+            assert_eq!(file.classes.len(), file.config.classes);
+            for array in &file.weights {
+                assert_eq!(array.values.len(), array.shape.iter().product::<usize>());
+                assert!(array.values.iter().all(|value| value.is_finite()), "{}", array.name);
+            }
+            file.preprocess.check().expect("usable settings");
+        }
+        Err(error) => check_message(&error.to_string()),
     }
 }
 

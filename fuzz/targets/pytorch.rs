@@ -1,0 +1,10 @@
+//! What `torch.save` writes, in an archive or bare.
+
+#![no_main]
+
+use alexnet_fuzz::{let_panics_be_caught, open_weights};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(init: let_panics_be_caught(), |bytes: &[u8]| {
+    open_weights("checkpoint.pth", bytes);
+});
