@@ -44,7 +44,7 @@ fn main() {
     seed(&corpus, "mean", &[&read("caffe/mean.binaryproto")]);
     let header = br#"{"conv1.bias":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
     let lengths = (header.len() as u64).to_le_bytes();
-    seed(&corpus, "safetensors", &[&[&lengths[..], header, &[0; 4]].concat()]);
+    seed(&corpus, "safetensors", &[&[&lengths[..], &header[..], &[0; 4]].concat()]);
     of_every_form(&corpus, &goldens.join(NET));
 }
 

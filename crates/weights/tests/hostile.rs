@@ -86,13 +86,23 @@ const MARK: f32 = 1234.567;
 /// A small network.
 fn network() -> ModelFile {
     let (model, image_size) = (ModelName::Caffe, 67);
-    let config =
-        ModelConfig { model, classes: 2, image_size, width: 0.01, batch_norm: false, dropout: None };
+    let config = ModelConfig {
+        model,
+        classes: 2,
+        image_size,
+        width: 0.01,
+        batch_norm: false,
+        dropout: None,
+    };
     let model = Model::new(config).expect("a model");
     let plan = Plan::new(&model, 1, Purpose::Inference, Initialisation::Model).expect("a plan");
     let specs = plan.parameters.iter().flat_map(|of| &of.tensors);
     let mut weights: Vec<_> = specs
-        .map(|of| Array { name: of.name.clone(), shape: of.shape.clone(), values: vec![0.5; of.len()] })
+        .map(|of| Array {
+            name: of.name.clone(),
+            shape: of.shape.clone(),
+            values: vec![0.5; of.len()],
+        })
         .collect();
     weights.last_mut().expect("biases").values[1] = MARK;
     let crop = image_size as u32;
@@ -167,9 +177,8 @@ fn entry(name: &str, shape: &str, begin: u64, end: u64) -> String {
 #[test]
 fn headers_that_lie_are_refused() {
     let folder = Folder::new();
-    let of = |entries: &[String], data: &[u8]| {
-        safetensors(&format!("{{{}}}", entries.join(",")), data)
-    };
+    let of =
+        |entries: &[String], data: &[u8]| safetensors(&format!("{{{}}}", entries.join(",")), data);
     let (bias, eight) = ("conv1.bias", [0; 8]);
     let one = |shape, begin, end| of(&[entry(bias, shape, begin, end)], &eight);
     let cases = [
@@ -200,8 +209,7 @@ fn headers_that_lie_are_refused() {
 #[test]
 fn headers_of_too_much_are_refused() {
     let folder = Folder::new();
-    let tiny: Vec<_> =
-        (0..100_000).map(|index| entry(&format!("t{index}"), "[0]", 0, 0)).collect();
+    let tiny: Vec<_> = (0..100_000).map(|index| entry(&format!("t{index}"), "[0]", 0, 0)).collect();
     let tiny = safetensors(&format!("{{{}}}", tiny.join(",")), b"");
     folder.refuses("bomb.safetensors", &tiny, "");
     let deep = format!("{{\"a\":{}", "[".repeat(1 << 20));
@@ -271,8 +279,7 @@ fn onnx_that_points_to_other_files_is_refused() {
 
 /// An archive of entries as they are.
 fn archive(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
-    let options =
-        SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, bytes) in entries {
         archive.start_file(name.as_str(), options).expect("an entry");
@@ -301,22 +308,26 @@ fn pickle_is_refused(folder: &Folder, pickle: &[u8]) {
 #[test]
 fn pickles_that_call_functions_call_nothing() {
     let folder = Folder::new();
-    let (touched, calls) = (folder.path("touched"), [
-        ("os", "system"),
-        ("posix", "system"),
-        ("nt", "system"),
-        ("subprocess", "call"),
-        ("builtins", "eval"),
-        ("builtins", "exec"),
-        ("__builtin__", "exec"),
-        ("_posixsubprocess", "fork_exec"),
-        ("inspect", "getattr_static"),
-        ("torch.serialization", "load"),
-        ("runpy", "run_path"),
-        ("torch._utils", "os.system"),
-    ]);
+    let (touched, calls) = (
+        folder.path("touched"),
+        [
+            ("os", "system"),
+            ("posix", "system"),
+            ("nt", "system"),
+            ("subprocess", "call"),
+            ("builtins", "eval"),
+            ("builtins", "exec"),
+            ("__builtin__", "exec"),
+            ("_posixsubprocess", "fork_exec"),
+            ("inspect", "getattr_static"),
+            ("torch.serialization", "load"),
+            ("runpy", "run_path"),
+            ("torch._utils", "os.system"),
+        ],
+    );
     let command = format!("touch {}", touched.display());
-    let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+    let text =
+        |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
     for (module, function) in calls {
         let old_name = format!("c{module}\n{function}\n").into_bytes();
         let new_name = [&text(module)[..], &text(function), b"\x93"].concat();
@@ -342,7 +353,8 @@ fn pickles_that_call_functions_call_nothing() {
 fn pickles_that_grow_or_nest_are_refused() {
     let folder = Folder::new();
     // A tuple of itself twice, sixty times over: 2^60 leaves for one who copies.
-    let double = |count: usize| (0..count).flat_map(|n| [b'2', 0x86, b'q', n as u8]).collect::<Vec<u8>>();
+    let double =
+        |count: usize| (0..count).flat_map(|n| [b'2', 0x86, b'q', n as u8]).collect::<Vec<u8>>();
     let bomb = [b"\x80\x02)", &double(60)[..], b"."].concat();
     let value = [b"\x80\x02}X\x01\0\0\0a)", &double(60)[..], b"s."].concat();
     let got: Vec<u8> = (0..60).flat_map(|n| [b'h', n, b'h', n, 0x86, b'q', n + 1]).collect();
@@ -382,7 +394,8 @@ fn pickles_that_grow_or_nest_are_refused() {
 /// strides.
 fn tensor_pickle(elements: i64, offset: i64, shape: i64, stride: i64) -> Vec<u8> {
     let number = |value: i64| [&[0x8a, 8][..], &value.to_le_bytes()].concat();
-    let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+    let text =
+        |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
     [
         b"\x80\x02}",
         &text("conv1.bias")[..],
@@ -477,7 +490,9 @@ fn archives_with_tricks_are_refused() {
 fn files_of_nothing_are_refused() {
     let folder = Folder::new();
     for extension in ["safetensors", "pth", "pt", "bin", "onnx", "caffemodel", "txt"] {
-        for bytes in [&b""[..], b"\0", &[0; 4096], &[0xff; 4096], b"version https://git-lfs.github.com"] {
+        for bytes in
+            [&b""[..], b"\0", &[0; 4096], &[0xff; 4096], b"version https://git-lfs.github.com"]
+        {
             folder.refuses(&format!("nothing.{extension}"), bytes, "");
         }
     }

@@ -65,7 +65,7 @@ fn table(config: ModelConfig) -> Vec<Layer> {
     .collect()
 }
 
-/// Hidden layers of the table at its width.
+/// The network that was read is the one that was written.
 fn check(found: &Found, file: &ModelFile) {
     assert_eq!(found.arrays, file.weights);
     assert_eq!(found.rows.as_deref(), Some(&table(file.config)[..]));
@@ -107,7 +107,8 @@ fn layer_in_old_form(bytes: &[u8]) -> Message<'static> {
                     layer.varint(LAYER_V1.kind, 5).message(LAYER_V1.transform, crop)
                 }
                 kind => {
-                    let number = (0..40).find(|&number| kind_of_v1(number) == kind.ok());
+                    let kind = kind.ok();
+                    let number = (0..40).find(|&number| kind_of_v1(number) == kind);
                     layer.varint(LAYER_V1.kind, number.expect("a kind"))
                 }
             },
@@ -499,8 +500,8 @@ fn damaged_nets_are_refused_or_sound() {
         }
         let mut file = file;
         for (index, bit) in (0..file.len()).flat_map(|index| (0..8).map(move |bit| (index, bit))) {
-            // Numbers are most of the file: of each of them, two bits in turn.
-            if index % 4 != bit / 2 && index > 2000 {
+            // Numbers are most of the file: of each of their bytes, one bit in turn.
+            if index % 8 != bit && index > 2000 {
                 continue;
             }
             file[index] ^= 1 << bit;
