@@ -92,12 +92,23 @@ impl<'a> Slice<'a> {
     ///
     /// # Errors
     /// When one is cut off or has more than ten bytes.
-    pub fn varints(mut self) -> Result<Vec<u64>, Fault> {
-        let mut numbers = Vec::new();
-        while !self.bytes.is_empty() {
-            numbers.push(self.take_varint()?);
-        }
-        Ok(numbers)
+    pub fn varints(self) -> Result<Vec<u64>, Fault> {
+        self.each_varint().collect()
+    }
+
+    /// The integers packed in these bytes, one by one: a list of them may take eight times the
+    /// bytes. The first fault ends them.
+    pub fn each_varint(mut self) -> impl Iterator<Item = Result<u64, Fault>> + use<'a> {
+        std::iter::from_fn(move || {
+            if self.bytes.is_empty() {
+                return None;
+            }
+            let number = self.take_varint();
+            if number.is_err() {
+                self.bytes = &[];
+            }
+            Some(number)
+        })
     }
 
     fn take(&mut self, len: u64) -> Result<Slice<'a>, Fault> {
@@ -384,10 +395,19 @@ mod tests {
         assert_eq!(fields[0].varint(), Ok(300));
         assert_eq!(fields[2].float(), Ok(0.5));
         assert_eq!(fields[3].value, Value::Fixed64((-2.0_f64).to_bits()));
-        let inner: Vec<_> = fields[1].bytes().expect("bytes").fields().map(Result::unwrap).collect();
+        let inner: Vec<_> =
+            fields[1].bytes().expect("bytes").fields().map(Result::unwrap).collect();
         let packed = inner[0].bytes().expect("bytes").varints();
         assert_eq!(packed, Ok(vec![0, 127, 128, u64::MAX]));
         assert_eq!(inner[1].bytes().expect("bytes").text(), Ok("kernel"));
+    }
+
+    #[test]
+    fn packed_integers_end_at_the_first_fault() {
+        let numbers: Vec<_> = Slice::of_file(b"\x01\x96\x01\x80").each_varint().collect();
+        assert_eq!(numbers[..2], [Ok(1), Ok(150)]);
+        assert_eq!(numbers[2].as_ref().map_err(|fault| fault.offset), Err(3));
+        assert_eq!(numbers.len(), 3);
     }
 
     #[test]
