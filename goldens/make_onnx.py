@@ -2,8 +2,9 @@
 """Writes onnx/: small networks as PyTorch exports them, with logits, for the reader of ONNX files.
 
 `legacy.onnx` is Caffe's network in small (towers, normalisation across maps, sizes rounded up) by the older exporter,
-with any number of images; `dynamo.onnx` is torchvision's in small, with batch normalisation, by the newer one.
-Logits are of two images, salts 1 and 2 of common.uniform, in [-128, 128) and [-2, 2).
+with any number of images; `dynamo.onnx` is torchvision's in small, with batch normalisation, by the newer one;
+`dynamo_parts.onnx` is Caffe's by the newer one, which writes normalisation across maps in parts.
+Logits are of two images, salts 1 and 2 of common.uniform, in [-128, 128), of torchvision's in [-2, 2).
 """
 
 import warnings
@@ -35,13 +36,13 @@ class Normalised(nn.Module):
         return Lrn.apply(x)
 
 
-def caffe():
+def caffe(lrn):
     def pool():
         return nn.MaxPool2d(3, 2, ceil_mode=True)
 
     return nn.Sequential(
-        *(nn.Conv2d(3, 8, 11, 4), nn.ReLU(), Normalised(), pool()),
-        *(nn.Conv2d(8, 16, 5, padding=2, groups=2), nn.ReLU(), Normalised(), pool()),
+        *(nn.Conv2d(3, 8, 11, 4), nn.ReLU(), lrn(), pool()),
+        *(nn.Conv2d(8, 16, 5, padding=2, groups=2), nn.ReLU(), lrn(), pool()),
         *(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()),
         *(nn.Conv2d(16, 16, 3, padding=1, groups=2), nn.ReLU()),
         *(nn.Conv2d(16, 8, 3, padding=1, groups=2), nn.ReLU(), pool()),
@@ -104,5 +105,7 @@ def make(name, model, side, scale, **options):
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
     FOLDER.mkdir(exist_ok=True)
-    make("legacy", caffe(), 227, 128.0, dynamo=False, dynamic_axes={"images": {0: "N"}})
+    make("legacy", caffe(Normalised), 227, 128.0, dynamo=False, dynamic_axes={"images": {0: "N"}})
     make("dynamo", Torchvision(), 224, 2.0, dynamo=True, external_data=False)
+    parts = caffe(lambda: nn.LocalResponseNorm(5, 1e-4, 0.75, 1.0))
+    make("dynamo_parts", parts, 227, 128.0, dynamo=True, external_data=False)

@@ -47,7 +47,10 @@ impl<'a> Node<'a> {
             return Err(node.fault(format!("comes from '{domain}': only ONNX's own are read")));
         }
         if has_graph {
-            return Err(node.fault("holds a graph of its own: only plain layers are read"));
+            return Err(node.fault(
+                "holds a graph of its own: only plain layers are read (of PyTorch's exporters, \
+                 torch.onnx.export with dynamo=True writes fewer of these)",
+            ));
         }
         Ok(node)
     }

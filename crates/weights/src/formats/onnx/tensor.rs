@@ -9,8 +9,8 @@ use crate::protobuf::{Fault, Field, Slice, Value};
 
 /// More than any operator here has.
 const DIMENSIONS_MAX: usize = 8;
-/// Sizes, a shape for instance: of more than [`DIMENSIONS_MAX`] dimensions there is none.
-const INTEGERS_MAX: usize = DIMENSIONS_MAX;
+/// Sizes: a shape, or pads before and behind it.
+const INTEGERS_MAX: usize = 2 * DIMENSIONS_MAX;
 
 /// A tensor that was not copied yet.
 #[derive(Clone, Debug)]
@@ -281,7 +281,7 @@ impl<'a> Tensor<'a> {
         let mut add = |integer: i64| {
             integers.push(integer);
             let few = integers.len() <= INTEGERS_MAX;
-            few.then_some(()).ok_or_else(|| self.fault("holds too many integers for a shape"))
+            few.then_some(()).ok_or_else(|| self.fault("holds too many integers for sizes"))
         };
         if let Some(raw) = self.raw {
             if !raw.bytes.len().is_multiple_of(size) {

@@ -24,6 +24,11 @@ const LEARNED: Fill = Fill::Constant(0.0);
 const OPERATORS: &str = "is no layer of this network: Conv, Gemm, MatMul, Relu, Tanh, Sigmoid, LRN, \
     MaxPool, AveragePool, GlobalAveragePool, BatchNormalization, Dropout, Flatten, Reshape and \
     Softmax are read";
+/// What follows the squares in a normalisation within maps, as this program writes it, and in one
+/// across maps, as PyTorch does.
+const SAME_MAP: [&str; 5] = ["AveragePool", "Mul", "Add", "Pow", "Div"];
+const ACROSS_MAPS: [&str; 8] =
+    ["Reshape", "Pad", "AveragePool", "Squeeze", "Mul", "Add", "Pow", "Div"];
 /// Operators that may stand between a tensor's shape and a Reshape.
 const OF_SHAPES: [&str; 8] =
     ["Cast", "Concat", "Gather", "Mul", "ReduceProd", "Slice", "Squeeze", "Unsqueeze"];
@@ -119,7 +124,7 @@ impl<'a> Walk<'_, 'a> {
             "Reshape" => more = self.reshape(node, behind)?,
             "Softmax" => self.softmax(node)?,
             "Identity" | "Cast" => {}
-            "Mul" if node.input(0) == node.input(1) => more = self.lrn_same_map(node, behind)?,
+            "Mul" if node.input(0) == node.input(1) => more = self.lrn_of_parts(node, behind)?,
             "Sub" | "Div" | "Mul" | "Add" => self.arithmetic(node)?,
             _ => return Err(node.fault(OPERATORS)),
         }
@@ -326,35 +331,74 @@ impl<'a> Walk<'_, 'a> {
         Ok(())
     }
 
-    /// `x / (k + alpha · Σ x²)^beta` as this program writes it: squares, their average, times, plus,
-    /// to the power, and what x is divided by.
-    fn lrn_same_map(&mut self, node: &Node<'a>, behind: &[Node<'a>]) -> Result<usize, Fault> {
-        const OPS: [&str; 5] = ["AveragePool", "Mul", "Add", "Pow", "Div"];
-        self.maps(node)?;
-        let branches = || node.fault("squares its input, but no normalisation follows");
-        let nodes = behind.get(..OPS.len()).ok_or_else(branches)?;
+    /// `x / (k + alpha · Σ x²)^beta` in parts: squares, their average, times, plus, to the power,
+    /// and what x is divided by.
+    fn lrn_of_parts(&mut self, node: &Node<'a>, behind: &[Node<'a>]) -> Result<usize, Fault> {
+        let (channels, _) = self.maps(node)?;
+        let unread = || node.fault("squares its input, but is no normalisation that is read");
+        let same_map = self.chain(node, behind, &SAME_MAP);
+        let across = self.chain(node, behind, &ACROSS_MAPS);
+        let (parts, region, size) = match (same_map, across) {
+            (Some(parts), _) => (parts, LrnRegion::SameMap, same_map_size(&parts[0])?),
+            (_, Some(parts)) => {
+                let size = self.across_maps_size(parts, channels)?;
+                (parts, LrnRegion::AcrossMaps { groups: 1 }, size)
+            }
+            _ => return Err(unread()),
+        };
+        let ([.., times, plus, power, _], Some(size)) = (parts, size) else { return Err(unread()) };
+        let averaged = if region == LrnRegion::SameMap { size * size } else { size };
+        let alpha = f64::from(self.constant(times, 1)?.scalar()?) / averaged as f64;
+        let k = self.constant(plus, 1)?.scalar()?;
+        let beta = self.constant(power, 1)?.scalar()?;
+        self.rows.push(Layer::Lrn(region, size, alpha as f32, beta, k));
+        Ok(parts.len())
+    }
+
+    /// The nodes behind `node`, if they are these operators in turn and the last divides what came.
+    fn chain<'n>(
+        &self,
+        node: &Node<'a>,
+        behind: &'n [Node<'a>],
+        ops: &[&str],
+    ) -> Option<&'n [Node<'a>]> {
+        let nodes = behind.get(..ops.len())?;
         let mut at = node.output();
-        for (node, op) in nodes.iter().zip(OPS) {
-            let reads = if op == "Div" { [self.at, at] } else { [at, node.input(1)] };
-            if node.op != op || [node.input(0), node.input(1)] != reads {
-                return Err(branches());
+        for (node, op) in nodes.iter().zip(ops) {
+            let first = if *op == "Div" { self.at } else { at };
+            let fits = node.op == *op && node.input(0) == first;
+            if !fits || (*op == "Div" && node.input(1) != at) {
+                return None;
             }
             at = node.output();
         }
-        let [average, times, plus, power, _] = nodes else { return Err(branches()) };
-        average.only(&POOL_SETTINGS)?;
-        let window = Window::read(average, None)?;
-        let (size, before) = (window.kernel, window.kernel / 2);
-        let centred = window.pad == before && window.end == size - before - 1;
-        let counted = average.int("count_include_pad")?.unwrap_or(0) == 1;
-        if !centred || !counted || window.stride != 1 || window.ceil {
-            return Err(average.fault("averages another window than a normalisation's"));
-        }
-        let alpha = f64::from(self.constant(times, 1)?.scalar()?) / (size * size) as f64;
-        let k = self.constant(plus, 1)?.scalar()?;
-        let beta = self.constant(power, 1)?.scalar()?;
-        self.rows.push(Layer::Lrn(LrnRegion::SameMap, size, alpha as f32, beta, k));
-        Ok(OPS.len())
+        Some(nodes)
+    }
+
+    /// The window of PyTorch's normalisation across maps, which takes maps for a depth, pads it and
+    /// averages along it.
+    fn across_maps_size(
+        &self,
+        parts: &[Node<'a>],
+        channels: usize,
+    ) -> Result<Option<usize>, Fault> {
+        let [deepen, pad, average, flatten, ..] = parts else { return Ok(None) };
+        let shape = self.constant(deepen, 1)?.integers()?;
+        let pads = self.constant(pad, 1)?.integers()?;
+        let axes = self.constant(flatten, 1)?.integers()?;
+        let kernel = average.ints("kernel_shape")?.unwrap_or_default();
+        let ([_, 1, depth, _, _], &[length, 1, 1]) = (&shape[..], &kernel[..]) else {
+            return Ok(None);
+        };
+        let Some(size) = size(length) else { return Ok(None) };
+        let (before, after) = (length / 2, length - length / 2 - 1);
+        let padded = pads == [0, 0, before, 0, 0, 0, 0, after, 0, 0];
+        let zeros = pad.input(2).is_empty() || self.constant(pad, 2)?.scalar()? == 0.0;
+        let constant = pad.text("mode")?.is_none_or(|mode| mode == "constant");
+        let strides = average.ints("strides")?.is_none_or(|strides| strides == [1; 3]);
+        let bare = average.ints("pads")?.is_none_or(|pads| pads == [0; 6]);
+        let all = *depth == channels as i64 && axes == [1];
+        Ok((padded && zeros && constant && strides && bare && all).then_some(size))
     }
 
     fn dropout(&mut self, node: &Node<'a>) -> Result<(), Fault> {
@@ -554,4 +598,15 @@ impl<'a> Walk<'_, 'a> {
         self.ended = true;
         Ok(())
     }
+}
+
+/// The window of a normalisation within maps.
+fn same_map_size(average: &Node) -> Result<Option<usize>, Fault> {
+    average.only(&POOL_SETTINGS)?;
+    let window = Window::read(average, None)?;
+    let before = window.kernel / 2;
+    let centred = window.pad == before && window.end == window.kernel - before - 1;
+    let counted = average.int("count_include_pad")?.unwrap_or(0) == 1;
+    let whole = centred && counted && window.stride == 1 && !window.ceil;
+    Ok(whole.then_some(window.kernel))
 }

@@ -141,7 +141,9 @@ fn logits(found: &Found, image_size: usize, scale: f32) -> Vec<f32> {
 
 #[test]
 fn pytorch_s_exports_give_pytorch_s_logits() {
-    for (name, image_size, scale, lrns) in [("legacy", 227, 128.0, 2), ("dynamo", 224, 2.0, 0)] {
+    for (name, image_size, scale, lrns) in
+        [("legacy", 227, 128.0, 2), ("dynamo", 224, 2.0, 0), ("dynamo_parts", 227, 128.0, 2)]
+    {
         let found = read(Slice::of_file(&golden(&format!("{name}.onnx")))).expect("read");
         assert_eq!(found.image_size, Some(image_size), "{name}");
         let rows = found.rows.as_ref().expect("rows").iter();
