@@ -6,6 +6,7 @@ use alexnet_network::models::IMAGE_SIZE_MAX;
 use alexnet_network::{Array, Conv, DropoutForm, Fill, Layer, Linear, Units};
 use alexnet_ops::{LrnRegion, Saturation};
 
+use super::decimal;
 use super::graph::Graph;
 use super::node::Node;
 use super::tensor::Tensor;
@@ -276,11 +277,11 @@ impl<'a> Walk<'_, 'a> {
         let window = Window::read(node, None)?;
         let (_, cells) = window.rounding(node, side)?;
         let even = side.zip(cells).and_then(|(side, cells)| even_windows(side, cells));
+        let as_here =
+            |(size, stride)| size == window.kernel && (stride == window.stride || cells == Some(1));
         let padded = window.pad != 0 || window.end != 0;
         match cells {
-            Some(cells) if even == Some((window.kernel, window.stride)) && !padded => {
-                self.pooled(node, cells)
-            }
+            Some(cells) if even.is_some_and(as_here) && !padded => self.pooled(node, cells),
             _ => Err(node
                 .fault("is no adaptive pooling of an image of fixed size, the only averages read")),
         }
@@ -324,7 +325,7 @@ impl<'a> Walk<'_, 'a> {
         self.maps(node)?;
         let size = node.int("size")?.and_then(size).filter(|size| !size.is_multiple_of(2));
         let size = size.ok_or_else(|| node.fault("has no odd window, the only ones read"))?;
-        let alpha = f64::from(node.float("alpha", 1e-4)?) / size as f64;
+        let alpha = decimal(node.float("alpha", 1e-4)?) / size as f64;
         let (beta, k) = (node.float("beta", 0.75)?, node.float("bias", 1.0)?);
         let region = LrnRegion::AcrossMaps { groups };
         self.rows.push(Layer::Lrn(region, size, alpha as f32, beta, k));
@@ -348,7 +349,7 @@ impl<'a> Walk<'_, 'a> {
         };
         let ([.., times, plus, power, _], Some(size)) = (parts, size) else { return Err(unread()) };
         let averaged = if region == LrnRegion::SameMap { size * size } else { size };
-        let alpha = f64::from(self.constant(times, 1)?.scalar()?) / averaged as f64;
+        let alpha = decimal(self.constant(times, 1)?.scalar()?) / averaged as f64;
         let k = self.constant(plus, 1)?.scalar()?;
         let beta = self.constant(power, 1)?.scalar()?;
         self.rows.push(Layer::Lrn(region, size, alpha as f32, beta, k));
@@ -421,6 +422,9 @@ impl<'a> Walk<'_, 'a> {
     fn arithmetic(&mut self, node: &Node<'a>) -> Result<(), Fault> {
         let other = usize::from(node.input(0) == self.at);
         let constant = self.constant(node, other)?;
+        if other == 0 && matches!(node.op, "Sub" | "Div") {
+            return Err(node.fault("subtracts from a constant or divides one"));
+        }
         if self.rows.is_empty() {
             return Ok(());
         }
@@ -431,7 +435,7 @@ impl<'a> Walk<'_, 'a> {
         if !(kept > 0.0 && kept <= 1.0) {
             return Err(node.fault(format!("multiplies by {kept}, which no dropout does")));
         }
-        self.rows.push(Layer::Dropout(1.0 - kept, DropoutForm::Classic));
+        self.rows.push(Layer::Dropout((1.0 - decimal(kept)) as f32, DropoutForm::Classic));
         Ok(())
     }
 

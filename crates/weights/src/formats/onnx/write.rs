@@ -13,6 +13,7 @@ use alexnet_network::{
 };
 use alexnet_ops::{LrnRegion, Rounding, Saturation};
 
+use super::decimal;
 use super::schema::{
     METADATA_KEY, attribute, data_type, entry, graph, model, node, operator_set, tensor, value,
 };
@@ -250,7 +251,7 @@ impl<'f> Drawing<'f> {
                 "ONNX has no normalisation over {size} maps: make it odd"
             )));
         }
-        let alpha = (f64::from(alpha) * size as f64) as f32;
+        let alpha = (decimal(alpha) * size as f64) as f32;
         let attributes = vec![
             float("alpha", alpha),
             float("beta", beta),
@@ -288,7 +289,7 @@ impl<'f> Drawing<'f> {
             ints("pads", &[before, before, after, after]),
             ints("strides", &[1; 2]),
         ];
-        let alpha = (f64::from(alpha) * (size * size) as f64) as f32;
+        let alpha = (decimal(alpha) * (size * size) as f64) as f32;
         let alpha = self.floats(&part("alpha"), &[], vec![alpha]);
         let k = self.floats(&part("k"), &[], vec![k]);
         let beta = self.floats(&part("beta"), &[], vec![beta]);

@@ -40,9 +40,8 @@ pub(super) fn plan(config: ModelConfig) -> Plan {
 /// A file of He's weights and of biases, scales and statistics that are all different.
 pub(super) fn model_file(config: ModelConfig) -> ModelFile {
     let plan = plan(config);
-    let roles: Vec<_> =
-        plan.parameters.iter().flat_map(|spec| spec.tensors.iter().map(|_| spec.role));
-    let roles: Vec<_> = roles.collect();
+    let roles = plan.parameters.iter();
+    let roles: Vec<_> = roles.flat_map(|spec| spec.tensors.iter().map(|_| spec.role)).collect();
     let mut weights = Network::new(Reference::<f32>::new(), plan, 1).weights();
     for (salt, (array, role)) in weights.iter_mut().zip(roles).enumerate() {
         let (offset, scale) = match role {
