@@ -139,7 +139,7 @@ impl<'a> Graph<'a> {
     }
 }
 
-fn end_name(slice: Slice) -> Result<&str, Fault> {
+fn end_name(slice: Slice<'_>) -> Result<&str, Fault> {
     for part in slice.fields() {
         let part = part?;
         if part.number == value::NAME {

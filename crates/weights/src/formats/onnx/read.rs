@@ -41,11 +41,11 @@ pub(crate) fn read(file: Slice) -> Result<Found, Fault> {
     }
     let graph = Graph::read(graph)?;
     let image_size = graph.image_size;
-    if let Some(description) = description {
-        if let Some(arrays) = own_arrays(&description, &graph.constants)? {
-            let description = Some(description);
-            return Ok(Found { arrays, image_size, description, ..Found::default() });
-        }
+    if let Some(description) = description
+        && let Some(arrays) = own_arrays(&description, &graph.constants)?
+    {
+        let description = Some(description);
+        return Ok(Found { arrays, image_size, description, ..Found::default() });
     }
     let (rows, arrays) = walk(&graph, file.bytes.len())?;
     Ok(Found { arrays, rows: Some(rows), image_size, ..Found::default() })

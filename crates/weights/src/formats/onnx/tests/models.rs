@@ -26,7 +26,7 @@ pub(super) fn configs(width: f32) -> Vec<ModelConfig> {
     for image_size in [64, 100, 231, 260] {
         configs.push(ModelConfig { image_size, ..modern });
     }
-    for (model, image_size) in [(ModelName::Caffe, 200), (ModelName::Original, 199)] {
+    for (model, image_size) in [(ModelName::Caffe, 200), (ModelName::Original, 201)] {
         configs.push(ModelConfig { image_size, ..config(model, width) });
     }
     configs
