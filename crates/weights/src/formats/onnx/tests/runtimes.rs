@@ -17,6 +17,8 @@ use crate::formats::OnnxOptions;
 const IMAGES: usize = 7;
 /// Where to write; nothing is written where it is not set.
 const FOLDER_VARIABLE: &str = "ALEXNET_ONNX_OUT";
+/// The largest logit before a softmax.
+const LOGIT: f32 = 3.0;
 /// Width of all cases but those it names.
 const WIDTH: f32 = 0.25;
 
@@ -45,9 +47,19 @@ fn files_for_other_runtimes_are_written_where_a_folder_is_named() {
     }
 }
 
+/// The same with logits of a few, so that no probability is all but 1.
+fn with_small_logits(mut file: ModelFile, images: &[f32]) -> ModelFile {
+    let largest =
+        logits(&file, images).into_iter().fold(0.0_f32, |most, logit| most.max(logit.abs()));
+    let last = file.weights.len() - 2;
+    for array in &mut file.weights[last..] {
+        array.values.iter_mut().for_each(|value| *value *= LOGIT / largest);
+    }
+    file
+}
+
 /// `NAME.onnx`, and `NAME.safetensors` with `images` (N, 3, S, S) and `output` (N, classes).
 fn case(folder: &Path, name: &str, file: &ModelFile, options: OnnxOptions) {
-    fs::write(folder.join(format!("{name}.onnx")), written(file, options)).expect("written");
     let side = file.config.image_size;
     let image_len = side * side * 3;
     let mut images = Vec::new();
@@ -62,7 +74,10 @@ fn case(folder: &Path, name: &str, file: &ModelFile, options: OnnxOptions) {
             images.extend(values(image_len, 100 + index as u32, scale));
         }
     }
-    let mut output = logits(file, &images);
+    let file =
+        if options.softmax { with_small_logits(file.clone(), &images) } else { file.clone() };
+    fs::write(folder.join(format!("{name}.onnx")), written(&file, options)).expect("written");
+    let mut output = logits(&file, &images);
     if options.softmax {
         let rows = output.chunks(file.config.classes).flat_map(softmax);
         output = rows.map(|probability| probability as f32).collect();
