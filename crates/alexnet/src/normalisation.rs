@@ -4,14 +4,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use alexnet_data::{MeanImage, MeanPart, Preprocess, Statistics};
+use alexnet_data::{IMAGENET_MEAN, IMAGENET_STD, MeanImage, MeanPart, Preprocess, Statistics};
 use alexnet_train::TrainConfig;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// ImageNet's mean and deviation in grey levels, as torchvision has them.
-pub(crate) const IMAGENET_MEAN: [f32; 3] = [0.485 * 255.0, 0.456 * 255.0, 0.406 * 255.0];
-const IMAGENET_STD: [f32; 3] = [0.229 * 255.0, 0.224 * 255.0, 0.225 * 255.0];
 /// Deviations that change nothing: raw grey levels, as in the paper (§2).
 pub(crate) const NO_SCALING: Levels = Levels::Given([1.0; 3]);
 

@@ -69,7 +69,10 @@ pub use pack::{
 };
 pub use parallel::Progress;
 pub use parquet::{Cell, Table};
-pub use preprocess::{Fit, MAX_RESIZE_PIXELS, MeanImage, MeanPart, Preprocess, PreprocessError};
+pub use preprocess::{
+    Fit, IMAGENET_MEAN, IMAGENET_STD, MAX_RESIZE_PIXELS, MeanImage, MeanPart, Preprocess,
+    PreprocessError,
+};
 pub use sample::{Content, Form, Layout, Part, Sample, Store};
 pub use sample_set::{SampleSet, SampleSplit};
 pub use sources::{Downloads, Verdict, find_images};

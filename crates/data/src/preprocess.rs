@@ -10,6 +10,10 @@ use crate::resize::{Window, with_resized};
 
 /// The largest shorter side an image may be resized to, in pixels.
 pub const MAX_RESIZE_PIXELS: u32 = 4096;
+/// ImageNet's mean in grey levels, as torchvision has it.
+pub const IMAGENET_MEAN: [f32; 3] = [0.485 * 255.0, 0.456 * 255.0, 0.406 * 255.0];
+/// ImageNet's deviation in grey levels, as torchvision has it.
+pub const IMAGENET_STD: [f32; 3] = [0.229 * 255.0, 0.224 * 255.0, 0.225 * 255.0];
 /// So many levels are normalised at a time: whole pixels and whole vectors.
 const RUN: usize = 48;
 

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use alexnet_data::{FileSystem, write_beside_on};
 use alexnet_network::Array;
-use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Largest file read, in bytes: sixteen times AlexNet with its momentum.
-pub const FILE_BYTES_MAX: u64 = 8 << 30;
+use crate::formats::RecogniseError;
+use crate::stream::{self, Checked, Tensors};
 
 /// Bytes written or read back at a time.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -51,6 +51,14 @@ pub enum WeightsError {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A sound file of tensors that are none of the networks'.
+    #[error("{}: {reason}", path.display())]
+    Unrecognised {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: RecogniseError,
     },
     /// A whole file whose description this version of the program does not know.
     #[error("{} was written by another version of this program: {reason}", path.display())]
@@ -125,7 +133,7 @@ fn header(arrays: &[(String, &Array)], description: String) -> io::Result<Vec<u8
     let mut crc = Checksum::of(&description);
     let (mut tensors, mut end) = (Vec::with_capacity(arrays.len()), 0);
     for (name, array) in arrays {
-        crc.add(name, array);
+        crc.add(&stream::checksum(array));
         let start = end;
         end += size_of_val(&array.values[..]);
         let (dtype, shape) = (Dtype::F32, array.shape.clone());
@@ -184,61 +192,51 @@ pub fn read<T: DeserializeOwned>(
     disk: &dyn FileSystem,
     path: &Path,
 ) -> Result<(Vec<Array>, T), WeightsError> {
-    let bytes = read_bytes(disk, path)?;
-    let malformed = |reason: String| WeightsError::Malformed { path: path.into(), reason };
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| malformed(e.to_string()))?;
-    let entry = header.metadata().as_ref().and_then(|entries| entries.get(METADATA_KEY));
-    let entry = entry.ok_or_else(|| WeightsError::Foreign { path: path.into() })?;
-    let envelope: Envelope =
-        serde_json::from_str(entry).map_err(|e| malformed(format!("its metadata: {e}")))?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| malformed(e.to_string()))?;
-    let mut arrays = Vec::with_capacity(tensors.len());
-    for (name, view) in tensors.iter() {
-        arrays.push(array(name, &view).map_err(malformed)?);
+    match read_any(disk, path)? {
+        (arrays, Some(description)) => Ok((arrays, description)),
+        (_, None) => Err(WeightsError::Foreign { path: path.into() }),
     }
-    arrays.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut crc = Checksum::of(&envelope.description);
-    arrays.iter().for_each(|array| crc.add(&array.name, array));
-    if crc.text() != envelope.checksum {
-        return Err(malformed("its checksum does not match: it was damaged after writing".into()));
-    }
-    let description = serde_json::from_str(&envelope.description)
-        .map_err(|reason| WeightsError::OtherVersion { path: path.into(), reason })?;
-    Ok((arrays, description))
 }
 
-fn read_bytes(disk: &dyn FileSystem, path: &Path) -> Result<Vec<u8>, WeightsError> {
-    let failed = |reason| WeightsError::Io { action: "read", path: path.into(), reason };
-    let mut bytes = Vec::new();
-    // Not what the system says of the file's size: a device has none, and a file may grow.
-    let (file, len) = disk.open(path).map_err(failed)?;
-    let expected = len.min(FILE_BYTES_MAX);
-    bytes.try_reserve(expected as usize).map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        let reason = format!("it has more than the {FILE_BYTES_MAX} bytes read");
-        return Err(WeightsError::Malformed { path: path.into(), reason });
+/// As [`read`], of any safetensors file: one that another program wrote has no description, and
+/// nothing says that it is what was written.
+///
+/// # Errors
+/// As there.
+pub(crate) fn read_any<T: DeserializeOwned>(
+    disk: &dyn FileSystem,
+    path: &Path,
+) -> Result<(Vec<Array>, Option<T>), WeightsError> {
+    let Tensors { arrays, metadata } = stream::read(disk, path)?;
+    let description = match metadata.get(METADATA_KEY) {
+        None => None,
+        Some(envelope) => Some(described(path, envelope, &arrays)?),
+    };
+    Ok((arrays.into_iter().map(|checked| checked.array).collect(), description))
+}
+
+/// The description in an envelope whose checksum matches.
+fn described<T: DeserializeOwned>(
+    path: &Path,
+    envelope: &str,
+    arrays: &[Checked],
+) -> Result<T, WeightsError> {
+    let malformed = |reason: String| WeightsError::Malformed { path: path.into(), reason };
+    let Envelope { checksum, description } =
+        serde_json::from_str(envelope).map_err(|e| malformed(format!("its metadata: {e}")))?;
+    let mut crc = Checksum::of(&description);
+    arrays.iter().for_each(|array| crc.add(&array.crc));
+    if crc.text() != checksum {
+        return Err(malformed("its checksum does not match: it was damaged after writing".into()));
     }
-    Ok(bytes)
+    serde_json::from_str(&description)
+        .map_err(|reason| WeightsError::OtherVersion { path: path.into(), reason })
 }
 
 /// The first value of an array that is no number.
 fn not_finite(array: &Array) -> Option<(String, usize, f32)> {
-    let index = array.values.iter().position(|value| !value.is_finite())?;
-    Some((array.name.clone(), index, array.values[index]))
-}
-
-fn array(name: &str, view: &TensorView) -> Result<Array, String> {
-    if view.dtype() != Dtype::F32 {
-        return Err(format!("tensor {name} is {:?}, but only F32 is read", view.dtype()));
-    }
-    let bytes = view.data().chunks_exact(size_of::<f32>());
-    let values = bytes.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    let array = Array { name: name.to_owned(), shape: view.shape().to_vec(), values };
-    match not_finite(&array) {
-        Some((_, at, value)) => Err(format!("tensor {name} holds {value} at element {at}")),
-        None => Ok(array),
-    }
+    let (index, value) = stream::not_finite(&array.values)?;
+    Some((array.name.clone(), index, value))
 }
 
 /// CRC-32 over description, and names, shapes and values in the order of the names.
@@ -251,10 +249,9 @@ impl Checksum {
         Self(crc)
     }
 
-    fn add(&mut self, name: &str, array: &Array) {
-        self.0.update(name.as_bytes());
-        self.0.update(format!("{:?}", array.shape).as_bytes());
-        self.0.update(bytemuck::cast_slice(&array.values));
+    /// With that of an array behind it.
+    fn add(&mut self, array: &crc32fast::Hasher) {
+        self.0.combine(array);
     }
 
     fn text(self) -> String {

@@ -12,6 +12,8 @@ pub mod container;
 pub mod formats;
 mod model_file;
 pub mod protobuf;
+mod stream;
 
 pub use container::WeightsError;
 pub use model_file::ModelFile;
+pub use stream::{FILE_BYTES_MAX, HEADER_BYTES_MAX, TENSORS_MAX};

@@ -44,11 +44,7 @@ impl ModelFile {
     /// # Errors
     /// As there.
     pub fn save_on(&self, disk: &dyn FileSystem, path: &Path) -> Result<(), WeightsError> {
-        let description = Description {
-            model: self.config,
-            classes: self.classes.clone(),
-            preprocess: self.preprocess.clone(),
-        };
+        let description = self.description();
         let arrays = self.weights.iter().map(|array| (array.name.clone(), array));
         container::write(disk, path, arrays, &description).map(drop)
     }
@@ -66,18 +62,36 @@ impl ModelFile {
     /// # Errors
     /// As there.
     pub fn load_from(disk: &dyn FileSystem, path: &Path) -> Result<Self, WeightsError> {
-        let (weights, Description { model: config, classes, preprocess }) =
-            container::read(disk, path)?;
-        let contradiction = if classes.len() != config.classes {
-            Some(format!("{} class names for {} outputs", classes.len(), config.classes))
-        } else if preprocess.crop as usize != config.image_size {
-            Some(format!("crops of {} for images of {}", preprocess.crop, config.image_size))
-        } else {
-            preprocess.check().err().map(|error| error.to_string())
-        };
-        match contradiction {
-            Some(reason) => Err(WeightsError::Malformed { path: path.into(), reason }),
-            None => Ok(Self { config, classes, preprocess, weights }),
+        let (weights, description): (_, Description) = container::read(disk, path)?;
+        Self::new(description, weights)
+            .map_err(|reason| WeightsError::Malformed { path: path.into(), reason })
+    }
+
+    /// A file of this description.
+    ///
+    /// # Errors
+    /// When the description contradicts itself.
+    pub(crate) fn new(description: Description, weights: Vec<Array>) -> Result<Self, String> {
+        let Description { model: config, classes, preprocess } = description;
+        if classes.len() != config.classes {
+            return Err(format!("{} class names for {} outputs", classes.len(), config.classes));
+        }
+        if preprocess.crop as usize != config.image_size {
+            return Err(format!(
+                "crops of {} for images of {}",
+                preprocess.crop, config.image_size
+            ));
+        }
+        preprocess.check().map_err(|error| error.to_string())?;
+        Ok(Self { config, classes, preprocess, weights })
+    }
+
+    /// All but the weights.
+    pub(crate) fn description(&self) -> Description {
+        Description {
+            model: self.config,
+            classes: self.classes.clone(),
+            preprocess: self.preprocess.clone(),
         }
     }
 }

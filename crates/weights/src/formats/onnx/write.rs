@@ -19,7 +19,6 @@ use super::schema::{
 };
 use super::windows::{averaging_matrix, even_windows};
 use crate::ModelFile;
-use crate::model_file::Description;
 use crate::protobuf::Message;
 
 /// The operators as of this version: ONNX 1.12, July 2022. Nothing here needs a newer one.
@@ -71,12 +70,7 @@ fn invalid(reason: impl Into<String>) -> io::Error {
 }
 
 fn model_message(file: &ModelFile, options: OnnxOptions) -> io::Result<Message<'_>> {
-    let description = Description {
-        model: file.config,
-        classes: file.classes.clone(),
-        preprocess: file.preprocess.clone(),
-    };
-    let description = serde_json::to_string(&description)?;
+    let description = serde_json::to_string(&file.description())?;
     let operators = Message::new().text(operator_set::DOMAIN, "");
     Ok(Message::new()
         .varint(model::IR_VERSION, IR_VERSION)

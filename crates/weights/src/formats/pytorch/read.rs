@@ -1,0 +1,166 @@
+//! A checkpoint becomes named arrays.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use alexnet_network::Array;
+use bytemuck::pod_collect_to_vec;
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use pytorch_reader::{DType, PytorchError, PytorchReader, Tensor};
+use zip::{CompressionMethod, ZipArchive};
+
+use super::DESCRIPTION_ENTRY;
+use crate::container::WeightsError;
+use crate::formats::found::Found;
+use crate::formats::names;
+use crate::model_file::Description;
+use crate::stream::{FILE_BYTES_MAX, HEADER_BYTES_MAX, TENSORS_MAX, not_finite};
+
+/// How an archive begins.
+const ZIP_MAGIC: [u8; 4] = *b"PK\x03\x04";
+/// The pickle in an archive.
+const PICKLE_ENTRY: &str = "data.pkl";
+/// Most entries in an archive.
+const ENTRIES_MAX: usize = 2 * TENSORS_MAX;
+/// How an archive ends, without a comment: magic, numbers, among them that of entries.
+const ARCHIVE_END_BYTES: usize = 22;
+const ARCHIVE_END_MAGIC: [u8; 4] = *b"PK\x05\x06";
+
+/// What a checkpoint says: the tensors of its network, and no others it may hold.
+///
+/// # Errors
+/// When it is unreadable, malformed, not one `torch.save` writes, without a network of this kind, or
+/// holds a value that is no number.
+pub(crate) fn read(path: &Path) -> Result<Found, WeightsError> {
+    let malformed = |reason: String| WeightsError::Malformed { path: path.into(), reason };
+    let unreadable = |reason| WeightsError::Io { action: "read", path: path.into(), reason };
+    let len = path.metadata().map_err(unreadable)?.len();
+    if len > FILE_BYTES_MAX {
+        return Err(malformed(format!("it has {len} bytes, the most read are {FILE_BYTES_MAX}")));
+    }
+    let description = description(path).map_err(malformed)?;
+    let tensors = PytorchReader::new(path).map_err(|error| match error {
+        PytorchError::Io(reason) if reason.raw_os_error().is_some() => unreadable(reason),
+        other => malformed(other.to_string()),
+    })?;
+    let mut tensors: Vec<_> = tensors.into_tensors().into_iter().collect();
+    tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let prefix = names::prefix(tensors.iter().map(|(name, _)| &**name)).ok_or_else(|| {
+        let few: Vec<_> = tensors.iter().take(5).map(|(name, _)| &**name).collect();
+        malformed(format!("none of its {} tensors is AlexNet's: {}", tensors.len(), few.join(", ")))
+    })?;
+    let mut found = Found { description, ..Found::default() };
+    let mut room = len;
+    for (name, tensor) in &tensors {
+        if let Some(own) = names::own(name, prefix) {
+            found.arrays.push(array(own, tensor, &mut room).map_err(malformed)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Looks at an archive before anything in it is read, and reads what this program wrote there.
+fn description(path: &Path) -> Result<Option<Description>, String> {
+    let said = |error: &dyn std::error::Error| error.to_string();
+    let mut file = File::open(path).map_err(|error| said(&error))?;
+    let mut magic = [0; ZIP_MAGIC.len()];
+    if file.read_exact(&mut magic).is_err() || magic != ZIP_MAGIC {
+        return Ok(None);
+    }
+    let listed = entries_listed(&mut file).map_err(|error| said(&error))?;
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| said(&error))?;
+    if usize::from(listed) != archive.len() || archive.len() > ENTRIES_MAX {
+        let read = archive.len();
+        return Err(format!(
+            "it lists {listed} entries, of which {read} differ in name: every name \
+                            must stand there once, at most {ENTRIES_MAX} in all"
+        ));
+    }
+    let Some(index) = check_entries(&mut archive)? else { return Ok(None) };
+    let mut text = String::new();
+    let entry = archive.by_index(index).map_err(|error| said(&error))?;
+    entry.take(HEADER_BYTES_MAX).read_to_string(&mut text).map_err(|error| said(&error))?;
+    let described = serde_json::from_str(&text);
+    described.map(Some).map_err(|error| format!("its entry {DESCRIPTION_ENTRY}: {error}"))
+}
+
+/// How many entries the archive's end says there are; PyTorch writes no comment behind it. Asked
+/// here because of equal names the library keeps one and does not tell.
+fn entries_listed(file: &mut File) -> io::Result<u16> {
+    let mut end = [0; ARCHIVE_END_BYTES];
+    file.seek(SeekFrom::End(-(ARCHIVE_END_BYTES as i64)))?;
+    file.read_exact(&mut end)?;
+    file.rewind()?;
+    if end[..4] != ARCHIVE_END_MAGIC {
+        return Err(io::Error::other("it does not end as an archive does: it may be cut off"));
+    }
+    Ok(u16::from_le_bytes([end[10], end[11]]))
+}
+
+/// PyTorch stores entries as they are, under one folder: what is compressed may be a thousand times
+/// as large as the file, and a name that climbs is someone's trick. Gives the index of the entry that
+/// this program writes.
+fn check_entries(archive: &mut ZipArchive<BufReader<File>>) -> Result<Option<usize>, String> {
+    let (mut pickles, mut own) = (0, None);
+    for index in 0..archive.len() {
+        let entry = archive.by_index_raw(index).map_err(|error| error.to_string())?;
+        let name = entry.name().map_err(|error| error.to_string())?.into_owned();
+        let offset = entry.header_start();
+        let refused = |reason: &str| Err(format!("at byte {offset}: entry {name:?} {reason}"));
+        if entry.compression() != CompressionMethod::Stored
+            || entry.size() != entry.compressed_size()
+        {
+            return refused("is compressed: PyTorch stores what it writes");
+        }
+        if name.split(['/', '\\']).any(|part| part == "..") || name.starts_with('/') {
+            return refused("climbs out of the archive");
+        }
+        let last = name.rsplit('/').next();
+        if last == Some(PICKLE_ENTRY) {
+            pickles += 1;
+            if pickles > 1 || entry.size() > HEADER_BYTES_MAX {
+                return refused("is a second pickle, or larger than any network's");
+            }
+        }
+        if last == Some(DESCRIPTION_ENTRY) {
+            own = Some(index);
+        }
+    }
+    Ok(own)
+}
+
+/// The values of a tensor, `room` bytes of the file being left for them: a view of a few bytes may
+/// pretend to be large.
+fn array(name: &str, tensor: &Tensor, room: &mut u64) -> Result<Array, String> {
+    let bytes_len = tensor.byte_len() as u64;
+    *room = room.checked_sub(bytes_len).ok_or_else(|| {
+        format!("tensor {name} of shape {:?} has more bytes than are in the file", tensor.shape())
+    })?;
+    let is_read = matches!(tensor.dtype(), DType::F32 | DType::F16 | DType::BF16 | DType::F64);
+    if !is_read {
+        let reason = "only floats of 16, 32 and 64 bits are read";
+        return Err(format!("tensor {name} is {:?}: {reason}", tensor.dtype()));
+    }
+    let bytes = tensor.read().map_err(|error| error.to_string())?;
+    let values = match tensor.dtype() {
+        DType::F16 => to_f32(&pod_collect_to_vec::<u8, f16>(&bytes)),
+        DType::BF16 => to_f32(&pod_collect_to_vec::<u8, bf16>(&bytes)),
+        DType::F64 => pod_collect_to_vec::<u8, f64>(&bytes).iter().map(|&v| v as f32).collect(),
+        _ => pod_collect_to_vec(&bytes),
+    };
+    match not_finite(&values) {
+        Some((index, value)) => Err(format!("tensor {name} holds {value} at element {index}")),
+        None => Ok(Array { name: name.to_owned(), shape: tensor.shape().to_vec(), values }),
+    }
+}
+
+fn to_f32<T>(halves: &[T]) -> Vec<f32>
+where
+    [T]: HalfFloatSliceExt,
+{
+    let mut values = vec![0.0; halves.len()];
+    halves.convert_to_f32_slice(&mut values);
+    values
+}
