@@ -92,12 +92,23 @@ impl<'a> Slice<'a> {
     ///
     /// # Errors
     /// When one is cut off or has more than ten bytes.
-    pub fn varints(mut self) -> Result<Vec<u64>, Fault> {
-        let mut numbers = Vec::new();
-        while !self.bytes.is_empty() {
-            numbers.push(self.take_varint()?);
-        }
-        Ok(numbers)
+    pub fn varints(self) -> Result<Vec<u64>, Fault> {
+        self.each_varint().collect()
+    }
+
+    /// The integers packed in these bytes, one by one: a list of them may take eight times the
+    /// bytes. The first fault ends them.
+    pub fn each_varint(mut self) -> impl Iterator<Item = Result<u64, Fault>> + use<'a> {
+        std::iter::from_fn(move || {
+            if self.bytes.is_empty() {
+                return None;
+            }
+            let number = self.take_varint();
+            if number.is_err() {
+                self.bytes = &[];
+            }
+            Some(number)
+        })
     }
 
     fn take(&mut self, len: u64) -> Result<Slice<'a>, Fault> {
@@ -392,6 +403,14 @@ mod tests {
     }
 
     #[test]
+    fn packed_integers_end_at_the_first_fault() {
+        let numbers: Vec<_> = Slice::of_file(b"\x01\x96\x01\x80").each_varint().collect();
+        assert_eq!(numbers[..2], [Ok(1), Ok(150)]);
+        assert_eq!(numbers[2].as_ref().map_err(|fault| fault.offset), Err(3));
+        assert_eq!(numbers.len(), 3);
+    }
+
+    #[test]
     fn the_bytes_are_those_of_the_encoding_guide() {
         // protobuf.dev/programming-guides/encoding: a = 150; b = "testing"; a message c of a = 150.
         let message = Message::new()
@@ -410,7 +429,7 @@ mod tests {
             (b"\x08\x01\x0b", 2, "wire type 3"),
             (b"\x00\x01", 0, "no field has key 0"),
             (b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 1, "more than 64 bits"),
-            (b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 1, "over ten bytes"),
+            (b"\x08\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", 1, "over ten bytes"),
             (b"\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11, "only 0 are left"),
         ];
         for (bytes, offset, reason) in cases {
