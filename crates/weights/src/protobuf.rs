@@ -410,7 +410,7 @@ mod tests {
             (b"\x08\x01\x0b", 2, "wire type 3"),
             (b"\x00\x01", 0, "no field has key 0"),
             (b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 1, "more than 64 bits"),
-            (b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 1, "over ten bytes"),
+            (b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x81\x01", 1, "over ten bytes"),
             (b"\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11, "only 0 are left"),
         ];
         for (bytes, offset, reason) in cases {
