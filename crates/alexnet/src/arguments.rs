@@ -39,6 +39,13 @@ pub(crate) enum Command {
     /// Say what images show
     #[command(after_help = ENVIRONMENT)]
     Predict(PredictArguments),
+    /// Turn weights into another form: safetensors, PyTorch, ONNX or Caffe
+    ///
+    /// Forms are told by content, and of OUT by the end of its name. What IN does not say of itself
+    /// (which network, class names, how images become its input) is as its makers had it, and said
+    /// on one line.
+    #[command(visible_alias = "export")]
+    Convert(ConvertArguments),
     /// Show a model's layers, sizes and costs
     Summary(SummaryArguments),
     /// Measure speed on this machine
@@ -187,6 +194,53 @@ pub(crate) struct PredictArguments {
     pub(crate) logits: bool,
     #[command(flatten)]
     pub(crate) device: DeviceFlags,
+}
+
+/// A form of weights file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormatName {
+    /// This program's own, which other programs read too (.safetensors)
+    Safetensors,
+    /// A state dict as `torch.save` writes it (.pth, .pt)
+    Pytorch,
+    /// A graph with its weights (.onnx)
+    Onnx,
+    /// A trained net of model caffe or caffenet (.caffemodel)
+    Caffe,
+}
+
+#[derive(Args)]
+pub(crate) struct ConvertArguments {
+    /// Weights of any form
+    #[arg(value_name = "IN")]
+    pub(crate) from: PathBuf,
+    /// File to write
+    #[arg(value_name = "OUT")]
+    pub(crate) to: PathBuf,
+    /// Form to write [default: as OUT's name ends]
+    #[arg(long, value_enum)]
+    pub(crate) to_format: Option<FormatName>,
+    /// Which network IN is, where its tensors are those of several
+    #[arg(long, short)]
+    pub(crate) model: Option<ModelName>,
+    /// Input side of IN in pixels [default: the model's own]
+    #[arg(long, visible_alias = "img-size")]
+    pub(crate) image_size: Option<usize>,
+    /// Text file with the classes' names, one a line, in the order of the outputs
+    #[arg(long, value_name = "FILE")]
+    pub(crate) class_names: Option<PathBuf>,
+    /// Mean image of Caffe's to subtract (.binaryproto)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mean_image: Option<PathBuf>,
+    /// ONNX: take red, green and blue from 0 to 255 and normalise them in the graph
+    #[arg(long)]
+    pub(crate) with_preprocess: bool,
+    /// ONNX: give probabilities in place of logits
+    #[arg(long)]
+    pub(crate) with_softmax: bool,
+    /// Read OUT again and compare what it and IN make of one input
+    #[arg(long)]
+    pub(crate) verify: bool,
 }
 
 /// Which network, where no weights say it.

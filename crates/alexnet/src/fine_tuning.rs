@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use alexnet_network::{Array, Plan, TensorSpec};
 use alexnet_weights::ModelFile;
+use alexnet_weights::formats::Known;
 use anyhow::ensure;
 
+use crate::commands::open_weights;
 use crate::flags::TrainFlags;
 use crate::normalisation::{Levels, Mean};
 use crate::settings::UsageError;
@@ -20,12 +22,13 @@ pub(crate) struct Beginning {
 }
 
 impl Beginning {
-    /// The weights of this file.
+    /// The weights of this file, of any form.
     ///
     /// # Errors
     /// When the file is unreadable, malformed or damaged.
     pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
-        Ok(Self { path: path.to_path_buf(), file: ModelFile::load(path)? })
+        let file = open_weights(path, &Known::default())?;
+        Ok(Self { path: path.to_path_buf(), file })
     }
 
     /// The flags, and where nothing was typed what the weights were trained with.

@@ -72,6 +72,7 @@ fn run(command: Command) -> anyhow::Result<Ended> {
         Command::Eval(arguments) => commands::eval::run(&arguments),
         Command::Figures(arguments) => commands::figures::run(&arguments),
         Command::Predict(arguments) => commands::predict::run(&arguments),
+        Command::Convert(arguments) => commands::convert::run(&arguments),
         Command::Summary(arguments) => commands::summary::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Lab(arguments) => commands::lab::run(&arguments),

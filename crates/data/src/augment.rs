@@ -8,7 +8,7 @@ use crate::colour::{ColourNoise, Tint};
 use crate::image::Image;
 use crate::preprocess::{Placement, Preprocess, PreprocessError};
 use crate::random::{Purpose, generator};
-use crate::resize::Window;
+use crate::resize::{Fidelity, Window};
 
 /// How an image is varied.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,7 +114,8 @@ impl Augment {
             View::TenCrops => return ten_crops(image, preprocess, &tint, out),
             View::RandomCrop => random_crop(image, preprocess, flip, &mut random),
             View::RandomResizedCrop => {
-                Placement { window: random_part(image, &mut random), at: None, flip }
+                let window = random_part(image, &mut random);
+                Placement { window, at: None, flip, fidelity: Fidelity::Quick }
             }
         };
         preprocess.render(image, &placement, &tint, out)
@@ -132,7 +133,8 @@ fn random_crop(
     let (right, bottom) = preprocess.last_offsets(image);
     let left = random.random_range(0..=right);
     let top = random.random_range(0..=bottom);
-    preprocess.place(image, left, top, flip)
+    let fidelity = Fidelity::Quick;
+    Placement { fidelity, ..preprocess.place(image, left, top, flip) }
 }
 
 fn ten_crops(

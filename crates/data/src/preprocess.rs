@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::colour::Tint;
 use crate::image::Image;
-use crate::resize::{Window, with_resized};
+use crate::resize::{Fidelity, Window, with_resized};
 
 /// The largest shorter side an image may be resized to, in pixels.
 pub const MAX_RESIZE_PIXELS: u32 = 4096;
@@ -78,6 +78,8 @@ pub(crate) struct Placement {
     pub(crate) at: Option<(u32, u32)>,
     /// Whether it is mirrored.
     pub(crate) flip: bool,
+    /// How exactly it is resized.
+    pub(crate) fidelity: Fidelity,
 }
 
 /// Settings that no image could satisfy.
@@ -252,7 +254,7 @@ impl Preprocess {
             width: f64::from(self.crop) * x_scale,
             height: f64::from(self.crop) * y_scale,
         };
-        Placement { window, at: Some((left, top)), flip }
+        Placement { window, at: Some((left, top)), flip, fidelity: Fidelity::Pillow }
     }
 
     /// The region of all crops in the image's own pixels, and its width and height brought to size.
@@ -283,7 +285,8 @@ impl Preprocess {
             return Err(PreprocessError::Buffer { expected, actual });
         }
         let mean = if self.mean_image.is_some() { [0.0; 3] } else { self.mean };
-        with_resized(image, placement.window, (self.crop, self.crop), |pixels| {
+        let size = (self.crop, self.crop);
+        with_resized(image, placement.window, size, placement.fidelity, |pixels| {
             if placement.flip {
                 mirror(pixels, self.crop);
             }

@@ -13,7 +13,7 @@ const TEXT_BYTES_MAX: u64 = 1 << 30;
 ///
 /// # Errors
 /// One that cannot be read, is longer, or is not UTF-8.
-pub(crate) fn read_text(path: &Path) -> Result<String, DataError> {
+pub fn read_text(path: &Path) -> Result<String, DataError> {
     let malformed = |place: String, reason: String| DataError::Malformed {
         path: path.to_path_buf(),
         place,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use alexnet_data::{DataError, Preprocess};
 use alexnet_network::{Initialisation, LoadError, Model, ModelError, Network, Pass, Plan, Purpose};
 use alexnet_ops::{Device, softmax};
+use alexnet_weights::formats::{self, Known};
 use alexnet_weights::{ModelFile, WeightsError};
 use serde::Serialize;
 
@@ -67,12 +68,13 @@ pub struct Predictor<D: Device> {
 }
 
 impl<D: Device> Predictor<D> {
-    /// Reads `path` and makes its network for up to `batch` images at a time.
+    /// Reads weights of any form at `path` and makes their network for up to `batch` images at a
+    /// time.
     ///
     /// # Errors
-    /// When the file is not a whole, consistent model file.
+    /// When the file is not whole and consistent, or of no network that is known.
     pub fn open(device: D, path: &Path, batch: usize) -> Result<Self, PredictError> {
-        let file = ModelFile::load(path)?;
+        let file = formats::open(path, &Known::default())?.file;
         let plan = inference_plan(path, &file, batch)?;
         Self::new(device, path, file, plan)
     }

@@ -4,15 +4,13 @@ use anyhow::{bail, ensure};
 
 use alexnet_data::{Loader, LoaderConfig, OpenedSplit, Order, Unreadable, View, open_split};
 use alexnet_ops::Device;
-use alexnet_predict::{Predictor, inference_plan};
+use alexnet_predict::Predictor;
 use alexnet_train::Metrics;
-use alexnet_weights::ModelFile;
 use serde::Serialize;
 
-use super::print_json;
+use super::{open_predictor, print_json};
 use crate::arguments::{EvalArguments, Format};
 use crate::device::on_device;
-use crate::machine::check_memory;
 use crate::measuring::{Measured, measure, top_k};
 use crate::published::Published;
 use crate::{Ended, terminal};
@@ -39,10 +37,7 @@ pub(crate) fn run(arguments: &EvalArguments) -> anyhow::Result<Ended> {
 fn eval<D: Device + Clone>(device: &D, arguments: &EvalArguments) -> anyhow::Result<Ended> {
     let mut members = Vec::new();
     for path in &arguments.weights {
-        let file = ModelFile::load(path)?;
-        let plan = inference_plan(path, &file, arguments.batch_size)?;
-        check_memory(plan.bytes(), &path.display().to_string())?;
-        members.push((file.config, Predictor::new(device.clone(), path, file, plan)?));
+        members.push(open_predictor(device.clone(), path, arguments.batch_size)?);
     }
     let (configs, members): (Vec<_>, Vec<_>) = members.into_iter().unzip();
     check_ensemble(&members, arguments)?;

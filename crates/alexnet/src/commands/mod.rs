@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod check;
+pub(crate) mod convert;
 pub(crate) mod eval;
 pub(crate) mod figures;
 pub(crate) mod info;
@@ -15,9 +16,36 @@ pub(crate) mod statistics;
 pub(crate) mod summary;
 pub(crate) mod train;
 
+use std::path::Path;
+
+use alexnet_network::ModelConfig;
+use alexnet_ops::Device;
+use alexnet_predict::{Predictor, inference_plan};
+use alexnet_weights::ModelFile;
+use alexnet_weights::formats::{self, Known};
 use serde::Serialize;
 
-use crate::terminal::print;
+use crate::machine::check_memory;
+use crate::terminal::{note, print};
+
+/// Reads weights of any form, and says what was taken for what where the file does not.
+pub(crate) fn open_weights(path: &Path, known: &Known) -> anyhow::Result<ModelFile> {
+    let opened = formats::open(path, known)?;
+    opened.taken.iter().for_each(|line| note(line));
+    Ok(opened.file)
+}
+
+/// The network in a weights file of any form, for up to `batch` images at a time, and what it is.
+fn open_predictor<D: Device>(
+    device: D,
+    path: &Path,
+    batch: usize,
+) -> anyhow::Result<(ModelConfig, Predictor<D>)> {
+    let file = open_weights(path, &Known::default())?;
+    let plan = inference_plan(path, &file, batch)?;
+    check_memory(plan.bytes(), &path.display().to_string())?;
+    Ok((file.config, Predictor::new(device, path, file, plan)?))
+}
 
 /// Prints a result as JSON to standard output.
 fn print_json(value: &impl Serialize) -> anyhow::Result<()> {

@@ -8,7 +8,7 @@ use alexnet_ops::Device;
 use alexnet_predict::{Predictor, Ranked};
 use serde::Serialize;
 
-use super::print_json;
+use super::{open_predictor, print_json};
 use crate::arguments::{PredictArguments, PredictFormat};
 use crate::device::on_device;
 use crate::settings::UsageError;
@@ -36,7 +36,7 @@ fn predict<D: Device>(device: D, arguments: &PredictArguments) -> anyhow::Result
         return Err(UsageError("--logits needs --format json or jsonl".into()).into());
     }
     let images = find_images(&arguments.paths)?;
-    let mut predictor = Predictor::open(device, &arguments.weights, 1)?;
+    let mut predictor = open_predictor(device, &arguments.weights, 1)?.1;
     let mut printer = Printer::new(arguments.format);
     let mut ended = Ended::Done;
     for path in &images {
