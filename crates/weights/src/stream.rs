@@ -14,7 +14,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Deserialize;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::container::WeightsError;
 
@@ -24,6 +24,10 @@ pub const FILE_BYTES_MAX: u64 = 8 << 30;
 pub const HEADER_BYTES_MAX: u64 = 1 << 22;
 /// Most tensors in a file: AlexNet with momentum has some sixty.
 pub const TENSORS_MAX: usize = 4096;
+/// Most dimensions of a tensor: twice those of a kernel.
+const DIMENSIONS_MAX: usize = 8;
+/// What a header has beside tensors.
+const METADATA: &str = "__metadata__";
 
 /// The length of the header, before it.
 const PREFIX_BYTES: u64 = 8;
@@ -154,7 +158,12 @@ impl<'de> Visitor<'de> for Names {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
         let mut names = BTreeSet::new();
-        while let Some((name, IgnoredAny)) = map.next_entry::<String, _>()? {
+        while let Some(name) = map.next_key::<String>()? {
+            if name == METADATA {
+                map.next_value::<IgnoredAny>()?;
+            } else {
+                map.next_value::<Entry>()?;
+            }
             if names.len() == TENSORS_MAX {
                 let reason = format!("more than the {TENSORS_MAX} tensors read");
                 return Err(serde::de::Error::custom(reason));
@@ -164,6 +173,62 @@ impl<'de> Visitor<'de> for Names {
             }
         }
         Ok(self)
+    }
+}
+
+/// A tensor's entry in a header, of few dimensions: a million of them would take fifty times the
+/// header's size.
+struct Entry;
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Entry {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a tensor's type, shape and place")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            if key == "shape" {
+                map.next_value::<Dimensions>()?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// A shape.
+struct Dimensions;
+
+impl<'de> Deserialize<'de> for Dimensions {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Dimensions {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a shape")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sizes: A) -> Result<Self, A::Error> {
+        for _ in 0..=DIMENSIONS_MAX {
+            if sizes.next_element::<IgnoredAny>()?.is_none() {
+                return Ok(self);
+            }
+        }
+        let reason = format!("a tensor of more than {DIMENSIONS_MAX} dimensions");
+        Err(serde::de::Error::custom(reason))
     }
 }
 

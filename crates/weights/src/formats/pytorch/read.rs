@@ -12,6 +12,7 @@ use pytorch_reader::{DType, PytorchError, PytorchReader, Tensor};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::DESCRIPTION_ENTRY;
+use super::skim::{skim, skim_old};
 use crate::container::WeightsError;
 use crate::formats::found::Found;
 use crate::formats::names;
@@ -20,6 +21,11 @@ use crate::stream::{FILE_BYTES_MAX, HEADER_BYTES_MAX, TENSORS_MAX, not_finite};
 
 /// How an archive begins.
 const ZIP_MAGIC: [u8; 4] = *b"PK\x03\x04";
+/// What all records of an archive begin with.
+const ARCHIVE: &[u8] = b"PK";
+/// How a tar archive's first header says what it is, and where that ends.
+const TAR_MAGIC: &[u8] = b"ustar";
+const BEGIN_BYTES: u64 = 262;
 /// The pickle in an archive.
 const PICKLE_ENTRY: &str = "data.pkl";
 /// Most entries in an archive.
@@ -65,9 +71,19 @@ pub(crate) fn read(path: &Path) -> Result<Found, WeightsError> {
 fn description(path: &Path) -> Result<Option<Description>, String> {
     let said = |error: &dyn std::error::Error| error.to_string();
     let mut file = File::open(path).map_err(|error| said(&error))?;
-    let mut magic = [0; ZIP_MAGIC.len()];
-    if file.read_exact(&mut magic).is_err() || magic != ZIP_MAGIC {
-        return Ok(None);
+    let mut begin = Vec::new();
+    let mut beginning = file.by_ref().take(BEGIN_BYTES);
+    beginning.read_to_end(&mut begin).map_err(|error| said(&error))?;
+    file.rewind().map_err(|error| said(&error))?;
+    if begin.ends_with(TAR_MAGIC) {
+        let way_out = "load it with PyTorch and save it again";
+        return Err(format!("it is an archive as PyTorch wrote until 2016: {way_out}"));
+    }
+    if !begin.starts_with(ARCHIVE) {
+        return skim_old(BufReader::new(file)).map(|()| None);
+    }
+    if !begin.starts_with(&ZIP_MAGIC) {
+        return Err("it is an archive that does not begin with an entry".to_owned());
     }
     let listed = entries_listed(&mut file).map_err(|error| said(&error))?;
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| said(&error))?;
@@ -118,11 +134,13 @@ fn check_entries(archive: &mut ZipArchive<BufReader<File>>) -> Result<Option<usi
             return refused("climbs out of the archive");
         }
         let last = name.rsplit('/').next();
-        if last == Some(PICKLE_ENTRY) {
+        // As the library looks for it, whatever the name begins with.
+        if name.ends_with(PICKLE_ENTRY) {
             pickles += 1;
             if pickles > 1 || entry.size() > HEADER_BYTES_MAX {
                 return refused("is a second pickle, or larger than any network's");
             }
+            skim(BufReader::new(entry)).map_err(|reason| format!("at byte {offset}: {reason}"))?;
         }
         if last == Some(DESCRIPTION_ENTRY) {
             own = Some(index);
