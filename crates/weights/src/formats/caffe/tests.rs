@@ -1,3 +1,5 @@
+use std::slice::from_ref;
+
 use alexnet_data::{Fit, Preprocess};
 use alexnet_network::{
     Array, Conv, DropoutForm, Fill, Initialisation, Layer, Linear, Model, ModelConfig, ModelName,
@@ -315,30 +317,32 @@ fn layers_around_the_network_are_passed_over_and_the_others_keep_their_settings(
     assert_eq!(rows.len(), 4);
 }
 
-/// Nets with one thing wrong, and what must be said of it.
-fn faulty() -> Vec<(Vec<Message<'static>>, &'static str)> {
-    let net = |layer| vec![layer, sound_linear()];
-    let of_conv = |number, value| net(conv(conv_settings().varint(number, value)));
-    let blobs = |blobs: &[Message<'static>]| net(conv_with(conv_settings(), blobs));
+/// Layers of a net with one thing wrong, and what must be said of it.
+type Case = (Vec<Message<'static>>, &'static str);
+
+/// With a linear layer behind it.
+fn net_of(layer: Message<'static>) -> Vec<Message<'static>> {
+    vec![layer, sound_linear()]
+}
+
+/// Between a convolution and a linear layer.
+fn behind(kind: &str, number: u32, settings: Message<'static>) -> Vec<Message<'static>> {
+    vec![conv(conv_settings()), layer("x", kind, "c").message(number, settings), sound_linear()]
+}
+
+/// Blobs.
+fn faulty_blobs() -> Vec<Case> {
+    let blobs = |blobs: &[Message<'static>]| net_of(conv_with(conv_settings(), blobs));
     let (kernel, bias) = (counted(&[2, 3, 2, 2]), counted(&[2]));
     let with =
         |values: Vec<f32>| [shaped(&[2, 3, 2, 2]).bytes(blob::DATA, packed(values)), bias.clone()];
     let mut not_numbers = vec![0.0; 24];
     not_numbers[17] = f32::NAN;
-    let behind = |kind: &str, number, settings| {
-        vec![conv(conv_settings()), layer("x", kind, "c").message(number, settings), sound_linear()]
-    };
-    let pool = |number, value| {
-        let settings = Message::new().varint(pooling::KERNEL_SIZE, 3).varint(number, value);
-        behind("Pooling", LAYER.pooling, settings)
-    };
-    let fc = |blobs, settings| vec![conv(conv_settings()), linear(blobs, settings)];
-    let huge = counted(&[1]).message(blob::SHAPE, Message::new().varints(SHAPE_DIM, [u64::MAX; 3]));
+    let huge = Message::new().varints(SHAPE_DIM, [u64::MAX; 3]);
+    let huge = counted(&[1]).message(blob::SHAPE, huge);
     vec![
-        (vec![], "it has no layers"),
-        (vec![conv(conv_settings())], "it classifies nothing"),
         (blobs(&[]), "layer \"c\" has 0 blobs of values, not weights and biases"),
-        (blobs(&[kernel.clone()]), "has 1 blobs"),
+        (blobs(from_ref(&kernel)), "has 1 blobs"),
         (blobs(&[kernel.clone(), bias.clone(), bias.clone()]), "has 3 blobs"),
         (
             blobs(&with(vec![0.0; 23])),
@@ -362,6 +366,13 @@ fn faulty() -> Vec<(Vec<Message<'static>>, &'static str)> {
         (blobs(&[kernel.clone(), counted(&[3])]), "has shape [3], not that of 2 biases"),
         (blobs(&[counted(&[24]), bias.clone()]), "has shape [24], not a kernel's"),
         (blobs(&[counted(&[2, 1, 2, 2]), bias.clone()]), "reads 1 channels, but images have 3"),
+    ]
+}
+
+/// Convolutions.
+fn faulty_convolutions() -> Vec<Case> {
+    let of_conv = |number, value| net_of(conv(conv_settings().varint(number, value)));
+    vec![
         (of_conv(convolution::DILATION, 2), "its kernel is dilated"),
         (of_conv(convolution::KERNEL_SIZE, 3), "the kernel's size is [2, 3]: only squares"),
         (of_conv(convolution::KERNEL_HW[0], 3), "only squares are read"),
@@ -373,11 +384,21 @@ fn faulty() -> Vec<(Vec<Message<'static>>, &'static str)> {
         (of_conv(convolution::AXIS, 2), "axis is 2, but must be 1"),
         (of_conv(convolution::BIAS_TERM, 0), "layer \"c\": it has no biases (bias_term)"),
         (of_conv(convolution::NUM_OUTPUT, 9), "num_output is 9, but must be 2"),
-        (net(conv(Message::new())), "the kernel's size is not given"),
+        (net_of(conv(Message::new())), "the kernel's size is not given"),
         (
-            net(conv(conv_settings().text(convolution::AXIS, "1"))),
+            net_of(conv(conv_settings().text(convolution::AXIS, "1"))),
             "field 16 does not hold an integer",
         ),
+    ]
+}
+
+/// Layers that do not learn.
+fn faulty_settings() -> Vec<Case> {
+    let pool = |number, value| {
+        let settings = Message::new().varint(pooling::KERNEL_SIZE, 3).varint(number, value);
+        behind("Pooling", LAYER.pooling, settings)
+    };
+    vec![
         (pool(pooling::POOL, 1), "only MAX is read"),
         (pool(pooling::PAD, 1), "its input is padded"),
         (pool(pooling::GLOBAL_POOLING, 1), "over the whole map"),
@@ -393,6 +414,16 @@ fn faulty() -> Vec<(Vec<Message<'static>>, &'static str)> {
         (behind("Dropout", LAYER.dropout, Message::new().float(1, 1.5)), "dropout_ratio is 1.5"),
         (behind("Eltwise", 110, Message::new()), "layer \"x\" is of type \"Eltwise\""),
         (behind("PReLU", LAYER.blobs, counted(&[1])), "learns, and is of type \"PReLU\""),
+    ]
+}
+
+/// Linear layers, and layers among each other.
+fn faulty_sequences() -> Vec<Case> {
+    let bias = counted(&[2]);
+    let fc = |blobs, settings| vec![conv(conv_settings()), linear(blobs, settings)];
+    vec![
+        (vec![], "it has no layers"),
+        (vec![conv(conv_settings())], "it classifies nothing"),
         (
             vec![
                 conv(conv_settings()),
@@ -405,8 +436,8 @@ fn faulty() -> Vec<(Vec<Message<'static>>, &'static str)> {
             vec![conv(conv_settings()), layer("x", "ReLU", "other"), sound_linear()],
             "reads \"other\", not what the layer before it writes",
         ),
-        (net(Message::new().text(LAYER.name, "a\nb")), "layer \"a\\nb\" has no type"),
-        (net(layer(&"n".repeat(2000), "ReLU", "c")), "a name of 2000 bytes"),
+        (net_of(Message::new().text(LAYER.name, "a\nb")), "layer \"a\\nb\" has no type"),
+        (net_of(layer(&"n".repeat(2000), "ReLU", "c")), "a name of 2000 bytes"),
         (
             fc([counted(&[6]), bias.clone()], Message::new()),
             "layer \"f\", blob 0 has shape [6], not a matrix's",
@@ -431,7 +462,7 @@ fn faulty() -> Vec<(Vec<Message<'static>>, &'static str)> {
         ),
         (vec![layer("x", "ReLU", "c"); 1025], "it has 1025 layers, at most 1024 are read"),
         (
-            net((0..5000).fold(Message::new(), |layer, _| layer.varint(10, 1))),
+            net_of((0..5000).fold(Message::new(), |layer, _| layer.varint(10, 1))),
             "more than the 4096 fields",
         ),
     ]
@@ -439,7 +470,8 @@ fn faulty() -> Vec<(Vec<Message<'static>>, &'static str)> {
 
 #[test]
 fn faults_name_layer_field_and_byte() {
-    for (layers, expected) in faulty() {
+    let cases = [faulty_blobs(), faulty_convolutions(), faulty_settings(), faulty_sequences()];
+    for (layers, expected) in cases.concat() {
         let fault = read_net(layers).expect_err(expected).to_string();
         assert!(fault.contains(expected) && fault.starts_with("at byte "), "{fault}\n{expected}");
         assert!(!fault.contains('\n'), "{fault}");
