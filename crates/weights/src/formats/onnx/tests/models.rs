@@ -59,7 +59,8 @@ pub(super) fn model_file(config: ModelConfig) -> ModelFile {
         classes: (0..config.classes).map(|class| format!("class {class}")).collect(),
         preprocess: Preprocess {
             fit: Fit::Warp,
-            resize: crop + 13,
+            // An odd margin, of which the two parts of a mean image make different things.
+            resize: crop + 15,
             crop,
             mean: [123.7, 116.3, 103.5],
             std: if is_of_levels(config) { [1.0; 3] } else { [58.4, 57.1, 57.4] },
