@@ -175,7 +175,7 @@ static FACTS: [Facts; 11] = [
         name: "neighbours",
         question: "Are images near by their last hidden layer alike to people, where pixels are not?",
         published: "by eye (paper, §6.1, figure 4)",
-        minutes: 1.5,
+        minutes: 2.0,
     },
 ];
 
