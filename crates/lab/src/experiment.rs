@@ -115,7 +115,7 @@ static FACTS: [Facts; 11] = [
         name: "relu",
         question: "How much sooner does a network with ReLU reach 25 % training error than with tanh?",
         published: "6 times (paper, figure 1)",
-        minutes: 3.0,
+        minutes: 4.0,
     },
     Facts {
         name: "gradients",
