@@ -27,9 +27,13 @@ impl Watch {
         folder: &RunFolder,
         progress: &Progress,
         dataset: &Dataset,
+        label_smoothing: f32,
         print_freq: usize,
     ) -> Self {
-        let mut alarms = Alarms::new(dataset.classes.len(), dataset.val.samples.len() as u64);
+        let mut class_images = vec![0; dataset.classes.len()];
+        dataset.train.samples.iter().for_each(|sample| class_images[sample.label as usize] += 1);
+        let validation_images = dataset.val.samples.len() as u64;
+        let mut alarms = Alarms::new(&class_images, label_smoothing, validation_images);
         // Results that cannot be read end the run where they are written, with their name.
         alarms.recall(&folder.rows().unwrap_or_default());
         let print_freq = print_freq as u64;

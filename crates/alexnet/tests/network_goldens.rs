@@ -1,5 +1,4 @@
-//! Whole networks equal PyTorch's: logits, losses, every gradient, and ten steps of both update
-//! rules.
+//! Whole networks equal PyTorch's: logits, losses, every gradient, and steps with layer-wise rates.
 //!
 //! `goldens/make_networks.py` states the models once more, from the literature, and writes what
 //! PyTorch computes; parameters and images follow from a formula, so both sides start from the same
@@ -9,14 +8,13 @@ mod support {
     pub(crate) mod networks;
 }
 
-use alexnet::network::{ModelName, Network, ParameterRole, ParameterSpec, Pass};
+use alexnet::network::{ModelName, Network, ParameterSpec, Pass};
 use alexnet::ops::{Device, Reference, SgdStep, UpdateRule};
 use support::networks::{
     Described, Goldens, SEED, assert_arrays_close, assert_close, cpus, doubles, start,
 };
 
 const STEP: u64 = 3;
-const SGD_STEPS: u64 = 10;
 
 struct Case {
     golden: &'static str,
@@ -79,52 +77,6 @@ fn logits_losses_and_gradients_of_every_model_equal_pytorch_s() {
     for case in &CASES {
         check_one_pass(case, Reference::<f32>::new(), &goldens);
         cpus().for_each(|cpu| check_one_pass(case, cpu, &goldens));
-    }
-}
-
-/// The figures `make_networks.py` trains with.
-fn pytorch_rule(_: &ParameterSpec) -> SgdStep {
-    let rule = UpdateRule::PyTorch;
-    SgdStep { rule, learning_rate: 5e-5, momentum: 0.9, weight_decay: 5e-4 }
-}
-
-fn paper_rule(of: &ParameterSpec) -> SgdStep {
-    let (learning_rate, weight_decay) = match of.role {
-        ParameterRole::Weight => (1e-3, 5e-4),
-        _ => (2e-3, 0.0),
-    };
-    SgdStep { rule: UpdateRule::Paper, learning_rate, momentum: 0.9, weight_decay }
-}
-
-fn check_training<D: Device>(
-    case: &Case,
-    device: D,
-    rule: fn(&ParameterSpec) -> SgdStep,
-    goldens: &Goldens<Described>,
-) {
-    let golden = |output: &str| goldens.tensor(case.golden, output);
-    let (mut network, images, labels) = case.start(device, goldens);
-    let on = network.device().name();
-    let mut means = Vec::new();
-    for step in 0..SGD_STEPS {
-        let (losses, _) = network.gradient_step(&images, &labels, SEED, step).expect("finite");
-        means.push(doubles(losses).iter().sum::<f64>() / losses.len() as f64);
-        network.update(rule);
-    }
-    assert_close(&format!("{} losses on {on}", case.golden), golden("trained_losses"), &means);
-    let what = format!("{} after ten steps on {on}", case.golden);
-    let (norms, samples) = (golden("trained_norms"), golden("trained_samples"));
-    assert_arrays_close(&what, &network.weights(), norms, samples);
-}
-
-#[test]
-fn ten_steps_of_both_update_rules_equal_pytorch_s() {
-    let goldens = goldens();
-    let rules =
-        [(&CASES[5], pytorch_rule as fn(&ParameterSpec) -> SgdStep), (&CASES[0], paper_rule)];
-    for (case, rule) in rules {
-        check_training(case, Reference::<f32>::new(), rule, &goldens);
-        cpus().for_each(|cpu| check_training(case, cpu, rule, &goldens));
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder, JoinHandle};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rand::RngExt;
@@ -153,6 +154,22 @@ impl Loader {
     pub fn with_unreadable(self, unreadable: Unreadable) -> Loader {
         let config = LoaderConfig { unreadable, ..(*self.config).clone() };
         Loader { config: Arc::new(config), ..self }
+    }
+
+    /// Seconds in which one thread makes a batch, measured with the first of an epoch. Images that
+    /// cannot be read are named when their turn comes, not here.
+    #[must_use]
+    pub fn batch_seconds(&self) -> f64 {
+        let config = LoaderConfig { workers: 0, ..(*self.config).clone() };
+        let alone = Loader { config: Arc::new(config), ..self.clone() };
+        let mut epoch = alone.epoch(0, 0);
+        let begin = Instant::now();
+        let made = epoch.next_batch();
+        let seconds = begin.elapsed().as_secs_f64();
+        if let Some(Ok(batch)) = made {
+            epoch.recycle(batch);
+        }
+        seconds
     }
 
     /// How many batches an epoch has.

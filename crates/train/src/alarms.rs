@@ -56,6 +56,8 @@ pub enum Alarm {
     Flat {
         /// Mean loss of the last steps.
         loss: f64,
+        /// That of guessing.
+        guess: f64,
         /// Classes guessed among.
         classes: usize,
         /// Steps of the run so far.
@@ -107,12 +109,11 @@ pub enum Alarm {
 impl fmt::Display for Alarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Flat { loss, classes, steps } => write!(
+            Self::Flat { loss, guess, classes, steps } => write!(
                 f,
-                "after {steps} steps the loss is {loss:.3}, and guessing among {classes} classes \
-                 gives ln({classes}) = {:.3}: nothing is learnt. Try a lower --lr, --init he, or \
-                 look at what the network sees with alexnet data preview",
-                (*classes as f64).ln()
+                "after {steps} steps the loss is {loss:.3}, and guessing among {classes} classes by \
+                 how many images each has gives {guess:.3}: nothing is learnt. Try another --lr, \
+                 --init he, --batch-norm, or look at what the network sees with alexnet data preview"
             ),
             Self::AtChance { validation, training, classes } => write!(
                 f,
@@ -154,6 +155,8 @@ impl fmt::Display for Alarm {
 #[derive(Clone, Debug)]
 pub struct Alarms {
     classes: usize,
+    /// The loss of guessing.
+    guess: f64,
     validation_images: u64,
     given: Vec<Discriminant<Alarm>>,
     /// Losses of the last steps.
@@ -170,10 +173,12 @@ pub struct Alarms {
 }
 
 impl Alarms {
-    /// A watch over a run of so many classes and validation images.
-    pub fn new(classes: usize, validation_images: u64) -> Self {
+    /// A watch over a run with so many training images of each class and so many validation images;
+    /// `label_smoothing` as in [`crate::TrainConfig`].
+    pub fn new(class_images: &[u64], label_smoothing: f32, validation_images: u64) -> Self {
         Self {
-            classes,
+            classes: class_images.len(),
+            guess: loss_of_guessing(class_images, label_smoothing.into()),
             validation_images,
             given: Vec::new(),
             losses: VecDeque::new(),
@@ -208,9 +213,9 @@ impl Alarms {
             return None;
         }
         let loss = self.losses.iter().sum::<f64>() / FLAT_WINDOW_STEPS as f64;
-        let guess = (self.classes as f64).ln();
+        let Self { guess, classes, .. } = *self;
         let flat = (loss / guess - 1.0).abs() < FLAT_SHARE;
-        flat.then_some(Alarm::Flat { loss, classes: self.classes, steps })
+        flat.then_some(Alarm::Flat { loss, guess, classes, steps })
             .and_then(|alarm| self.once(alarm))
     }
 
@@ -283,6 +288,16 @@ impl Alarms {
             loss: row.val_loss,
         })
     }
+}
+
+/// The least loss of one answer to all images: the entropy of the targets, ln(classes) where all
+/// classes are equally large.
+fn loss_of_guessing(class_images: &[u64], label_smoothing: f64) -> f64 {
+    let all = class_images.iter().sum::<u64>().max(1) as f64;
+    let spread = label_smoothing / class_images.len() as f64;
+    let targets =
+        class_images.iter().map(|&images| (1.0 - label_smoothing) * images as f64 / all + spread);
+    targets.filter(|&target| target > 0.0).map(|target| -target * target.ln()).sum()
 }
 
 fn waiting(row: &EpochRow, waited_s: f64) -> Option<Alarm> {

@@ -2,15 +2,18 @@
 
 #![allow(clippy::unwrap_used)] // In helpers too, where the lint does not know a test.
 
+#[path = "support/state.rs"]
+mod state;
+
 use std::path::Path;
 
 use alexnet_cpu::Cpu;
-use alexnet_data::{Dataset, Fit, Preprocess, SampleSet, UnreadableImage, View};
-use alexnet_network::{Array, Initialisation, ModelConfig, ModelName};
+use alexnet_data::{Dataset, SampleSet, UnreadableImage};
+use alexnet_network::{Array, ModelConfig};
 use alexnet_ops::UpdateRule;
 use alexnet_train::{
-    EpochRow, LayerRate, LayerUpdate, Observer, RunFolder, SaveFailure, Schedule, SgdConfig,
-    StepReport, TrainConfig, Trainer,
+    EpochRow, LayerRate, LayerUpdate, Observer, RunFolder, SaveFailure, SgdConfig, StepReport,
+    TrainConfig, Trainer,
 };
 
 /// Steps of an epoch.
@@ -41,43 +44,19 @@ impl Observer for Listener {
 /// Without momentum, so that a velocity is one step; conv2 at half the rate, fc7 at none.
 fn config(rule: UpdateRule) -> TrainConfig {
     let own = |layer: &str, factor| LayerRate { layer: layer.into(), factor, from_epoch: 0.0 };
+    let config = state::config();
     TrainConfig {
-        model: ModelConfig {
-            model: ModelName::Modern,
-            classes: 12,
-            image_size: 63,
-            width: 0.05,
-            batch_norm: true,
-            dropout: None,
-        },
-        initialisation: Initialisation::Model,
-        seed: 3,
+        model: ModelConfig { classes: 12, width: 0.05, ..config.model },
         epochs: 1,
-        batch_size: 8,
         sgd: SgdConfig {
             rule,
-            learning_rate: 0.02,
             momentum: 0.0,
             weight_decay: 5e-2,
             bias_rate_factor: 1.0,
-            bias_decay_factor: 0.0,
+            ..config.sgd
         },
-        schedule: Schedule::Constant,
-        warmup_epochs: 0.0,
         layer_rates: vec![own("conv2", 0.5), own("fc7", 0.0)],
-        patience: None,
-        label_smoothing: 0.0,
-        micro_batch: None,
-        layer_wise_trust: None,
-        augment: View::RandomCrop.into(),
-        preprocess: Preprocess {
-            fit: Fit::ShorterSide,
-            mean_image: None,
-            resize: 70,
-            crop: 63,
-            mean: [120.0; 3],
-            std: [60.0; 3],
-        },
+        ..config
     }
 }
 

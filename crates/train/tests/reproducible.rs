@@ -1,17 +1,19 @@
 //! A run ends with the same bits for any number of threads and loaders, and when it is stopped and
 //! resumed at any step.
 
+#[path = "support/state.rs"]
+mod state;
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use alexnet_cpu::Cpu;
-use alexnet_data::{Dataset, Disk, Fit, Preprocess, SampleSet, UnreadableImage, View};
-use alexnet_network::{Array, Initialisation, ModelConfig, ModelName};
-use alexnet_ops::UpdateRule;
+use alexnet_data::{Dataset, Disk, SampleSet, UnreadableImage};
+use alexnet_network::{Array, ModelConfig};
 use alexnet_train::{
     Checkpoint, Checkpoints, EpochRow, Observer, Outcome, RunFolder, SaveFailure, Saving, Schedule,
-    ScheduleMemory, SgdConfig, StepReport, TrainConfig, Trainer,
+    ScheduleMemory, StepReport, TrainConfig, Trainer,
 };
 
 /// Stops after so many steps; knows the loss and the rate of each.
@@ -63,43 +65,13 @@ fn newest(run: &Path) -> Option<Checkpoint> {
 /// A small network with everything in it that could go wrong: dropout, batch normalisation, a last
 /// batch of fewer images, random crops, a rate that moves by step and by memory.
 fn config(epochs: u64) -> TrainConfig {
+    let config = state::config();
     TrainConfig {
-        model: ModelConfig {
-            model: ModelName::Modern,
-            classes: 12,
-            image_size: 63,
-            width: 0.02,
-            batch_norm: true,
-            dropout: None,
-        },
-        initialisation: Initialisation::Model,
-        seed: 3,
+        model: ModelConfig { classes: 12, ..config.model },
         epochs,
-        batch_size: 8,
-        sgd: SgdConfig {
-            rule: UpdateRule::Paper,
-            learning_rate: 0.02,
-            momentum: 0.9,
-            weight_decay: 5e-4,
-            bias_rate_factor: 2.0,
-            bias_decay_factor: 0.0,
-        },
         schedule: Schedule::Plateau { patience: 1, gamma: 0.5 },
         warmup_epochs: 0.5,
-        layer_rates: Vec::new(),
-        patience: None,
-        label_smoothing: 0.0,
-        micro_batch: None,
-        layer_wise_trust: None,
-        augment: View::RandomCrop.into(),
-        preprocess: Preprocess {
-            fit: Fit::ShorterSide,
-            mean_image: None,
-            resize: 70,
-            crop: 63,
-            mean: [120.0; 3],
-            std: [60.0; 3],
-        },
+        ..config
     }
 }
 

@@ -27,9 +27,10 @@ pub(crate) fn run<D: Device + Clone>(bench: &mut Workbench<'_, D>) -> Result<Fin
     let forms = [DropoutForm::Classic, DropoutForm::Inverted]
         .map(|form| (form, expectation(&bench.device, form, masks)));
 
-    let classic = bench.alexnet()?;
-    let none = without(&classic, |row| matches!(row, Layer::Dropout(..)));
-    let inverted = with_dropout(&classic, DropoutForm::Inverted);
+    let model = bench.alexnet()?;
+    let [classic, inverted] =
+        [DropoutForm::Classic, DropoutForm::Inverted].map(|form| with_dropout(&model, RATE, form));
+    let none = without(&model, |row| matches!(row, Layer::Dropout(..)));
     let here = bench.here(&seeds, &recipe(classic.clone(), bench.size))?;
     let names = ["classic", "inverted", "none"];
     let mut runs: [Vec<Run>; 3] = Default::default();

@@ -18,7 +18,7 @@ const GOAL: f64 = 0.25;
 const RATES: [f64; 5] = [0.03, 0.01, 0.1, 0.003, 0.3];
 /// Longest run.
 const EPOCHS: u64 = 60;
-const SEEDS: u64 = 5;
+const SEEDS: u64 = 3;
 
 /// One network of the two.
 struct Contender {

@@ -1,4 +1,4 @@
-//! States of a run that no training was needed for.
+//! A small run's settings, and states of it that no training was needed for.
 
 #![allow(dead_code)] // Each test file uses its share.
 
@@ -7,7 +7,7 @@ use alexnet_network::{Array, Initialisation, ModelConfig, ModelName};
 use alexnet_ops::UpdateRule;
 use alexnet_train::{Checkpoint, Progress, Schedule, SgdConfig, TrainConfig};
 
-/// Some run's settings.
+/// Some run's settings, of which a test changes what matters to it.
 pub(crate) fn config() -> TrainConfig {
     TrainConfig {
         model: ModelConfig {
