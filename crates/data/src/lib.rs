@@ -30,6 +30,7 @@ mod begun;
 mod colour;
 mod pack;
 mod parallel;
+mod pillow;
 mod preprocess;
 mod random;
 mod resize;

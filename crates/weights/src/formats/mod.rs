@@ -126,8 +126,8 @@ pub fn open(path: &Path, known: &Known) -> Result<Opened, WeightsError> {
     let found = match format {
         Format::Safetensors => safetensors(path)?,
         Format::Pytorch => pytorch::read(path)?,
-        Format::Onnx => protobuf(path, |slice| onnx::read(slice))?,
-        Format::Caffe => protobuf(path, |slice| caffe::read(slice))?,
+        Format::Onnx => protobuf(path, onnx::read)?,
+        Format::Caffe => protobuf(path, caffe::read)?,
     };
     opened::complete(path, format, found, known)
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use alexnet_network::{
-    Array, Conv, Fill, Initialisation, Layer, Linear, LoadError, Model, ModelConfig, ModelError,
-    ModelName, Plan, Purpose, TensorSpec, Units,
+    Array, Conv, DropoutForm, Fill, Initialisation, Layer, Linear, LoadError, Model, ModelConfig,
+    ModelError, ModelName, Plan, Purpose, TensorSpec, Units,
 };
 
 use alexnet_ops::Rounding;
@@ -203,11 +203,15 @@ fn by_graph(fitting: Vec<Plan>, found: &Found, hints: Hints) -> Result<Plan, Rec
     Err(RecogniseError::Graph { model: first, difference })
 }
 
-/// A table without what a graph does not tell or tells in another way: initial values, dropout, an
-/// average over nothing, how windows end that divide their input.
+/// A table without what a graph does not tell or tells in another way: initial values, inverted
+/// dropout, an average over nothing, how windows end that divide their input.
 fn comparable(rows: &[Layer]) -> Vec<Layer> {
     const NO_FILL: Fill = Fill::Constant(0.0);
-    let rows = rows.iter().filter(|row| !matches!(row, Layer::Dropout(..) | Layer::AveragePool(_)));
+    // Classic dropout is told: it multiplies in evaluation too.
+    let untold = |row: &&Layer| {
+        matches!(row, Layer::Dropout(_, DropoutForm::Inverted) | Layer::AveragePool(_))
+    };
+    let rows = rows.iter().filter(|row| !untold(row));
     rows.map(|row| match *row {
         Layer::Conv(conv) => {
             Layer::Conv(Conv { rounding: Rounding::Floor, weights: NO_FILL, bias: NO_FILL, ..conv })
