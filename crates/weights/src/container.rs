@@ -133,7 +133,7 @@ fn header(arrays: &[(String, &Array)], description: String) -> io::Result<Vec<u8
     let mut crc = Checksum::of(&description);
     let (mut tensors, mut end) = (Vec::with_capacity(arrays.len()), 0);
     for (name, array) in arrays {
-        crc.add(&stream::checksum(array));
+        crc.add(&stream::checksum(name, array));
         let start = end;
         end += size_of_val(&array.values[..]);
         let (dtype, shape) = (Dtype::F32, array.shape.clone());

@@ -268,14 +268,14 @@ fn look(array: Array) -> Result<Checked, String> {
     if let Some((index, value)) = not_finite(&array.values) {
         return Err(format!("tensor {} holds {value} at element {index}", array.name));
     }
-    let crc = checksum(&array);
+    let crc = checksum(&array.name, &array);
     Ok(Checked { array, crc })
 }
 
-/// CRC-32 of name, shape and values.
-pub(crate) fn checksum(array: &Array) -> crc32fast::Hasher {
+/// CRC-32 of the array's name in the file, its shape and values.
+pub(crate) fn checksum(name: &str, array: &Array) -> crc32fast::Hasher {
     let mut crc = crc32fast::Hasher::new();
-    crc.update(array.name.as_bytes());
+    crc.update(name.as_bytes());
     crc.update(format!("{:?}", array.shape).as_bytes());
     crc.update(bytemuck::cast_slice(&array.values));
     crc
