@@ -1,6 +1,6 @@
 //! `alexnet convert`: weights from one form to another.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use alexnet_network::{Network, Pass};
 use alexnet_ops::Reference;
@@ -85,7 +85,7 @@ fn class_names(path: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// Reads what was written, and compares what the reference makes of one input with either.
-fn verify(file: &ModelFile, from: &Path, to: &PathBuf) -> anyhow::Result<()> {
+fn verify(file: &ModelFile, from: &Path, to: &Path) -> anyhow::Result<()> {
     let known = Known {
         model: Some(file.config.model),
         image_size: Some(file.config.image_size),
