@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A reader turns a file's bytes into named arrays in the order of our own files and says what else
-//! stands there; which of the six networks it is, [`recognise`] alone decides. Nothing a file says is
+//! stands there; which of the six networks it is, `recognise` alone decides. Nothing a file says is
 //! believed: no code in it is run, nothing is allocated before the size is checked against the file,
 //! and the file is read, never mapped, so that it may change beneath us and do no harm.
 
