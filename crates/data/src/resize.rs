@@ -56,7 +56,8 @@ pub(crate) fn resize(
     with_resized(image, window, size, Fidelity::Pillow, |pixels| pixels.to_vec())
 }
 
-/// What `then` makes of the bytes that [`resize`] would return, in memory that is used again.
+/// What `then` makes of `window` resized as [`resize`] does, this exactly, in memory that is used
+/// again.
 pub(crate) fn with_resized<T>(
     image: &Image,
     window: Window,

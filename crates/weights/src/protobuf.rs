@@ -312,6 +312,14 @@ impl<'a> Message<'a> {
         self.fields.is_empty()
     }
 
+    /// Its bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.write_to(&mut bytes).expect("a vector takes all");
+        bytes
+    }
+
     /// Writes its bytes.
     ///
     /// # Errors
@@ -378,8 +386,7 @@ mod tests {
     use super::*;
 
     fn written(message: &Message) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        message.write_to(&mut bytes).expect("a vector takes all");
+        let bytes = message.to_bytes();
         assert_eq!(bytes.len() as u64, message.len());
         bytes
     }

@@ -7,7 +7,6 @@ use alexnet_network::{
     Array, Conv, DropoutForm, Fill, Initialisation, Layer, Linear, LoadError, Model, ModelConfig,
     ModelError, ModelName, Plan, Purpose, TensorSpec, Units,
 };
-
 use alexnet_ops::Rounding;
 
 use super::found::Found;
@@ -20,7 +19,7 @@ const HIDDEN_UNITS: f32 = 4096.0;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RecogniseError {
     /// The arrays are those of several.
-    #[error("its tensors fit {0}: say which it is with --model")]
+    #[error("its tensors fit {0}: say which it is with `alexnet convert IN OUT --model NAME`")]
     Several(String),
     /// The arrays are of no network, and this is what the nearest says.
     #[error("it is not {model}, which is nearest: {reason}")]
@@ -32,8 +31,8 @@ pub enum RecogniseError {
     },
     /// The arrays fit but the layers between them do not.
     #[error(
-        "its tensors fit {model}, but its graph is another network's: {difference}; --model {model} \
-         takes it all the same"
+        "its tensors fit {model}, but its graph is another network's: {difference}; \
+         `alexnet convert IN OUT --model {model}` takes it all the same"
     )]
     Graph {
         /// The network whose tensors fit.

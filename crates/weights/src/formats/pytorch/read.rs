@@ -90,8 +90,8 @@ fn description(path: &Path) -> Result<Option<Description>, String> {
     if usize::from(listed) != archive.len() || archive.len() > ENTRIES_MAX {
         let read = archive.len();
         return Err(format!(
-            "it lists {listed} entries, of which {read} differ in name: every name \
-                            must stand there once, at most {ENTRIES_MAX} in all"
+            "it lists {listed} entries, of which {read} differ in name: every name must stand there \
+             once, at most {ENTRIES_MAX} in all"
         ));
     }
     let Some(index) = check_entries(&mut archive)? else { return Ok(None) };
