@@ -74,7 +74,7 @@ pub use preprocess::{
     Fit, IMAGENET_MEAN, IMAGENET_STD, MAX_RESIZE_PIXELS, MeanImage, MeanPart, Preprocess,
     PreprocessError,
 };
-pub use sample::{Content, Form, Layout, Part, Sample, Store};
+pub use sample::{Content, Form, Layout, Part, Sample, Store, read_at};
 pub use sample_set::{SampleSet, SampleSplit};
 pub use sources::{Downloads, Verdict, find_images};
 pub use statistics::{Statistics, statistics};

@@ -173,13 +173,20 @@ impl Store {
 }
 
 /// Fills `out` with a file's bytes from `start` on, whoever else reads it.
+///
+/// # Errors
+/// When the system refuses, or the file ends before.
 #[cfg(unix)]
-fn read_at(file: &File, start: u64, out: &mut [u8]) -> io::Result<()> {
+pub fn read_at(file: &File, start: u64, out: &mut [u8]) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, out, start)
 }
 
+/// Fills `out` with a file's bytes from `start` on, whoever else reads it.
+///
+/// # Errors
+/// When the system refuses, or the file ends before.
 #[cfg(windows)]
-fn read_at(file: &File, mut start: u64, mut out: &mut [u8]) -> io::Result<()> {
+pub fn read_at(file: &File, mut start: u64, mut out: &mut [u8]) -> io::Result<()> {
     while !out.is_empty() {
         match std::os::windows::fs::FileExt::seek_read(file, out, start)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),

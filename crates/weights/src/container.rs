@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::formats::RecogniseError;
 use crate::stream::{self, Checked, Tensors};
+use crate::values::{self, NotFinite};
 
 /// Bytes written or read back at a time.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -235,7 +236,7 @@ fn described<T: DeserializeOwned>(
 
 /// The first value of an array that is no number.
 fn not_finite(array: &Array) -> Option<(String, usize, f32)> {
-    let (index, value) = stream::not_finite(&array.values)?;
+    let NotFinite { index, value } = values::check(&array.values).err()?;
     Some((array.name.clone(), index, value))
 }
 

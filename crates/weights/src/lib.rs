@@ -11,8 +11,11 @@
 pub mod container;
 pub mod formats;
 mod model_file;
+mod outline;
+mod parallel;
 pub mod protobuf;
 mod stream;
+mod values;
 
 pub use container::WeightsError;
 pub use model_file::ModelFile;

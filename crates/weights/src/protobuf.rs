@@ -7,15 +7,23 @@
 //! the file.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::{self, Write};
 
+pub use crate::outline::Stretch;
+
 /// Bytes of a file that know where in it they lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Slice<'a> {
-    /// The bytes.
+    /// The bytes; of a message of an outline, what that keeps of it.
     pub bytes: &'a [u8],
     /// Where in the file they begin.
     pub offset: u64,
+    /// Where in the file they end.
+    pub(crate) end: u64,
+    /// The file in which an outline has left some fields; not in what was copied as it is, for that
+    /// may claim anything.
+    pub(crate) file: Option<&'a File>,
 }
 
 /// What is wrong, and where in the file.
@@ -29,7 +37,7 @@ pub struct Fault {
 }
 
 /// One field of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Field<'a> {
     /// Its number in the schema.
     pub number: u32,
@@ -40,7 +48,7 @@ pub struct Field<'a> {
 }
 
 /// What a field holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Value<'a> {
     /// An integer, a truth value or a choice.
     Varint(u64),
@@ -48,6 +56,8 @@ pub enum Value<'a> {
     Fixed64(u64),
     /// A text, packed numbers or a message.
     Bytes(Slice<'a>),
+    /// Packed numbers that are still in the file.
+    Left(Stretch<'a>),
     /// Four bytes.
     Fixed32(u32),
 }
@@ -55,8 +65,12 @@ pub enum Value<'a> {
 /// Wire types.
 const VARINT: u64 = 0;
 const FIXED_64: u64 = 1;
-const BYTES: u64 = 2;
+pub(crate) const BYTES: u64 = 2;
 const FIXED_32: u64 = 5;
+/// Not protobuf's: what an outline keeps of a message, behind where it lies in the file.
+pub(crate) const OUTLINED: u64 = 6;
+/// Not protobuf's: where in the file a field lies, and nothing of it.
+pub(crate) const LEFT: u64 = 7;
 
 /// Bytes of the longest integer.
 const VARINT_BYTES_MAX: usize = 10;
@@ -65,7 +79,17 @@ impl<'a> Slice<'a> {
     /// A whole file.
     #[must_use]
     pub fn of_file(bytes: &'a [u8]) -> Self {
-        Self { bytes, offset: 0 }
+        Self::new(bytes, 0)
+    }
+
+    /// Bytes that lie at `offset` of a file.
+    pub(crate) fn new(bytes: &'a [u8], offset: u64) -> Self {
+        Self { bytes, offset, end: offset + bytes.len() as u64, file: None }
+    }
+
+    /// Bytes it has in the file.
+    pub(crate) fn file_len(self) -> u64 {
+        self.end - self.offset
     }
 
     /// The fields of the message these bytes are, in their order; the first fault ends them.
@@ -113,15 +137,23 @@ impl<'a> Slice<'a> {
 
     fn take(&mut self, len: u64) -> Result<Slice<'a>, Fault> {
         let cut = usize::try_from(len).ok().and_then(|len| self.bytes.split_at_checked(len));
-        let (taken, rest) = cut.ok_or_else(|| {
-            self.fault(format!("a field of {len} bytes, but only {} are left", self.bytes.len()))
-        })?;
-        let taken = Slice { bytes: taken, offset: self.offset };
-        *self = Slice { bytes: rest, offset: self.offset + len };
+        let (taken, rest) = cut.ok_or_else(|| self.fault(too_long(len, self.file_len())))?;
+        let end = self.offset + len;
+        let taken = Slice { bytes: taken, offset: self.offset, end, file: None };
+        *self = Slice { bytes: rest, offset: end, ..*self };
         Ok(taken)
     }
 
-    fn take_varint(&mut self) -> Result<u64, Fault> {
+    /// The number of a field and its wire type.
+    pub(crate) fn take_key(&mut self) -> Result<(u32, u64), Fault> {
+        let start = *self;
+        let key = self.take_varint()?;
+        let number = u32::try_from(key >> 3).ok().filter(|&number| number > 0);
+        let number = number.ok_or_else(|| start.fault(format!("no field has key {key}")))?;
+        Ok((number, key & 7))
+    }
+
+    pub(crate) fn take_varint(&mut self) -> Result<u64, Fault> {
         let mut value = 0;
         for (index, &byte) in self.bytes.iter().take(VARINT_BYTES_MAX).enumerate() {
             let bits = u64::from(byte & 0x7f);
@@ -149,21 +181,47 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     fn take(&mut self) -> Result<Field<'a>, Fault> {
         let start = self.rest;
-        let key = self.rest.take_varint()?;
-        let number = u32::try_from(key >> 3).ok().filter(|&number| number > 0);
-        let number = number.ok_or_else(|| start.fault(format!("no field has key {key}")))?;
-        let value = match key & 7 {
-            VARINT => Value::Varint(self.rest.take_varint()?),
-            FIXED_64 => Value::Fixed64(u64::from_le_bytes(array(self.rest.take(8)?))),
-            FIXED_32 => Value::Fixed32(u32::from_le_bytes(array(self.rest.take(4)?))),
-            BYTES => {
+        let (number, wire_type) = self.rest.take_key()?;
+        let value = match (wire_type, start.file) {
+            (VARINT, _) => Value::Varint(self.rest.take_varint()?),
+            (FIXED_64, _) => Value::Fixed64(self.take_u64()?),
+            (FIXED_32, _) => Value::Fixed32(u32::from_le_bytes(array(self.rest.take(4)?))),
+            (BYTES, _) => {
                 let len = self.rest.take_varint()?;
                 Value::Bytes(self.rest.take(len)?)
             }
-            other => return Err(start.fault(format!("field {number} has wire type {other}"))),
+            (OUTLINED, Some(_)) => Value::Bytes(self.take_outlined()?),
+            (LEFT, Some(file)) => {
+                let (offset, len) = (self.take_u64()?, self.take_u64()?);
+                self.rest.offset = offset + len;
+                Value::Left(Stretch { file, offset, len })
+            }
+            _ => return Err(start.fault(format!("field {number} has wire type {wire_type}"))),
         };
         Ok(Field { number, offset: start.offset, value })
     }
+
+    /// Where in the file the next field begins.
+    pub(crate) fn offset(&self) -> u64 {
+        self.rest.offset
+    }
+
+    fn take_u64(&mut self) -> Result<u64, Fault> {
+        Ok(u64::from_le_bytes(array(self.rest.take(8)?)))
+    }
+
+    fn take_outlined(&mut self) -> Result<Slice<'a>, Fault> {
+        let (offset, len, kept) = (self.take_u64()?, self.take_u64()?, self.take_u64()?);
+        let bytes = self.rest.take(kept)?.bytes;
+        let end = offset + len;
+        self.rest.offset = end;
+        Ok(Slice { bytes, offset, end, file: self.rest.file })
+    }
+}
+
+/// What is wrong with a field of `len` bytes where `left` are left.
+pub(crate) fn too_long(len: u64, left: u64) -> String {
+    format!("a field of {len} bytes, but only {left} are left")
 }
 
 /// The bytes of a slice of `N` bytes.
@@ -196,6 +254,10 @@ impl<'a> Field<'a> {
     pub fn bytes(self) -> Result<Slice<'a>, Fault> {
         match self.value {
             Value::Bytes(slice) => Ok(slice),
+            Value::Left(stretch) => {
+                let reason = format!("field {} has {} bytes", self.number, stretch.len);
+                Err(Fault { offset: self.offset, reason })
+            }
             _ => Err(self.unexpected("bytes")),
         }
     }
@@ -373,7 +435,7 @@ fn head(number: u32, piece: &Piece) -> Vec<u8> {
     head
 }
 
-fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         bytes.push(value as u8 | 0x80);
         value >>= 7;
@@ -401,7 +463,7 @@ mod tests {
         assert_eq!(fields.iter().map(|f| f.number).collect::<Vec<_>>(), [1, 2, 15, 16]);
         assert_eq!(fields[0].varint(), Ok(300));
         assert_eq!(fields[2].float(), Ok(0.5));
-        assert_eq!(fields[3].value, Value::Fixed64((-2.0_f64).to_bits()));
+        assert!(matches!(fields[3].value, Value::Fixed64(bits) if bits == (-2.0_f64).to_bits()));
         let inner: Vec<_> =
             fields[1].bytes().expect("bytes").fields().map(Result::unwrap).collect();
         let packed = inner[0].bytes().expect("bytes").varints();

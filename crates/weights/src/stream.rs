@@ -1,5 +1,5 @@
 //! A safetensors file becomes arrays as fast as it is read: every tensor goes from the file to its
-//! place, and is looked at by a second thread while the next one comes.
+//! place, and its part of the checksum is summed up by a second thread while the next one comes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -10,13 +10,12 @@ use std::thread;
 
 use alexnet_data::FileSystem;
 use alexnet_network::Array;
-use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::container::WeightsError;
+use crate::values::{self, Kind, ValuesError};
 
 /// Largest file read, in bytes: sixteen times AlexNet with its momentum.
 pub const FILE_BYTES_MAX: u64 = 8 << 30;
@@ -31,8 +30,6 @@ const METADATA: &str = "__metadata__";
 
 /// The length of the header, before it.
 const PREFIX_BYTES: u64 = 8;
-/// Bytes of half-precision values converted at a time.
-const CHUNK_BYTES: usize = 1 << 18;
 
 /// What a safetensors file holds.
 #[derive(Debug)]
@@ -43,7 +40,7 @@ pub(crate) struct Tensors {
     pub(crate) metadata: HashMap<String, String>,
 }
 
-/// A tensor that was looked at.
+/// A tensor and its part of the checksum.
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) array: Array,
@@ -59,22 +56,20 @@ pub(crate) fn read(disk: &dyn FileSystem, path: &Path) -> Result<Tensors, Weight
     let header = header(&mut file, len).map_err(|fault| fault.of(path))?;
     let mut infos: Vec<_> = header.tensors().into_iter().collect();
     infos.sort_by_key(|(_, info)| info.data_offsets);
-    // A short file that says it is long costs no memory beyond its own.
-    thread::scope(|scope| {
-        let (sender, receiver) = mpsc::channel();
-        let looking = scope.spawn(move || receiver.into_iter().map(look).collect());
+    let mut arrays = thread::scope(|scope| {
+        let (sender, receiver) = mpsc::channel::<Array>();
+        let checksums = move || receiver.into_iter().map(with_checksum).collect::<Vec<_>>();
+        let checksums = thread::Builder::new().spawn_scoped(scope, checksums);
+        let checksums = checksums.map_err(|reason| unreadable(path, reason))?;
         for (name, info) in infos {
             let array = tensor(&mut file, name, info).map_err(|fault| fault.of(path))?;
-            if sender.send(array).is_err() {
-                break; // the other thread ended, and says why
-            }
+            sender.send(array).expect("the other thread takes all");
         }
         drop(sender);
-        let looked: Result<Vec<Checked>, String> = looking.join().expect("looking never panics");
-        let mut arrays = looked.map_err(|reason| malformed(path, reason))?;
-        arrays.sort_by(|a, b| a.array.name.cmp(&b.array.name));
-        Ok(Tensors { arrays, metadata: header.metadata().clone().unwrap_or_default() })
-    })
+        Ok(checksums.join().expect("a checksum never panics"))
+    })?;
+    arrays.sort_by(|a, b| a.array.name.cmp(&b.array.name));
+    Ok(Tensors { arrays, metadata: header.metadata().clone().unwrap_or_default() })
 }
 
 /// Why reading ended early.
@@ -234,42 +229,27 @@ impl<'de> Visitor<'de> for Dimensions {
 
 /// The next tensor of the file, whose header agreed that its shape takes these bytes of it.
 fn tensor(file: &mut dyn Read, name: String, info: &TensorInfo) -> Result<Array, Fault> {
-    let mut values = Vec::new();
-    let len = info.shape.iter().product::<usize>();
-    values.try_reserve_exact(len).map_err(|_| Fault::Io(io::ErrorKind::OutOfMemory.into()))?;
-    values.resize(len, 0.0_f32);
-    match info.dtype {
-        Dtype::F32 => file.read_exact(bytemuck::cast_slice_mut(&mut values))?,
-        Dtype::F16 => read_halves::<f16>(file, &mut values)?,
-        Dtype::BF16 => read_halves::<bf16>(file, &mut values)?,
+    let kind = match info.dtype {
+        Dtype::F32 => Kind::F32,
+        Dtype::F16 => Kind::F16,
+        Dtype::BF16 => Kind::Bf16,
         other => {
             let reason = format!("tensor {name} is {other:?}: only F32, F16 and BF16 are read");
             return Err(Fault::Malformed(reason));
         }
+    };
+    match values::read(file, kind, info.shape.iter().product()) {
+        Ok(values) => Ok(Array { name, shape: info.shape.clone(), values }),
+        Err(ValuesError::Io(error)) => Err(error.into()),
+        Err(ValuesError::NotFinite(found)) => {
+            Err(Fault::Malformed(format!("tensor {name} {found}")))
+        }
     }
-    Ok(Array { name, shape: info.shape.clone(), values })
 }
 
-fn read_halves<T: bytemuck::Pod>(file: &mut dyn Read, values: &mut [f32]) -> io::Result<()>
-where
-    [T]: HalfFloatSliceExt,
-{
-    let mut chunk = vec![T::zeroed(); CHUNK_BYTES / size_of::<T>()];
-    for values in values.chunks_mut(chunk.len()) {
-        let halves = &mut chunk[..values.len()];
-        file.read_exact(bytemuck::cast_slice_mut(halves))?;
-        halves.convert_to_f32_slice(values);
-    }
-    Ok(())
-}
-
-/// Whether all values are numbers, and the tensor's part of the checksum.
-fn look(array: Array) -> Result<Checked, String> {
-    if let Some((index, value)) = not_finite(&array.values) {
-        return Err(format!("tensor {} holds {value} at element {index}", array.name));
-    }
+fn with_checksum(array: Array) -> Checked {
     let crc = checksum(&array.name, &array);
-    Ok(Checked { array, crc })
+    Checked { array, crc }
 }
 
 /// CRC-32 of the array's name in the file, its shape and values.
@@ -279,14 +259,4 @@ pub(crate) fn checksum(name: &str, array: &Array) -> crc32fast::Hasher {
     crc.update(format!("{:?}", array.shape).as_bytes());
     crc.update(bytemuck::cast_slice(&array.values));
     crc
-}
-
-/// The first value that is no number, and its place.
-pub(crate) fn not_finite(values: &[f32]) -> Option<(usize, f32)> {
-    /// So many are looked at by one vector instruction after another, before any is asked for.
-    const BLOCK: usize = 1024;
-    let is_sound = |block: &[f32]| block.iter().fold(true, |sound, v| sound & v.is_finite());
-    let block = values.chunks(BLOCK).position(|block| !is_sound(block))? * BLOCK;
-    let within = values[block..].iter().position(|value| !value.is_finite())?;
-    Some((block + within, values[block + within]))
 }

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use alexnet_data::{Fit, Preprocess};
@@ -25,9 +26,6 @@ const TIME_MAX: Duration = Duration::from_millis(100);
 const TRIES: usize = 20;
 /// Most memory beyond the file's size.
 const MEMORY_BYTES_MAX: usize = 64 << 20;
-/// The same, of pickles: their reader copies what is fetched again, up to a million objects or 64 MiB
-/// of texts.
-const PICKLE_BYTES_MAX: usize = 192 << 20;
 /// Of all formats together, so many files are cut off.
 const CUTS: usize = 10_000;
 
@@ -74,9 +72,7 @@ fn measured(path: &Path) -> Result<Opened, WeightsError> {
         let opened = open(path, &Known::default());
         quickest = quickest.min(start.elapsed());
         let taken = MEMORY.peak_usage().saturating_sub(before);
-        let is_pickle = Format::of_name(path) == Some(Format::Pytorch);
-        let beyond = if is_pickle { PICKLE_BYTES_MAX } else { MEMORY_BYTES_MAX };
-        let most = len.saturating_add(beyond);
+        let most = len.saturating_add(MEMORY_BYTES_MAX);
         assert!(taken <= most, "{}: {taken} bytes for a file of {len}", path.display());
         if quickest <= TIME_MAX {
             return opened;
@@ -90,15 +86,13 @@ const MARK: f32 = 1234.567;
 
 /// A small network.
 fn network() -> ModelFile {
+    network_of(0.01)
+}
+
+fn network_of(width: f32) -> ModelFile {
     let (model, image_size) = (ModelName::Caffe, 67);
-    let config = ModelConfig {
-        model,
-        classes: 2,
-        image_size,
-        width: 0.01,
-        batch_norm: false,
-        dropout: None,
-    };
+    let config =
+        ModelConfig { model, classes: 2, image_size, width, batch_norm: false, dropout: None };
     let model = Model::new(config).expect("a model");
     let plan = Plan::new(&model, 1, Purpose::Inference, Initialisation::Model).expect("a plan");
     let specs = plan.parameters.iter().flat_map(|of| &of.tensors);
@@ -117,13 +111,16 @@ fn network() -> ModelFile {
 }
 
 /// The small network in a file of each form.
-fn files(folder: &Folder) -> Vec<PathBuf> {
-    let paths = Format::ALL.map(|format| {
+fn files(folder: &Folder) -> [PathBuf; 4] {
+    files_of(&network(), folder)
+}
+
+fn files_of(network: &ModelFile, folder: &Folder) -> [PathBuf; 4] {
+    Format::ALL.map(|format| {
         let path = folder.path(&format!("sound.{}", format.extensions()[0]));
-        save(&network(), &path, format, OnnxOptions::default()).expect("written");
+        save(network, &path, format, OnnxOptions::default()).expect("written");
         path
-    });
-    paths.to_vec()
+    })
 }
 
 #[test]
@@ -149,6 +146,42 @@ fn files_cut_off_anywhere_are_refused() {
             let error = open(&path, &Known::default()).expect_err("cut off").to_string();
             assert!(!error.contains('\n'), "{error}");
         }
+    }
+}
+
+#[test]
+fn a_file_cut_while_it_is_read_is_refused_or_was_read_before() {
+    /// Long enough to be met.
+    const WIDTH: f32 = 0.5;
+    const TURNS: u32 = 40;
+    let folder = Folder::new();
+    let sound = network_of(WIDTH);
+    for path in files_of(&sound, &folder) {
+        let bytes = fs::read(&path).expect("read");
+        let start = Instant::now();
+        open(&path, &Known::default()).expect("sound");
+        let usual = start.elapsed();
+        let mut refused = 0;
+        for turn in 0..TURNS {
+            fs::write(&path, &bytes).expect("written");
+            let file = File::options().write(true).open(&path).expect("opened");
+            let opened = thread::scope(|scope| {
+                scope.spawn(|| {
+                    thread::sleep(usual * turn / TURNS);
+                    file.set_len(bytes.len() as u64 / 2).expect("cut");
+                });
+                open(&path, &Known::default())
+            });
+            match opened {
+                Ok(opened) => assert!(opened.file.weights == sound.weights, "{}", path.display()),
+                Err(error) => {
+                    refused += 1;
+                    assert!(!error.to_string().contains('\n'), "{error}");
+                }
+            }
+        }
+        // The earliest cuts are before the first byte is read.
+        assert!(refused > 0, "{}", path.display());
     }
 }
 
@@ -358,6 +391,13 @@ fn pickles_that_call_functions_call_nothing() {
     assert!(!touched.exists());
 }
 
+/// An integer as a text, and itself.
+fn key_and_value(number: u32) -> Vec<u8> {
+    let key = format!("{number:05}");
+    let value = number.to_le_bytes();
+    [b"X\x05\0\0\0", key.as_bytes(), b"J", &value].concat()
+}
+
 #[test]
 fn pickles_that_grow_or_nest_are_refused() {
     let folder = Folder::new();
@@ -380,6 +420,15 @@ fn pickles_that_grow_or_nest_are_refused() {
         deep(b"}X\x01\0\0\0a", b"s"),
         deep(b")", b"\x85"),
         [b"\x80\x02", &b"]".repeat(16_000_000)[..], b"."].concat(),
+        // As much as is made at most: on the stack, in one list, as keys, in texts, by fetching.
+        [b"\x80\x02", &b"]".repeat(58_000)[..], b"."].concat(),
+        [b"\x80\x02](", &b"K\0".repeat(58_000)[..], b"e."].concat(),
+        [b"\x80\x02}(", &(0..14_000_u32).flat_map(key_and_value).collect::<Vec<_>>()[..], b"u."]
+            .concat(),
+        [b"\x80\x02X\0\0\x30\0", &b"a".repeat(3 << 20)[..], b"."].concat(),
+        [b"\x80\x02X\0\x04\0\0", &b"a".repeat(1 << 10)[..], b"q\0", &b"h\0".repeat(3_700), b"."]
+            .concat(),
+        [b"\x80\x02](", &b"K\0".repeat(200)[..], b"eq\0", &b"h\0".repeat(280), b"."].concat(),
         [b"\x80\x02(", &b"K\0".repeat(4_000_000)[..], b"t."].concat(),
         [b"\x80\x02X\0\0\x10\0", &b"a".repeat(1 << 20)[..], &double(60), b"."].concat(),
         [b"\x80\x02", &b"(".repeat(1_000_000)[..], b"."].concat(),

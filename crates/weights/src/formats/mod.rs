@@ -13,24 +13,28 @@
 mod caffe;
 mod found;
 mod names;
+mod numbers;
 mod onnx;
 mod opened;
 mod pytorch;
 mod recognise;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 
-use alexnet_data::{Disk, FileSystem, write_beside};
+use alexnet_data::{Disk, write_beside};
 
 pub use self::onnx::OnnxOptions;
 pub use self::opened::{Known, Opened};
 pub use self::recognise::RecogniseError;
 use crate::container::{self, WeightsError};
 use crate::model_file::{Description, ModelFile};
+use crate::outline::{LEFT_BYTES_MIN, Outline, OutlineError, Paths};
 use crate::protobuf::{Fault, Slice};
 use found::Found;
 
@@ -126,8 +130,8 @@ pub fn open(path: &Path, known: &Known) -> Result<Opened, WeightsError> {
     let found = match format {
         Format::Safetensors => safetensors(path)?,
         Format::Pytorch => pytorch::read(path)?,
-        Format::Onnx => protobuf(path, onnx::read)?,
-        Format::Caffe => protobuf(path, caffe::read)?,
+        Format::Onnx => protobuf(path, onnx::NUMBERS, onnx::read)?,
+        Format::Caffe => protobuf(path, caffe::NUMBERS, caffe::read)?,
     };
     opened::complete(path, format, found, known)
 }
@@ -180,21 +184,23 @@ fn safetensors(path: &Path) -> Result<Found, WeightsError> {
     Ok(Found { arrays: arrays.into_iter().filter_map(own).collect(), ..Found::default() })
 }
 
-/// Reads a file of protobuf's.
+/// Reads a file of protobuf's, in which the lists of numbers at `paths` stay until they are asked for.
 fn protobuf<T>(
     path: &Path,
+    paths: &Paths,
     read: impl FnOnce(Slice) -> Result<T, Fault>,
 ) -> Result<T, WeightsError> {
     let failed = |reason| WeightsError::Io { action: "read", path: path.into(), reason };
     let malformed = |reason: String| WeightsError::Malformed { path: path.into(), reason };
-    let (file, len) = Disk.open(path).map_err(failed)?;
+    let file = File::open(path).map_err(failed)?;
+    let len = file.metadata().map_err(failed)?.len();
     if len > PROTOBUF_BYTES_MAX {
         let reason = format!("it has {len} bytes, protobuf's files at most {PROTOBUF_BYTES_MAX}");
         return Err(malformed(reason));
     }
-    let mut bytes = Vec::new();
-    let room = bytes.try_reserve_exact(len as usize);
-    room.map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
-    file.take(len).read_to_end(&mut bytes).map_err(failed)?;
-    read(Slice::of_file(&bytes)).map_err(|fault| malformed(fault.to_string()))
+    let outline = Outline::read(file, len, paths, LEFT_BYTES_MIN).map_err(|error| match error {
+        OutlineError::Io(reason) => failed(reason),
+        OutlineError::Fault(fault) => malformed(fault.to_string()),
+    })?;
+    read(outline.slice()).map_err(|fault| malformed(fault.to_string()))
 }

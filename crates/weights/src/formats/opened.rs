@@ -100,7 +100,7 @@ fn contradictions(config: &ModelConfig, known: &Known) -> Result<(), String> {
 
 /// The mean image in a file of Caffe's, for images of this size.
 fn mean_image(path: &Path, preprocess: &Preprocess) -> Result<MeanImage, WeightsError> {
-    let (side, levels) = protobuf(path, caffe::read_mean)?;
+    let (side, levels) = protobuf(path, caffe::NUMBERS_OF_MEAN, caffe::read_mean)?;
     if side != preprocess.resize as usize {
         let resize = preprocess.resize;
         let reason = format!("the mean image has {side} pixels a side, images here {resize}");

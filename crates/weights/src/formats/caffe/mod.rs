@@ -15,6 +15,7 @@ mod tests;
 
 pub(crate) use mean::{read_mean, write_mean};
 pub(crate) use read::read;
+pub(crate) use schema::{NUMBERS, NUMBERS_OF_MEAN};
 pub(crate) use write::write;
 
 /// Colours of an image.

@@ -4,6 +4,8 @@
 //! (`V1LayerParameter`, whose types are numbers) is that of the files BVLC published; the third
 //! (`LayerParameter`) is written since 2015. The messages within are the same in both.
 
+use crate::outline::Paths;
+
 /// `NetParameter`.
 pub(super) mod net {
     pub(in super::super) const NAME: u32 = 1;
@@ -83,6 +85,16 @@ pub(super) mod blob {
     pub(in super::super) const SHAPE: u32 = 7;
     pub(in super::super) const DOUBLE_DATA: u32 = 8;
 }
+
+/// Where a net has its long lists of numbers.
+pub(crate) const NUMBERS: &Paths = &[
+    &[net::LAYER, LAYER.blobs, blob::DATA],
+    &[net::LAYER, LAYER.blobs, blob::DOUBLE_DATA],
+    &[net::LAYERS_V1, LAYER_V1.blobs, blob::DATA],
+    &[net::LAYERS_V1, LAYER_V1.blobs, blob::DOUBLE_DATA],
+];
+/// Where a mean image has them.
+pub(crate) const NUMBERS_OF_MEAN: &Paths = &[&[blob::DATA], &[blob::DOUBLE_DATA]];
 
 /// `BlobShape` and `InputParameter`: sizes, and shapes.
 pub(super) const SHAPE_DIM: u32 = 1;

@@ -14,7 +14,7 @@ use super::schema::{
 use super::{read, read_mean, write, write_mean};
 use crate::ModelFile;
 use crate::formats::found::Found;
-use crate::protobuf::{Fault, Field, Message, Slice, Value};
+use crate::protobuf::{Fault, Field, Message, Slice};
 
 const BOTH: [ModelName; 2] = [ModelName::Caffe, ModelName::Caffenet];
 
@@ -178,7 +178,7 @@ fn what_comes_before_the_numbers_is_as_in_the_published_definition() {
     );
     let norm1 = fields(layers[4].bytes().expect("bytes").bytes).pop().expect("its settings");
     let alpha = norm1.bytes().expect("bytes").fields().nth(1).expect("two").expect("sound");
-    assert_eq!(alpha.value, Value::Fixed32(1e-4_f32.to_bits()));
+    assert_eq!(alpha.float(), Ok(1e-4));
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod windows;
 mod write;
 
 pub(crate) use read::read;
+pub(crate) use schema::NUMBERS;
 pub use write::OnnxOptions;
 pub(crate) use write::write;
 

@@ -47,7 +47,7 @@ pub(crate) fn read(file: Slice) -> Result<Found, Fault> {
         let description = Some(description);
         return Ok(Found { arrays, image_size, description, ..Found::default() });
     }
-    let (rows, arrays) = walk(&graph, file.bytes.len())?;
+    let (rows, arrays) = walk(&graph, usize::try_from(file.file_len()).unwrap_or(usize::MAX))?;
     Ok(Found { arrays, rows: Some(rows), image_size, ..Found::default() })
 }
 

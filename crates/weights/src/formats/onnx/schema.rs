@@ -1,5 +1,7 @@
 //! The part of `onnx.proto` that a network of this kind needs: fields by their numbers.
 
+use crate::outline::Paths;
+
 /// `ModelProto`: a file.
 pub(super) mod model {
     pub(crate) const IR_VERSION: u32 = 1;
@@ -75,6 +77,16 @@ pub(super) mod tensor {
     pub(crate) const EXTERNAL_DATA: u32 = 13;
     pub(crate) const DATA_LOCATION: u32 = 14;
 }
+
+/// Where a graph has its long lists of numbers.
+pub(crate) const NUMBERS: &Paths = &[
+    &[model::GRAPH, graph::INITIALIZER, tensor::RAW_DATA],
+    &[model::GRAPH, graph::INITIALIZER, tensor::FLOAT_DATA],
+    &[model::GRAPH, graph::INITIALIZER, tensor::INT32_DATA],
+    &[model::GRAPH, graph::NODE, node::ATTRIBUTE, attribute::TENSOR, tensor::RAW_DATA],
+    &[model::GRAPH, graph::NODE, node::ATTRIBUTE, attribute::TENSOR, tensor::FLOAT_DATA],
+    &[model::GRAPH, graph::NODE, node::ATTRIBUTE, attribute::TENSOR, tensor::INT32_DATA],
+];
 
 /// `ValueInfoProto` and what is in it: an input or output and its shape.
 pub(super) mod value {

@@ -5,7 +5,9 @@ use half::{bf16, f16};
 
 use super::schema::data_type::{self, BFLOAT16, BOOL, FLOAT, FLOAT16, INT32, INT64};
 use super::schema::tensor as field;
+use crate::formats::numbers::Numbers;
 use crate::protobuf::{Fault, Field, Slice, Value};
+use crate::values::{self, Kind};
 
 /// More than any operator here has.
 const DIMENSIONS_MAX: usize = 8;
@@ -22,7 +24,7 @@ pub(super) struct Tensor<'a> {
     /// Product of its shape.
     len: usize,
     /// Values as bytes, if it has them so.
-    raw: Option<Slice<'a>>,
+    raw: Option<Value<'a>>,
 }
 
 impl<'a> Tensor<'a> {
@@ -40,7 +42,7 @@ impl<'a> Tensor<'a> {
                 field::NAME => tensor.name = part.bytes()?.text()?,
                 field::DATA_TYPE => tensor.data_type = part.varint()?,
                 field::DIMS => tensor.add_dimensions(part)?,
-                field::RAW_DATA => tensor.raw = Some(part.bytes()?),
+                field::RAW_DATA => tensor.raw = Some(part.value),
                 field::EXTERNAL_DATA => outside = true,
                 field::DATA_LOCATION => outside |= part.varint()? != 0,
                 field::SEGMENT => return Err(slice.fault("a tensor is split into segments")),
@@ -101,17 +103,12 @@ impl<'a> Tensor<'a> {
     /// # Errors
     /// When they are of another type, not as many as the shape says, or not finite.
     pub(super) fn array(&self, name: String, transposed: bool) -> Result<Array, Fault> {
-        self.check()?;
-        let mut shape = self.shape.clone();
-        let values = match (transposed, &self.shape[..]) {
-            (true, &[rows, columns]) => {
-                shape.reverse();
-                let mut values = vec![0.0; self.len];
-                self.each(|index, value| values[index % columns * rows + index / columns] = value)?;
-                values
-            }
-            _ => self.floats()?,
-        };
+        let (mut shape, mut values) = (self.shape.clone(), self.floats()?);
+        if transposed && let &[_, columns] = &self.shape[..] {
+            shape.reverse();
+            let column = |column| values.iter().skip(column).step_by(columns);
+            values = (0..columns).flat_map(column).copied().collect();
+        }
         Ok(Array { name, shape, values })
     }
 
@@ -120,10 +117,35 @@ impl<'a> Tensor<'a> {
     /// # Errors
     /// As [`Self::array`].
     pub(super) fn floats(&self) -> Result<Vec<f32>, Fault> {
-        self.check()?;
-        let mut values = Vec::with_capacity(self.len);
-        self.each(|_, value| values.push(value))?;
-        Ok(values)
+        let fields: &[_] = match (self.data_type, self.raw) {
+            (FLOAT, Some(_)) => &[(field::RAW_DATA, Kind::F32)],
+            (FLOAT16, Some(_)) => &[(field::RAW_DATA, Kind::F16)],
+            (BFLOAT16, Some(_)) => &[(field::RAW_DATA, Kind::Bf16)],
+            (FLOAT, None) => &[(field::FLOAT_DATA, Kind::F32)],
+            (FLOAT16, None) => return self.halves(|bits| f16::from_bits(bits).to_f32()),
+            (BFLOAT16, None) => return self.halves(|bits| bf16::from_bits(bits).to_f32()),
+            (other, _) => {
+                return Err(self.fault(format!(
+                    "is {}, but only FLOAT, FLOAT16 and BFLOAT16 are read: convert it",
+                    data_type::name(other)
+                )));
+            }
+        };
+        let name = format!("tensor '{}'", self.name);
+        let numbers = Numbers { message: self.slice, fields, name };
+        self.expect(numbers.count()?)?;
+        numbers.values()
+    }
+
+    /// Whether the file holds as many values as the shape says.
+    fn expect(&self, found: u64) -> Result<(), Fault> {
+        if found == self.len as u64 {
+            return Ok(());
+        }
+        Err(self.fault(format!(
+            "has shape {:?}, {} values, but the file holds {found}",
+            self.shape, self.len
+        )))
     }
 
     /// Its only value.
@@ -137,110 +159,24 @@ impl<'a> Tensor<'a> {
         })
     }
 
-    /// Goes through the values before memory is taken for them.
-    fn check(&self) -> Result<(), Fault> {
-        let (mut found, mut bad) = (0, None);
-        self.each(|index, value| {
-            found = index + 1;
-            if !value.is_finite() && bad.is_none() {
-                bad = Some((index, value));
-            }
-        })?;
-        if found != self.len {
-            return Err(self.fault(format!(
-                "has shape {:?}, {} values, but the file holds {found}",
-                self.shape, self.len
-            )));
-        }
-        match bad {
-            Some((index, value)) => Err(self.fault(format!("holds {value} at element {index}"))),
-            None => Ok(()),
-        }
-    }
-
-    /// Calls `visit(index, value)` for each value the file holds, at most one more than the shape
-    /// says.
-    fn each(&self, visit: impl FnMut(usize, f32)) -> Result<(), Fault> {
-        let bytes = self.raw.map(|raw| raw.bytes);
-        match (self.data_type, bytes) {
-            (FLOAT, Some(bytes)) => self.each_of(bytes, f32::from_le_bytes, visit),
-            (FLOAT16, Some(bytes)) => {
-                self.each_of(bytes, |bytes| f16::from_le_bytes(bytes).to_f32(), visit)
-            }
-            (BFLOAT16, Some(bytes)) => {
-                self.each_of(bytes, |bytes| bf16::from_le_bytes(bytes).to_f32(), visit)
-            }
-            (FLOAT, None) => self.each_float(visit),
-            (FLOAT16, None) => self.each_half(|bits| f16::from_bits(bits).to_f32(), visit),
-            (BFLOAT16, None) => self.each_half(|bits| bf16::from_bits(bits).to_f32(), visit),
-            (other, _) => Err(self.fault(format!(
-                "is {}, but only FLOAT, FLOAT16 and BFLOAT16 are read: convert it",
-                data_type::name(other)
-            ))),
-        }
-    }
-
-    fn each_of<const N: usize>(
-        &self,
-        bytes: &[u8],
-        value: impl Fn([u8; N]) -> f32,
-        mut visit: impl FnMut(usize, f32),
-    ) -> Result<(), Fault> {
-        let (values, rest) = bytes.as_chunks::<N>();
-        if !rest.is_empty() || values.len() != self.len {
-            return Err(self.fault(format!(
-                "has shape {:?}, {} values of {N} bytes, but the file holds {} bytes",
-                self.shape,
-                self.len,
-                bytes.len()
-            )));
-        }
-        values.iter().enumerate().for_each(|(index, &bytes)| visit(index, value(bytes)));
-        Ok(())
-    }
-
-    /// Of `float_data`, packed or not.
-    fn each_float(&self, mut visit: impl FnMut(usize, f32)) -> Result<(), Fault> {
-        let mut index = 0;
-        let mut next = |value| {
-            if index <= self.len {
-                visit(index, value);
-                index += 1;
-            }
-        };
-        for part in self.slice.fields() {
-            let part = part?;
-            match part.value {
-                _ if part.number != field::FLOAT_DATA => {}
-                Value::Bytes(packed) => {
-                    let (values, rest) = packed.bytes.as_chunks();
-                    if !rest.is_empty() {
-                        return Err(packed.fault("numbers of four bytes end within one"));
-                    }
-                    values.iter().for_each(|&bytes| next(f32::from_le_bytes(bytes)));
-                }
-                _ => next(part.float()?),
-            }
-        }
-        Ok(())
-    }
-
     /// Of `int32_data`, where numbers of 16 bits stand as integers.
-    fn each_half(
-        &self,
-        value: impl Fn(u16) -> f32,
-        mut visit: impl FnMut(usize, f32),
-    ) -> Result<(), Fault> {
-        let mut index = 0;
+    fn halves(&self, value: impl Fn(u16) -> f32) -> Result<Vec<f32>, Fault> {
+        // Counted before memory is taken for them.
+        let mut found = 0;
+        self.each_integer(field::INT32_DATA, |_| {
+            found += 1;
+            Ok(())
+        })?;
+        self.expect(found)?;
+        let mut values = Vec::with_capacity(self.len);
         self.each_integer(field::INT32_DATA, |bits| {
             let bits = u16::try_from(bits);
             let bits = bits.map_err(|_| self.fault("holds a number of more than 16 bits"))?;
-            if index <= self.len {
-                visit(index, value(bits));
-                index += 1;
-            }
+            values.push(value(bits));
             Ok(())
-        })
+        })?;
+        values::check(&values).map_err(|found| self.fault(found.to_string()))?;
+        Ok(values)
     }
 
     fn each_integer(
@@ -252,10 +188,13 @@ impl<'a> Tensor<'a> {
             let part = part?;
             match part.value {
                 _ if part.number != number => {}
-                Value::Bytes(packed) => {
-                    for integer in packed.each_varint() {
-                        visit(integer?)?;
-                    }
+                Value::Bytes(packed) => packed.each_varint().try_for_each(|n| visit(n?))?,
+                Value::Left(stretch) => {
+                    let bytes = stretch.bytes();
+                    let bytes =
+                        bytes.map_err(|error| self.fault(format!("is not read: {error}")))?;
+                    let packed = Slice::new(&bytes, stretch.offset);
+                    packed.each_varint().try_for_each(|n| visit(n?))?;
                 }
                 _ => visit(part.varint()?)?,
             }
@@ -284,6 +223,7 @@ impl<'a> Tensor<'a> {
             few.then_some(()).ok_or_else(|| self.fault("holds too many integers for sizes"))
         };
         if let Some(raw) = self.raw {
+            let Value::Bytes(raw) = raw else { return Err(self.fault("holds no few integers")) };
             if !raw.bytes.len().is_multiple_of(size) {
                 return Err(self.fault(format!("ends within a number of {size} bytes")));
             }

@@ -5,7 +5,7 @@
 //! keeps everything else as an object without meaning.
 
 mod read;
-mod skim;
+mod weigh;
 mod write;
 
 pub(crate) use read::read;

@@ -1,23 +1,23 @@
 //! A checkpoint becomes named arrays.
 
+use std::cmp::Reverse;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use alexnet_network::Array;
-use bytemuck::pod_collect_to_vec;
-use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
 use pytorch_reader::{DType, PytorchError, PytorchReader, Tensor};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::DESCRIPTION_ENTRY;
-use super::skim::{skim, skim_old};
+use super::weigh::{weigh, weigh_old};
 use crate::container::WeightsError;
 use crate::formats::found::Found;
 use crate::formats::names;
 use crate::model_file::Description;
-use crate::stream::{FILE_BYTES_MAX, HEADER_BYTES_MAX, TENSORS_MAX, not_finite};
+use crate::parallel::try_map;
+use crate::stream::{FILE_BYTES_MAX, HEADER_BYTES_MAX, TENSORS_MAX};
+use crate::values::{self, Kind, ValuesError};
 
 /// How an archive begins.
 const ZIP_MAGIC: [u8; 4] = *b"PK\x03\x04";
@@ -57,14 +57,13 @@ pub(crate) fn read(path: &Path) -> Result<Found, WeightsError> {
         let few: Vec<_> = tensors.iter().take(5).map(|(name, _)| &**name).collect();
         malformed(format!("none of its {} tensors is AlexNet's: {}", tensors.len(), few.join(", ")))
     })?;
-    let mut found = Found { description, ..Found::default() };
-    let mut room = len;
-    for (name, tensor) in &tensors {
-        if let Some(own) = names::own(name, prefix) {
-            found.arrays.push(array(own, tensor, &mut room).map_err(malformed)?);
-        }
-    }
-    Ok(found)
+    let own = tensors.iter().filter_map(|(name, tensor)| Some((names::own(name, prefix)?, tensor)));
+    let mut tensors: Vec<(&str, &Tensor)> = own.collect();
+    check_lengths(&tensors, len).map_err(malformed)?;
+    // One tensor has most of the bytes: whoever begins with it ends last.
+    tensors.sort_by_key(|(_, tensor)| Reverse(tensor.byte_len()));
+    let arrays = try_map(&tensors, |(name, tensor)| array(name, tensor)).map_err(malformed)?;
+    Ok(Found { arrays, description, ..Found::default() })
 }
 
 /// Looks at an archive before anything in it is read, and reads what this program wrote there.
@@ -80,7 +79,7 @@ fn description(path: &Path) -> Result<Option<Description>, String> {
         return Err(format!("it is an archive as PyTorch wrote until 2016: {way_out}"));
     }
     if !begin.starts_with(ARCHIVE) {
-        return skim_old(BufReader::new(file)).map(|()| None);
+        return weigh_old(BufReader::new(file)).map(|()| None);
     }
     if !begin.starts_with(&ZIP_MAGIC) {
         return Err("it is an archive that does not begin with an entry".to_owned());
@@ -140,7 +139,7 @@ fn check_entries(archive: &mut ZipArchive<BufReader<File>>) -> Result<Option<usi
             if pickles > 1 || entry.size() > HEADER_BYTES_MAX {
                 return refused("is a second pickle, or larger than any network's");
             }
-            skim(BufReader::new(entry)).map_err(|reason| format!("at byte {offset}: {reason}"))?;
+            weigh(BufReader::new(entry)).map_err(|reason| format!("at byte {offset}: {reason}"))?;
         }
         if last == Some(DESCRIPTION_ENTRY) {
             own = Some(index);
@@ -149,36 +148,35 @@ fn check_entries(archive: &mut ZipArchive<BufReader<File>>) -> Result<Option<usi
     Ok(own)
 }
 
-/// The values of a tensor, `room` bytes of the file being left for them: a view of a few bytes may
-/// pretend to be large.
-fn array(name: &str, tensor: &Tensor, room: &mut u64) -> Result<Array, String> {
-    let bytes_len = tensor.byte_len() as u64;
-    *room = room.checked_sub(bytes_len).ok_or_else(|| {
-        format!("tensor {name} of shape {:?} has more bytes than are in the file", tensor.shape())
-    })?;
-    let is_read = matches!(tensor.dtype(), DType::F32 | DType::F16 | DType::BF16 | DType::F64);
-    if !is_read {
-        let reason = "only floats of 16, 32 and 64 bits are read";
-        return Err(format!("tensor {name} is {:?}: {reason}", tensor.dtype()));
+/// Whether tensors have no more bytes than the file's `len`: a view of a few bytes may pretend to be
+/// large.
+fn check_lengths(tensors: &[(&str, &Tensor)], len: u64) -> Result<(), String> {
+    let mut room = len;
+    for (name, tensor) in tensors {
+        room = room.checked_sub(tensor.byte_len() as u64).ok_or_else(|| {
+            let shape = tensor.shape();
+            format!("tensor {name} of shape {shape:?} has more bytes than are in the file")
+        })?;
     }
-    let bytes = tensor.read().map_err(|error| error.to_string())?;
-    let values = match tensor.dtype() {
-        DType::F16 => to_f32(&pod_collect_to_vec::<u8, f16>(&bytes)),
-        DType::BF16 => to_f32(&pod_collect_to_vec::<u8, bf16>(&bytes)),
-        DType::F64 => pod_collect_to_vec::<u8, f64>(&bytes).iter().map(|&v| v as f32).collect(),
-        _ => pod_collect_to_vec(&bytes),
-    };
-    match not_finite(&values) {
-        Some((index, value)) => Err(format!("tensor {name} holds {value} at element {index}")),
-        None => Ok(Array { name: name.to_owned(), shape: tensor.shape().to_vec(), values }),
-    }
+    Ok(())
 }
 
-fn to_f32<T>(halves: &[T]) -> Vec<f32>
-where
-    [T]: HalfFloatSliceExt,
-{
-    let mut values = vec![0.0; halves.len()];
-    halves.convert_to_f32_slice(&mut values);
-    values
+/// The values of a tensor.
+fn array(name: &str, tensor: &Tensor) -> Result<Array, String> {
+    let kind = match tensor.dtype() {
+        DType::F64 => Kind::F64,
+        DType::F32 => Kind::F32,
+        DType::F16 => Kind::F16,
+        DType::BF16 => Kind::Bf16,
+        other => {
+            let reason = "only floats of 16, 32 and 64 bits are read";
+            return Err(format!("tensor {name} is {other:?}: {reason}"));
+        }
+    };
+    let bytes = tensor.read().map_err(|error| error.to_string())?;
+    match values::read(&mut &bytes[..], kind, tensor.num_elements()) {
+        Ok(values) => Ok(Array { name: name.to_owned(), shape: tensor.shape().to_vec(), values }),
+        Err(ValuesError::Io(error)) => Err(format!("tensor {name}: {error}")),
+        Err(ValuesError::NotFinite(found)) => Err(format!("tensor {name} {found}")),
+    }
 }
