@@ -6,8 +6,12 @@ use std::io::{self, Read};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+use crate::parallel::try_map;
+
 /// Values read and looked at at a time: a quarter of a megabyte.
 const CHUNK: usize = 1 << 16;
+/// Values that a thread takes at a time.
+const PART: usize = 1 << 21;
 
 // Files keep the least byte first, and so does every machine that this is built for.
 const _: () = assert!(cfg!(target_endian = "little"));
@@ -63,60 +67,67 @@ impl From<io::Error> for ValuesError {
 pub(crate) fn read(from: &mut dyn Read, kind: Kind, len: usize) -> Result<Vec<f32>, ValuesError> {
     let mut values = Vec::new();
     values.try_reserve_exact(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-    values.resize(len, 0.0);
-    match kind {
-        Kind::F32 => {
-            each_chunk(&mut values, |chunk| from.read_exact(bytemuck::cast_slice_mut(chunk)))?
-        }
-        Kind::F16 => each_chunk(
-            &mut values,
-            converted::<f16>(from, |halves, chunk| {
-                halves.convert_to_f32_slice(chunk);
-            }),
-        )?,
-        Kind::Bf16 => each_chunk(
-            &mut values,
-            converted::<bf16>(from, |halves, chunk| {
-                halves.convert_to_f32_slice(chunk);
-            }),
-        )?,
-        Kind::F64 => each_chunk(
-            &mut values,
-            converted::<f64>(from, |doubles, chunk| {
-                chunk.iter_mut().zip(doubles).for_each(|(value, &double)| *value = double as f32);
-            }),
-        )?,
+    let mut fill = filler(from, kind);
+    // Piece by piece, so that what is filled is still in the cache when it is looked at.
+    while values.len() < len {
+        let begin = values.len();
+        values.resize(len.min(begin + CHUNK), 0.0);
+        fill_and_check(&mut values[begin..], begin, &mut *fill)?;
     }
+    drop(fill);
     Ok(values)
 }
 
-/// Fills `values` piece by piece, and looks at each piece.
-fn each_chunk(
-    values: &mut [f32],
-    mut fill: impl FnMut(&mut [f32]) -> io::Result<()>,
-) -> Result<(), ValuesError> {
-    for (number, chunk) in values.chunks_mut(CHUNK).enumerate() {
-        fill(chunk)?;
-        if let Err(NotFinite { index, value }) = check(chunk) {
-            let index = number * CHUNK + index;
-            return Err(ValuesError::NotFinite(NotFinite { index, value }));
+/// As [`read`], of numbers in memory, by all processors.
+///
+/// # Errors
+/// When one is no number.
+pub(crate) fn of_bytes(bytes: &[u8], kind: Kind) -> Result<Vec<f32>, ValuesError> {
+    let mut values = vec![0.0; bytes.len() / kind.size()];
+    let parts = values.chunks_mut(PART).zip(bytes.chunks(PART * kind.size())).enumerate();
+    try_map(parts.collect(), |(number, (values, mut bytes))| {
+        let mut fill = filler(&mut bytes, kind);
+        for (chunk, begin) in values.chunks_mut(CHUNK).zip((number * PART..).step_by(CHUNK)) {
+            fill_and_check(chunk, begin, &mut *fill)?;
         }
+        Ok::<_, ValuesError>(())
+    })?;
+    Ok(values)
+}
+
+fn fill_and_check(chunk: &mut [f32], begin: usize, fill: &mut Fill) -> Result<(), ValuesError> {
+    fill(chunk)?;
+    check(chunk).map_err(|NotFinite { index, value }| {
+        ValuesError::NotFinite(NotFinite { index: begin + index, value })
+    })
+}
+
+/// Fills a piece with the numbers that come next.
+type Fill<'a> = dyn FnMut(&mut [f32]) -> io::Result<()> + 'a;
+
+fn filler<'a>(from: &'a mut dyn Read, kind: Kind) -> Box<Fill<'a>> {
+    match kind {
+        Kind::F32 => Box::new(|chunk| from.read_exact(bytemuck::cast_slice_mut(chunk))),
+        Kind::F16 => converted(from, |halves: &[f16], chunk| halves.convert_to_f32_slice(chunk)),
+        Kind::Bf16 => converted(from, |halves: &[bf16], chunk| halves.convert_to_f32_slice(chunk)),
+        Kind::F64 => converted(from, |doubles: &[f64], chunk| {
+            chunk.iter_mut().zip(doubles).for_each(|(value, &double)| *value = double as f32);
+        }),
     }
-    Ok(())
 }
 
 /// Reads numbers of another kind, and converts them.
-fn converted<T: bytemuck::Pod>(
-    from: &mut dyn Read,
-    convert: impl Fn(&[T], &mut [f32]),
-) -> impl FnMut(&mut [f32]) -> io::Result<()> {
+fn converted<'a, T: bytemuck::Pod>(
+    from: &'a mut dyn Read,
+    convert: impl Fn(&[T], &mut [f32]) + 'a,
+) -> Box<Fill<'a>> {
     let mut numbers = vec![T::zeroed(); CHUNK];
-    move |chunk| {
+    Box::new(move |chunk| {
         let numbers = &mut numbers[..chunk.len()];
         from.read_exact(bytemuck::cast_slice_mut(numbers))?;
         convert(numbers, chunk);
         Ok(())
-    }
+    })
 }
 
 /// Whether all are numbers.
@@ -141,8 +152,8 @@ pub(crate) fn check(values: &[f32]) -> Result<(), NotFinite> {
 mod tests {
     use super::*;
 
-    /// More than two pieces, and the last one short.
-    const LEN: usize = 2 * CHUNK + 77;
+    /// More than one part and two pieces, and the last one short.
+    const LEN: usize = PART + 2 * CHUNK + 77;
 
     fn bytes(kind: Kind, values: &[f32]) -> Vec<u8> {
         let of = |&value: &f32| match kind {
@@ -162,6 +173,7 @@ mod tests {
             let bytes = bytes(kind, &values);
             assert_eq!(bytes.len(), LEN * kind.size());
             assert!(read(&mut &bytes[..], kind, LEN).expect("read") == values, "{kind:?}");
+            assert!(of_bytes(&bytes, kind).expect("read") == values, "{kind:?}");
             let cut = read(&mut &bytes[1..], kind, LEN);
             assert!(matches!(cut, Err(ValuesError::Io(_))), "{kind:?}: {cut:?}");
         }
@@ -169,14 +181,16 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_found_wherever_it_stands() {
-        for place in [0, 1023, 1024, CHUNK - 1, CHUNK, LEN - 1] {
+        for place in [0, 1023, CHUNK, PART - 1, PART, LEN - 1] {
             for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 for kind in [Kind::F64, Kind::F32, Kind::F16, Kind::Bf16] {
                     let mut values = vec![1.0; LEN];
                     values[place] = value;
-                    let found = read(&mut &bytes(kind, &values)[..], kind, LEN);
-                    let Err(ValuesError::NotFinite(found)) = found else { panic!("{kind:?}") };
-                    assert_eq!(found.to_string(), format!("holds {value} at element {place}"));
+                    let bytes = bytes(kind, &values);
+                    for found in [read(&mut &bytes[..], kind, LEN), of_bytes(&bytes, kind)] {
+                        let Err(ValuesError::NotFinite(found)) = found else { panic!("{kind:?}") };
+                        assert_eq!(found.to_string(), format!("holds {value} at element {place}"));
+                    }
                 }
             }
         }

@@ -91,7 +91,7 @@ fn decode(bytes: Slice) -> Result<Event, Fault> {
             (SESSION_LOG, Value::Bytes(log)) => {
                 for field in log.fields() {
                     let Field { number, value, .. } = field?;
-                    if (number, value) == (STATUS, Value::Varint(STATUS_START)) {
+                    if matches!((number, value), (STATUS, Value::Varint(STATUS_START))) {
                         event.what = What::Start;
                     }
                 }

@@ -62,7 +62,7 @@ pub(crate) fn read(path: &Path) -> Result<Found, WeightsError> {
     check_lengths(&tensors, len).map_err(malformed)?;
     // One tensor has most of the bytes: whoever begins with it ends last.
     tensors.sort_by_key(|(_, tensor)| Reverse(tensor.byte_len()));
-    let arrays = try_map(&tensors, |(name, tensor)| array(name, tensor)).map_err(malformed)?;
+    let arrays = try_map(tensors, |(name, tensor)| array(name, tensor)).map_err(malformed)?;
     Ok(Found { arrays, description, ..Found::default() })
 }
 
@@ -174,7 +174,7 @@ fn array(name: &str, tensor: &Tensor) -> Result<Array, String> {
         }
     };
     let bytes = tensor.read().map_err(|error| error.to_string())?;
-    match values::read(&mut &bytes[..], kind, tensor.num_elements()) {
+    match values::of_bytes(&bytes, kind) {
         Ok(values) => Ok(Array { name: name.to_owned(), shape: tensor.shape().to_vec(), values }),
         Err(ValuesError::Io(error)) => Err(format!("tensor {name}: {error}")),
         Err(ValuesError::NotFinite(found)) => Err(format!("tensor {name} {found}")),
