@@ -121,7 +121,7 @@ fn converted<'a, T: bytemuck::Pod>(
     from: &'a mut dyn Read,
     convert: impl Fn(&[T], &mut [f32]) + 'a,
 ) -> Box<Fill<'a>> {
-    let mut numbers = vec![T::zeroed(); CHUNK];
+    let mut numbers = bytemuck::zeroed_vec::<T>(CHUNK);
     Box::new(move |chunk| {
         let numbers = &mut numbers[..chunk.len()];
         from.read_exact(bytemuck::cast_slice_mut(numbers))?;

@@ -548,6 +548,36 @@ fn archives_with_tricks_are_refused() {
     folder.refuses("nested.pth", &archive(&nested), "");
 }
 
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let at = bytes.windows(from.len()).position(|window| window == from).expect("is there");
+    [&bytes[..at], to, &bytes[at + from.len()..]].concat()
+}
+
+#[test]
+fn entries_that_lie_over_each_other_give_no_more_than_the_file_has() {
+    const VALUES: i64 = 1 << 14;
+    let folder = Folder::new();
+    let one = tensor_pickle(VALUES, 0, VALUES, 1);
+    let other = replaced(&one, b"conv1.bias", b"conv2.bias");
+    let other = replaced(&other, b"X\x01\0\0\x000", b"X\x01\0\0\x001");
+    // One dictionary, closed by one full stop.
+    let both = [&one[..one.len() - 1], &other[b"\x80\x02}".len()..]].concat();
+    let values = vec![0; VALUES as usize * 4];
+    let entry = |name: &str, bytes: &[u8]| (format!("archive/{name}"), bytes.to_vec());
+    let apart =
+        archive(&[entry("data.pkl", &both), entry("data/0", &values), entry("data/1", &values)]);
+    // Sound but for what is missing.
+    folder.refuses("apart.pth", &apart, "which is nearest");
+    let mut over =
+        archive(&[entry("data.pkl", &both), entry("data/0", &values), entry("data/1", b"")]);
+    // The second's record in the directory becomes the first's but for the name, of equal length.
+    let records: Vec<_> =
+        (0..over.len()).filter(|&at| over[at..].starts_with(b"PK\x01\x02")).collect();
+    const BEFORE_NAME: usize = 46;
+    over.copy_within(records[1]..records[1] + BEFORE_NAME, records[2]);
+    folder.refuses("over.pth", &over, "tensor conv2.bias of shape [16384] has more bytes than are");
+}
+
 #[test]
 fn files_of_nothing_are_refused() {
     let folder = Folder::new();
