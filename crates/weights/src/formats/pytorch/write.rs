@@ -29,6 +29,7 @@ mod op {
     pub(super) const MARK: u8 = b'(';
     pub(super) const TUPLE: u8 = b't';
     pub(super) const BINUNICODE: u8 = b'X';
+    pub(super) const BININT: u8 = b'J';
     pub(super) const LONG1: u8 = 0x8a;
     pub(super) const NEWFALSE: u8 = 0x89;
     pub(super) const BINPERSID: u8 = b'Q';
@@ -110,11 +111,17 @@ fn put_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.bytes());
 }
 
-/// A number as nine bytes, the last of which says that it is not negative.
+/// A number as Python pickles it: readers of less than all of pickle know no other form.
 fn put_number(bytes: &mut Vec<u8>, number: usize) {
-    bytes.extend([op::LONG1, 9]);
-    bytes.extend((number as u64).to_le_bytes());
-    bytes.push(0);
+    if let Ok(number) = i32::try_from(number) {
+        bytes.push(op::BININT);
+        bytes.extend(number.to_le_bytes());
+    } else {
+        // Nine bytes, the last of which says that it is not negative.
+        bytes.extend([op::LONG1, 9]);
+        bytes.extend((number as u64).to_le_bytes());
+        bytes.push(0);
+    }
 }
 
 fn put_numbers(bytes: &mut Vec<u8>, numbers: &[usize]) {
@@ -126,4 +133,24 @@ fn put_numbers(bytes: &mut Vec<u8>, numbers: &[usize]) {
 /// Distances in elements between neighbours along each dimension.
 fn strides(shape: &[usize]) -> Vec<usize> {
     (1..=shape.len()).map(|from| shape[from..].iter().product()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_pythons_pickle() {
+        // pickle.dumps(n, 2) without its head and full stop; Python shortens the smallest further.
+        let cases: [(usize, &[u8]); 3] = [
+            (37_748_736, b"J\x00\x00\x40\x02"),
+            (i32::MAX as usize, b"J\xff\xff\xff\x7f"),
+            (1 << 31, b"\x8a\x09\0\0\0\x80\0\0\0\0\0"),
+        ];
+        for (number, expected) in cases {
+            let mut bytes = Vec::new();
+            put_number(&mut bytes, number);
+            assert_eq!(bytes, expected, "{number}");
+        }
+    }
 }
