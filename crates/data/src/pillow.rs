@@ -5,12 +5,19 @@
 //! quarter of the pixels (decision 011). Widths go first, then heights; each is rounded to whole
 //! levels.
 
+use multiversion::multiversion;
+
 use crate::resize::Window;
 
 /// Bits of a weight behind the point: two below what sums of bytes leave in 32 bits.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 /// Half a level.
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
+/// Rows that are resized in width at a time: as many pixels, of four places each, fill a vector.
+const ROWS: usize = 4;
+const LANES: usize = 4 * ROWS;
+/// Levels of a row that are summed up at a time when heights are resized.
+const RUN: usize = 4 * LANES;
 
 /// What of an axis of the input makes each place of the output.
 struct Filter {
@@ -73,28 +80,53 @@ pub(crate) fn resize(
     let (row_in, row_out) = (sides.0 as usize * 3, size.0 as usize * 3);
     rows.clear();
     rows.resize((bottom - top) * row_out, 0);
-    let seen = pixels.chunks_exact(row_in).skip(top);
-    for (row, out) in seen.zip(rows.chunks_exact_mut(row_out)) {
-        resize_row(row.as_chunks().0, out.as_chunks_mut().0, &across);
+    let mut columns = vec![[0; LANES]; sides.0 as usize];
+    let seen = pixels[top * row_in..bottom * row_in].chunks(ROWS * row_in);
+    for (seen, out) in seen.zip(rows.chunks_mut(ROWS * row_out)) {
+        resize_widths(seen, out, &across, &mut columns);
     }
-    let mut sums = vec![0; row_out];
     for ((first, weights), out) in down.taps().zip(out.chunks_exact_mut(row_out)) {
-        sums.fill(HALF);
-        let seen = rows.chunks_exact(row_out).skip(first - top);
-        for (row, &weight) in seen.zip(weights) {
-            sums.iter_mut().zip(row).for_each(|(sum, &level)| *sum += i32::from(level) * weight);
-        }
-        out.iter_mut().zip(&sums).for_each(|(out, &sum)| *out = to_level(sum));
+        resize_height(&rows[(first - top) * row_out..], out, weights);
     }
 }
 
-fn resize_row(row: &[[u8; 3]], out: &mut [[u8; 3]], filter: &Filter) {
-    for ((first, weights), out) in filter.taps().zip(out) {
-        let mut sums = [HALF; 3];
-        for (pixel, &weight) in row[first..].iter().zip(weights) {
-            (0..3).for_each(|colour| sums[colour] += i32::from(pixel[colour]) * weight);
+/// Up to four `rows` of as many pixels as there are `columns` in width, to `out`, by one vector
+/// instruction for four pixels.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+fn resize_widths(rows: &[u8], out: &mut [u8], filter: &Filter, columns: &mut [[u8; LANES]]) {
+    // (width, rows, 4): the pixels above each other side by side.
+    for (row, pixels) in rows.chunks_exact(columns.len() * 3).enumerate() {
+        for (column, pixel) in columns.iter_mut().zip(pixels.as_chunks::<3>().0) {
+            column[row * 4..row * 4 + 3].copy_from_slice(pixel);
         }
-        *out = sums.map(to_level);
+    }
+    let row_out = filter.seen.len() * 3;
+    for (x, (first, weights)) in filter.taps().enumerate() {
+        let mut sums = [HALF; LANES];
+        for (column, &weight) in columns[first..].iter().zip(weights) {
+            for lane in 0..LANES {
+                sums[lane] += i32::from(column[lane]) * weight;
+            }
+        }
+        let levels = sums.map(to_level);
+        for (pixel, out) in levels.as_chunks::<4>().0.iter().zip(out.chunks_exact_mut(row_out)) {
+            out[x * 3..x * 3 + 3].copy_from_slice(&pixel[..3]);
+        }
+    }
+}
+
+/// The first of `rows`, as long as `out`, and those behind it, as many as `weights`, become one.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+fn resize_height(rows: &[u8], out: &mut [u8], weights: &[i32]) {
+    let row_len = out.len();
+    for (at, out) in out.chunks_mut(RUN).enumerate() {
+        let mut sums = [HALF; RUN];
+        for (row, &weight) in rows.chunks_exact(row_len).zip(weights) {
+            for (sum, &level) in sums.iter_mut().zip(&row[at * RUN..]) {
+                *sum += i32::from(level) * weight;
+            }
+        }
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = to_level(sum));
     }
 }
 

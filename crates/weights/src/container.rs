@@ -1,6 +1,7 @@
 //! Named arrays and a JSON text, to a file and back.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,15 @@ const BUFFER_BYTES: usize = 1 << 20;
 
 /// The metadata entry this program reads and writes.
 const METADATA_KEY: &str = "alexnet";
+
+/// A reason may quote names that stand in the file: they end no line and steer no terminal.
+fn one_line(reason: impl Display) -> String {
+    let mut line = String::new();
+    for c in reason.to_string().chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
+}
 
 /// Why a weights file was not read or written.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +56,7 @@ pub enum WeightsError {
         value: f32,
     },
     /// Not a file of this kind, or a damaged one.
-    #[error("{} is not a whole weights file: {reason}", path.display())]
+    #[error("{} is not a whole weights file: {}", path.display(), one_line(reason))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -54,7 +64,7 @@ pub enum WeightsError {
         reason: String,
     },
     /// A sound file of tensors that are none of the networks'.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", path.display(), one_line(reason))]
     Unrecognised {
         /// The file.
         path: PathBuf,
@@ -62,7 +72,11 @@ pub enum WeightsError {
         reason: RecogniseError,
     },
     /// A whole file whose description this version of the program does not know.
-    #[error("{} was written by another version of this program: {reason}", path.display())]
+    #[error(
+        "{} was written by another version of this program: {}",
+        path.display(),
+        one_line(reason)
+    )]
     OtherVersion {
         /// The file.
         path: PathBuf,

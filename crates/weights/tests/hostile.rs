@@ -58,7 +58,8 @@ fn refuses(path: &Path, expected: &str) {
     let error = measured(path).expect_err(expected);
     let text = error.to_string();
     assert!(text.contains(expected), "{text}\n{expected}");
-    assert!(!text.contains('\n') && text.contains(&path.display().to_string()), "{text:?}");
+    assert!(!text.contains(char::is_control), "{text:?}");
+    assert!(text.contains(&path.display().to_string()), "{text:?}");
 }
 
 /// Opens a file within the limits of time and memory.
@@ -319,6 +320,32 @@ fn onnx_that_points_to_other_files_is_refused() {
     }
 }
 
+/// Found by fuzzing: errors quote names that stand in the file.
+#[test]
+fn names_that_end_lines_or_steer_terminals_are_quoted_as_text() {
+    const NAME: &str = "x\n\u{1b}[2Jy";
+    const QUOTED: &str = r"x\n\u{1b}[2Jy";
+    let folder = Folder::new();
+    let header = r#"{"x\n\u001b[2Jy":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#;
+    let end = |name: &str| {
+        let tensor = Message::new().varint(1, 1);
+        Message::new().text(1, name).message(2, Message::new().message(1, tensor))
+    };
+    let node = Message::new().text(1, "in").text(2, "out").text(4, NAME);
+    let graph = Message::new().message(1, node).message(11, end("in")).message(12, end("out"));
+    let opset = Message::new().varint(2, 17);
+    let layer = Message::new().text(1, NAME).text(2, "Convolution");
+    let pickle = replaced(&tensor_pickle(2, 0, 2, 1), &text("conv1.bias"), &text(NAME));
+    for (name, bytes) in [
+        ("names.safetensors", safetensors(header, &[0; 8])),
+        ("names.onnx", Message::new().varint(1, 8).message(7, graph).message(8, opset).to_bytes()),
+        ("names.caffemodel", Message::new().message(100, layer).to_bytes()),
+        ("names.pth", checkpoint(&pickle)),
+    ] {
+        folder.refuses(name, &bytes, QUOTED);
+    }
+}
+
 /// An archive of entries as they are.
 fn archive(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
     let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
@@ -328,6 +355,11 @@ fn archive(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
         archive.write_all(bytes).expect("written");
     }
     archive.finish().expect("an archive").into_inner()
+}
+
+/// A text in a pickle.
+fn text(text: &str) -> Vec<u8> {
+    [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
 /// A checkpoint of this pickle.
@@ -368,8 +400,6 @@ fn pickles_that_call_functions_call_nothing() {
         ],
     );
     let command = format!("touch {}", touched.display());
-    let text =
-        |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
     for (module, function) in calls {
         let old_name = format!("c{module}\n{function}\n").into_bytes();
         let new_name = [&text(module)[..], &text(function), b"\x93"].concat();
@@ -454,8 +484,6 @@ fn pickles_that_grow_or_nest_are_refused() {
 /// strides.
 fn tensor_pickle(elements: i64, offset: i64, shape: i64, stride: i64) -> Vec<u8> {
     let number = |value: i64| [&[0x8a, 8][..], &value.to_le_bytes()].concat();
-    let text =
-        |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
     [
         b"\x80\x02}",
         &text("conv1.bias")[..],
