@@ -17,7 +17,7 @@ const HALF: i32 = 1 << (PRECISION_BITS - 1);
 const ROWS: usize = 4;
 const LANES: usize = 4 * ROWS;
 /// Levels of a row that are summed up at a time when heights are resized.
-const RUN: usize = 4 * LANES;
+const RUN: usize = 2 * LANES;
 
 /// What of an axis of the input makes each place of the output.
 struct Filter {
@@ -119,14 +119,21 @@ fn resize_widths(rows: &[u8], out: &mut [u8], filter: &Filter, columns: &mut [[u
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
 fn resize_height(rows: &[u8], out: &mut [u8], weights: &[i32]) {
     let row_len = out.len();
-    for (at, out) in out.chunks_mut(RUN).enumerate() {
+    let (runs, rest) = out.as_chunks_mut::<RUN>();
+    let behind = runs.len() * RUN;
+    for (at, out) in runs.iter_mut().enumerate() {
         let mut sums = [HALF; RUN];
         for (row, &weight) in rows.chunks_exact(row_len).zip(weights) {
-            for (sum, &level) in sums.iter_mut().zip(&row[at * RUN..]) {
-                *sum += i32::from(level) * weight;
+            let levels = &row.as_chunks::<RUN>().0[at];
+            for lane in 0..RUN {
+                sums[lane] += i32::from(levels[lane]) * weight;
             }
         }
-        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = to_level(sum));
+        *out = sums.map(to_level);
+    }
+    for (at, out) in (behind..).zip(rest) {
+        let seen = rows.iter().skip(at).step_by(row_len).zip(weights);
+        *out = to_level(seen.fold(HALF, |sum, (&level, &weight)| sum + i32::from(level) * weight));
     }
 }
 
