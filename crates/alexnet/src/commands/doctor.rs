@@ -28,7 +28,8 @@ fn processor() -> anyhow::Result<()> {
         Ok(isa) => isa.to_string(),
         Err(error) => error.to_string(),
     };
-    let memory = memory_bytes().map_or(String::new(), |bytes| format!(", {} of memory", gib(bytes)));
+    let memory =
+        memory_bytes().map_or(String::new(), |bytes| format!(", {} of memory", gib(bytes)));
     line("processor", &format!("{} cores, computes with {isa}{memory}", cores()))
 }
 
