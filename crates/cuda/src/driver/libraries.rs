@@ -38,6 +38,7 @@ impl Library {
 
     fn stem(self) -> &'static str {
         match self {
+            Self::Driver if cfg!(windows) => "nvcuda",
             Self::Driver => "cuda",
             Self::Compiler => "nvrtc",
             Self::Products => "cublas",
