@@ -1,6 +1,8 @@
 //! `--device` and `doctor`, with a GPU that this machine's processor stands in for, without any, and,
 //! where there is one, with a real one.
 
+#![expect(clippy::print_stderr, reason = "a skipped test says so")]
+
 #[path = "../../cuda/tests/emulator/mod.rs"]
 mod emulator;
 

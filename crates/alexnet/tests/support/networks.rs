@@ -165,6 +165,7 @@ pub(crate) fn cpus() -> impl Iterator<Item = Cpu> {
 }
 
 /// The first GPU, if there is one.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 pub(crate) fn gpu() -> Option<Cuda> {
     Cuda::new(0, Precision::F32).map_err(|error| eprintln!("SKIPPED on a GPU: {error}")).ok()
 }
