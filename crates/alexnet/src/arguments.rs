@@ -22,8 +22,9 @@ pub(crate) struct Arguments {
 
 /// What is read beside the flags.
 const ENVIRONMENT: &str = "Environment:
-  ALEXNET_ISA  Instructions the processor computes with: portable, neon, avx2, avx512 or amx
-               [default: the richest it has]";
+  ALEXNET_ISA        Instructions the processor computes with: portable, neon, avx2, avx512 or amx
+                     [default: the richest it has]
+  ALEXNET_CUDA_PATH  Folders to look for CUDA's libraries in, beside the usual ones";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -58,6 +59,9 @@ pub(crate) enum Command {
     /// spread, and with an honest word where nothing shows at this scale.
     #[command(after_help = ENVIRONMENT)]
     Lab(LabArguments),
+    /// Say what this machine computes with, what is missing, and what to do about it
+    #[command(after_help = ENVIRONMENT)]
+    Doctor,
     /// Make, inspect, prepare and pack data sets
     Data {
         #[command(subcommand)]

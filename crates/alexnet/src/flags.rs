@@ -49,8 +49,9 @@ pub(crate) struct TrainFlags {
     /// Decides initial weights, order, augmentation and dropout [default: 0]
     #[arg(long, help_heading = "Run")]
     pub(crate) seed: Option<u64>,
-    /// What computes
-    #[arg(long, value_enum, help_heading = "Run")]
+    /// What computes: auto (the GPU if there is one, else the CPU), cpu, cuda, cuda:N or reference
+    /// [default: auto]
+    #[arg(long, help_heading = "Run")]
     pub(crate) device: Option<DeviceName>,
     /// Threads that compute; 0 means one a core. Results are the same for any number
     #[arg(long, value_parser = threads, help_heading = "Run")]

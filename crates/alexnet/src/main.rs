@@ -76,6 +76,7 @@ fn run(command: Command) -> anyhow::Result<Ended> {
         Command::Summary(arguments) => commands::summary::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Lab(arguments) => commands::lab::run(&arguments),
+        Command::Doctor => commands::doctor::run(),
         Command::Data { command } => run_data(command),
     }
 }

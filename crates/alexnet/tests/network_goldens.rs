@@ -11,7 +11,7 @@ mod support {
 use alexnet::network::{ModelName, Network, ParameterSpec, Pass};
 use alexnet::ops::{Device, Reference, SgdStep, UpdateRule};
 use support::networks::{
-    Described, Goldens, SEED, assert_arrays_close, assert_close, cpus, doubles, start,
+    Described, Goldens, SEED, assert_arrays_close, assert_close, cpus, doubles, gpu, start,
 };
 
 const STEP: u64 = 3;
@@ -77,6 +77,7 @@ fn logits_losses_and_gradients_of_every_model_equal_pytorch_s() {
     for case in &CASES {
         check_one_pass(case, Reference::<f32>::new(), &goldens);
         cpus().for_each(|cpu| check_one_pass(case, cpu, &goldens));
+        gpu().into_iter().for_each(|gpu| check_one_pass(case, gpu, &goldens));
     }
 }
 
@@ -107,4 +108,5 @@ fn three_steps_with_layer_wise_rates_equal_pytorch_s() {
     let goldens = Goldens::read("lars.safetensors", "models");
     check_lars(Reference::<f32>::new(), &goldens);
     cpus().for_each(|cpu| check_lars(cpu, &goldens));
+    gpu().into_iter().for_each(|gpu| check_lars(gpu, &goldens));
 }

@@ -1,12 +1,15 @@
 //! Every operation of every device, held to the numbers PyTorch computed in
 //! `goldens/operations.safetensors`.
 
+#![expect(clippy::print_stderr, reason = "a skipped test says so")]
+
 mod support {
     pub(crate) mod check;
     pub(crate) mod goldens;
 }
 
 use alexnet_cpu::{Cpu, Isa};
+use alexnet_cuda::Cuda;
 use alexnet_ops::{Precision, Reference};
 use support::{check::check, goldens::Goldens};
 
@@ -22,5 +25,16 @@ fn every_operation_of_the_cpu_equals_pytorch_forward_and_backward() {
         let cpu = Cpu::with(2, isa, Precision::F32).expect("threads start");
         let failures = check(&cpu, &Goldens::read());
         assert!(failures.is_empty(), "{isa}: {failures:#?}");
+    }
+}
+
+#[test]
+fn every_operation_of_the_gpu_equals_pytorch_forward_and_backward() {
+    match Cuda::new(0, Precision::F32) {
+        Ok(gpu) => {
+            let failures = check(&gpu, &Goldens::read());
+            assert!(failures.is_empty(), "{failures:#?}");
+        }
+        Err(error) => eprintln!("SKIPPED: no GPU to run this on: {error}"),
     }
 }

@@ -14,7 +14,7 @@ use alexnet::ops::{Device, Reference};
 use alexnet::train::{Recipe, ScheduleMemory, SgdConfig, TrainConfig};
 use serde::Deserialize;
 use support::networks::{
-    Described, Goldens, SEED, assert_arrays_close, assert_close, cpus, doubles, start,
+    Described, Goldens, SEED, assert_arrays_close, assert_close, cpus, doubles, gpu, start,
 };
 
 /// Steps of an epoch: the script's moments are hundredths.
@@ -91,5 +91,6 @@ fn ten_steps_of_every_recipe_equal_pytorch_s() {
     for model in ModelName::ALL {
         check(model, Reference::<f32>::new(), &goldens);
         cpus().for_each(|cpu| check(model, cpu, &goldens));
+        gpu().into_iter().for_each(|gpu| check(model, gpu, &goldens));
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod convert;
+pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod figures;
 pub(crate) mod info;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use alexnet::cpu::{Cpu, Isa};
+use alexnet::cuda::Cuda;
 use alexnet::network::{
     Array, Initialisation, Model, ModelConfig, ModelName, Network, Plan, Purpose,
 };
@@ -161,4 +162,10 @@ pub(crate) fn assert_arrays_close(what: &str, arrays: &[Array], norms: &[f64], s
 pub(crate) fn cpus() -> impl Iterator<Item = Cpu> {
     let with = |isa| Cpu::with(2, isa, Precision::F32).expect("threads start");
     Isa::available().into_iter().map(with)
+}
+
+/// The first GPU, if there is one.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+pub(crate) fn gpu() -> Option<Cuda> {
+    Cuda::new(0, Precision::F32).map_err(|error| eprintln!("SKIPPED on a GPU: {error}")).ok()
 }

@@ -1,0 +1,192 @@
+//! `--device` and `doctor`, with a GPU that this machine's processor stands in for, without any, and,
+//! where there is one, with a real one.
+
+#![expect(clippy::print_stderr, reason = "a skipped test says so")]
+
+#[path = "../../cuda/tests/emulator/mod.rs"]
+mod emulator;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use alexnet::cpu::{Cpu, Isa};
+use alexnet::cuda::Cuda;
+use alexnet::network::{
+    Initialisation, Model, ModelConfig, ModelName, Network, ParameterSpec, Plan, Purpose,
+};
+use alexnet::ops::conformance::values;
+use alexnet::ops::{Device, Precision, SgdStep, UpdateRule};
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+/// Stand-ins for CUDA's libraries, and a tiny data set.
+static EMULATED: LazyLock<Option<(PathBuf, TempDir)>> = LazyLock::new(|| {
+    let libraries = emulator::build("program", &[])?;
+    let folder = tempfile::tempdir().expect("a folder");
+    let set = ["data", "sample", "set", "--train-per-class", "2", "--val-per-class", "1"];
+    alexnet(folder.path(), &set).assert().success();
+    Some((libraries, folder))
+});
+
+fn alexnet(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alexnet"));
+    command.current_dir(folder).args(arguments);
+    command
+}
+
+/// Exit code, standard output and standard error of the program where it finds the emulated GPU.
+fn emulated(arguments: &[&str], variables: &[(&str, &str)]) -> Option<(i32, String, String)> {
+    let (libraries, folder) = EMULATED.as_ref()?;
+    let mut command = alexnet(folder.path(), arguments);
+    command.env("LD_LIBRARY_PATH", libraries).envs(variables.iter().copied());
+    Some(outcome(command))
+}
+
+fn outcome(mut command: Command) -> (i32, String, String) {
+    let output = command.output().expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+/// The smallest network and images there are, one epoch of three steps.
+fn train<'a>(device: &'a str, name: &'a str) -> Vec<&'a str> {
+    let tiny = ["train", "set", "--width", "0.02", "--image-size", "63", "--batch-size", "8"];
+    [&tiny[..], &["--epochs", "1", "--device", device, "--name", name]].concat()
+}
+
+/// Training loss, validation loss and accuracy of a run's only epoch.
+fn results(name: &str) -> Option<Vec<f64>> {
+    let (_, folder) = EMULATED.as_ref()?;
+    let path = folder.path().join("runs/train").join(name).join("results.csv");
+    let text = fs::read_to_string(path).expect("a finished run has results");
+    let mut lines = text.lines();
+    let columns: Vec<&str> = lines.next().expect("a head").split(',').collect();
+    let row: Vec<&str> = lines.next().expect("an epoch").split(',').collect();
+    let value = |column: &str| {
+        let index = columns.iter().position(|name| name.trim() == column).expect("a column");
+        row[index].trim().parse().expect("a number")
+    };
+    Some(["train/loss", "val/loss", "metrics/accuracy_top1"].map(value).to_vec())
+}
+
+#[test]
+fn a_run_on_the_gpu_is_the_run_of_the_plain_loops() {
+    for device in ["cuda", "reference"] {
+        let Some((code, _, told)) = emulated(&train(device, device), &[]) else { return };
+        assert_eq!(code, 0, "{told}");
+    }
+    let (found, expected) = (results("cuda"), results("reference"));
+    for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
+        assert!((found - expected).abs() <= 1e-4 * expected.abs(), "{found} {expected}");
+    }
+    // Resumed as it was begun, and so written down.
+    let (_, folder) = EMULATED.as_ref().expect("seen above");
+    let settings = fs::read_to_string(folder.path().join("runs/train/cuda/args.toml"));
+    assert!(settings.expect("settings").contains("device = \"cuda\""));
+}
+
+#[test]
+fn auto_takes_the_gpu_if_there_is_one_that_can_be_used_and_says_so() {
+    let says = |name, variables: &[(&str, &str)], words: &[&str]| {
+        let Some((code, _, told)) = emulated(&train("auto", name), variables) else { return };
+        assert_eq!(code, 0, "{told}");
+        assert!(words.iter().all(|word| told.contains(word)), "{told}");
+    };
+    says("auto", &[], &["computing on cuda:0 (emulated GPU)"]);
+    let old = [("EMULATED_CAPABILITY", "61")];
+    says("old", &old, &["computing on the processor", "sm_75 and newer only"]);
+}
+
+#[test]
+fn a_gpu_without_room_ends_the_run_with_one_line_that_says_what_to_do() {
+    let variables = [("EMULATED_BYTES", "1000000")];
+    let Some((code, _, told)) = emulated(&train("cuda", "full"), &variables) else { return };
+    assert_eq!(code, 1, "{told}");
+    let line = told.lines().last().unwrap_or_default();
+    assert!(line.starts_with("alexnet: the GPU has no room for another"), "{told}");
+    assert!(line.contains("--batch-size") && !told.contains("panicked"), "{told}");
+}
+
+#[test]
+fn doctor_says_in_a_line_each_what_is_there_and_what_is_missing() {
+    let Some((code, out, told)) = emulated(&["doctor"], &[]) else { return };
+    assert_eq!(code, 0, "{told}");
+    for line in [
+        "GPU           cuda:0 (emulated GPU): sm_90, 8.0 GiB, can be used",
+        "driver        for CUDA 12.8",
+        "--device auto cuda:0 (emulated GPU)",
+    ] {
+        assert!(out.lines().any(|found| found == line), "{out}");
+    }
+    let none = emulated(&["doctor"], &[("EMULATED_GPUS", "0")]).expect("it was there before");
+    assert!(none.1.contains("GPU           the driver finds no GPU"), "{}", none.1);
+    assert!(none.1.contains("--device auto the processor"), "{}", none.1);
+}
+
+#[test]
+fn without_a_gpu_its_device_is_refused_in_one_line_and_doctor_says_what_to_install() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (code, _, told) = outcome(alexnet(folder.path(), &train("cuda:x", "x")));
+    assert_eq!(code, 2, "{told}");
+    assert!(told.contains("auto, cpu, cuda, cuda:N or reference"), "{told}");
+    if Cuda::count().is_ok() {
+        eprintln!("SKIPPED: there is a driver here");
+        return;
+    }
+    let (code, out, told) = outcome(alexnet(folder.path(), &["doctor"]));
+    assert_eq!(code, 0, "{told}");
+    assert!(out.contains("missing: NVIDIA's driver library (libcuda)"), "{out}");
+    assert!(out.contains("--device auto the processor"), "{out}");
+    let bench = ["bench", "infer", "--device", "cuda", "--steps", "1"];
+    let (code, _, told) = outcome(alexnet(folder.path(), &bench));
+    assert_eq!(code, 1, "{told}");
+    let line = told.lines().last().unwrap_or_default();
+    assert!(line.starts_with("alexnet: NVIDIA's driver library (libcuda) is not here"), "{told}");
+    assert!(!told.contains("panicked"), "{told}");
+}
+
+/// Losses of two hundred steps over ten batches, as they come.
+fn losses<D: Device>(device: D) -> Vec<f64> {
+    let config = ModelConfig {
+        model: ModelName::Modern,
+        classes: 10,
+        image_size: 63,
+        width: 1.0 / 8.0,
+        batch_norm: false,
+        dropout: None,
+    };
+    let model = Model::new(config).expect("a network");
+    let plan = Plan::new(&model, 8, Purpose::Training, Initialisation::Model).expect("a plan");
+    let len = 8 * plan.image_len();
+    let mut network = Network::new(device, plan, 7);
+    let sgd = |_: &ParameterSpec| SgdStep {
+        rule: UpdateRule::PyTorch,
+        learning_rate: 0.01,
+        momentum: 0.9,
+        weight_decay: 5e-4,
+    };
+    let mut means = Vec::new();
+    for step in 0..200_u64 {
+        let images = values(len, (step % 10) as u32, 1.0);
+        let labels: Vec<u32> = (0..8).map(|n| (n * 3 + step as u32) % 10).collect();
+        let (losses, _) = network.train_step(&images, &labels, 7, step, sgd).expect("finite");
+        means.push(losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / 8.0);
+    }
+    means
+}
+
+#[test]
+fn two_hundred_steps_on_a_gpu_follow_the_processor_s() {
+    let gpu = match Cuda::new(0, Precision::F32) {
+        Ok(gpu) => gpu,
+        Err(error) => return eprintln!("SKIPPED: no GPU to run this on: {error}"),
+    };
+    let isa = Isa::choose().expect("instructions");
+    let cpu = Cpu::with(0, isa, Precision::F32).expect("threads start");
+    for (step, (found, expected)) in losses(gpu).iter().zip(losses(cpu)).enumerate() {
+        // Roundings grow with the steps; a wrong operation is another curve at once.
+        let allowed = 1e-4 * (1 + step) as f64;
+        assert!((found - expected).abs() <= allowed * expected, "step {step}: {found} {expected}");
+    }
+}

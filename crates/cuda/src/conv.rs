@@ -1,0 +1,224 @@
+//! Convolution as matrix products: `kernels/unfold.cu` lays out what each window sees as a row, and
+//! with M windows, L = R·S·C/groups and one matrix a group
+//!
+//! - forward is `y (M, K/g) = columns (M, L) · weightsᵀ (L, K/g)`,
+//! - the input's gradient `columns (M, L) = d_y (M, K/g) · weights (K/g, L)`, folded back,
+//! - the weights' gradient `d_weights (K/g, L) = d_yᵀ (K/g, M) · columns (M, L)`.
+//!
+//! Images are taken a few at a time, for the columns are R·S/stride² times as long as the input.
+
+use std::ops::Range;
+
+use alexnet_ops::{Activation, ConvShape};
+
+use crate::driver::{Factor, Launch, Matrix, Product, View, ViewMut};
+use crate::elementwise::{add_bias, rounded};
+use crate::pieces::pieces;
+use crate::reduce::{sum_rows, word};
+use crate::{Engine, Floats};
+
+/// A part of the batch: images, and what it has of everything.
+struct Part {
+    images: Range<usize>,
+    /// M: windows of these images.
+    rows: usize,
+    /// In x.
+    inputs: Range<usize>,
+    /// In y.
+    outputs: Range<usize>,
+}
+
+/// The parts that a batch is taken in.
+fn parts(shape: &ConvShape, limit: usize) -> impl Iterator<Item = Part> + use<> {
+    let windows = shape.out_h * shape.out_w;
+    let (input, output) = (shape.in_h * shape.in_w * shape.in_c, windows * shape.out_c);
+    let columns = windows * shape.kernel_len() * shape.groups;
+    pieces(shape.batch, columns, limit).map(move |images| Part {
+        rows: images.len() * windows,
+        inputs: images.start * input..images.end * input,
+        outputs: images.start * output..images.end * output,
+        images,
+    })
+}
+
+/// The shape as kernels take it: `struct Conv`.
+fn numbers(shape: &ConvShape) -> [u32; 9] {
+    let ConvShape { in_h, in_w, in_c, out_h, out_w, kernel, stride, pad, groups, .. } = *shape;
+    [in_h, in_w, in_c, out_h, out_w, kernel, stride, pad, groups].map(word)
+}
+
+/// The unfolded inputs of `rows` windows, one matrix a group.
+fn columns_matrix(shape: &ConvShape, rows: usize) -> Matrix {
+    let len = shape.kernel_len();
+    Matrix { row: len, next: rows * len, turned: false }
+}
+
+/// The weights, one matrix a group.
+fn weights_matrix(shape: &ConvShape) -> Matrix {
+    let len = shape.kernel_len();
+    Matrix { row: len, next: shape.out_c / shape.groups * len, turned: false }
+}
+
+/// The outputs, in which each group's maps stand beside those of the others.
+fn outputs_matrix(shape: &ConvShape) -> Matrix {
+    Matrix { row: shape.out_c, next: shape.out_c / shape.groups, turned: false }
+}
+
+pub(crate) fn forward(
+    engine: &mut Engine,
+    y: &mut Floats,
+    [x, weights, bias]: [&Floats; 3],
+    activation: Activation,
+    shape: &ConvShape,
+) {
+    let (x, mut y) = (x.first(shape.input_len()), y.first_mut(shape.output_len()));
+    for part in parts(shape, engine.limits.columns) {
+        let product = Product {
+            batch: shape.groups,
+            rows: part.rows,
+            columns: shape.out_c / shape.groups,
+            depth: shape.kernel_len(),
+            a: columns_matrix(shape, part.rows),
+            b: Matrix { turned: true, ..weights_matrix(shape) },
+            c: outputs_matrix(shape),
+            adds: false,
+        };
+        let Engine { gpu, scratch, bf16, .. } = engine;
+        let columns = Unfold { gpu, bf16: *bf16, shape }.columns(
+            &mut scratch.columns,
+            x.part(part.inputs.clone()),
+            &part,
+        );
+        let weights = weights.first(shape.weights_len());
+        let weights = rounded(gpu, *bf16, &mut scratch.rounded[0], weights);
+        gpu.multiply(y.part(part.outputs), columns, weights, &product);
+    }
+    add_bias(engine, y, bias.first(shape.out_c), activation);
+}
+
+pub(crate) fn backward_input(
+    engine: &mut Engine,
+    d_x: &mut Floats,
+    d_y: &Floats,
+    weights: &Floats,
+    shape: &ConvShape,
+) {
+    let (mut d_x, d_y) = (d_x.first_mut(shape.input_len()), d_y.first(shape.output_len()));
+    for part in parts(shape, engine.limits.columns) {
+        let product = Product {
+            batch: shape.groups,
+            rows: part.rows,
+            columns: shape.kernel_len(),
+            depth: shape.out_c / shape.groups,
+            a: outputs_matrix(shape),
+            b: weights_matrix(shape),
+            c: columns_matrix(shape, part.rows),
+            adds: false,
+        };
+        let Engine { gpu, scratch, bf16, .. } = engine;
+        let [for_d_y, for_weights] = &mut scratch.rounded;
+        let d_y = rounded(gpu, *bf16, for_d_y, d_y.part(part.outputs));
+        let weights = rounded(gpu, *bf16, for_weights, weights.first(shape.weights_len()));
+        let len = shape.groups * part.rows * shape.kernel_len();
+        let mut columns: ViewMut<'_, f32> = scratch.columns.take(gpu, len);
+        gpu.multiply(columns.again(), d_y, weights, &product);
+        let inputs = part.inputs.len();
+        let (folded, sizes) = (d_x.part(part.inputs), numbers(shape));
+        let (rows, len) = (word(part.rows), word(inputs));
+        let arguments =
+            [folded.into(), columns.read().into(), (&sizes).into(), rows.into(), len.into()];
+        gpu.launch("fold", Launch::threads(inputs), &arguments);
+    }
+}
+
+pub(crate) fn backward_weights(
+    engine: &mut Engine,
+    [d_weights, d_bias]: [&mut Floats; 2],
+    d_y: &Floats,
+    x: &Floats,
+    shape: &ConvShape,
+) {
+    let (x, d_y) = (x.first(shape.input_len()), d_y.first(shape.output_len()));
+    for part in parts(shape, engine.limits.columns) {
+        let product = Product {
+            batch: shape.groups,
+            rows: shape.out_c / shape.groups,
+            columns: shape.kernel_len(),
+            depth: part.rows,
+            a: Matrix { turned: true, ..outputs_matrix(shape) },
+            b: columns_matrix(shape, part.rows),
+            c: weights_matrix(shape),
+            adds: part.images.start > 0,
+        };
+        let Engine { gpu, scratch, bf16, .. } = engine;
+        let columns = Unfold { gpu, bf16: *bf16, shape }.columns(
+            &mut scratch.columns,
+            x.part(part.inputs.clone()),
+            &part,
+        );
+        let d_y = rounded(gpu, *bf16, &mut scratch.rounded[0], d_y.part(part.outputs));
+        gpu.multiply(d_weights.first_mut(shape.weights_len()), d_y, columns, &product);
+    }
+    let sizes = [shape.batch * shape.out_h * shape.out_w, shape.out_c];
+    let Engine { gpu, scratch, .. } = engine;
+    sum_rows(gpu, &mut scratch.sums, d_bias.first_mut(shape.out_c), d_y, sizes);
+}
+
+/// How inputs are laid out as rows.
+struct Unfold<'e> {
+    gpu: &'e crate::driver::Gpu,
+    bf16: bool,
+    shape: &'e ConvShape,
+}
+
+impl Unfold<'_> {
+    /// The columns of a part's images `x`, in bf16 if products are formed so.
+    fn columns<'r>(
+        &self,
+        room: &'r mut crate::scratch::Room,
+        x: View<'_, f32>,
+        part: &Part,
+    ) -> Factor<'r> {
+        let len = self.shape.groups * part.rows * self.shape.kernel_len();
+        let (sizes, launch) = (numbers(self.shape), Launch::threads(len));
+        let (rows, count) = (word(part.rows).into(), word(len).into());
+        if self.bf16 {
+            let mut columns: ViewMut<'_, u16> = room.take(self.gpu, len);
+            let arguments = [columns.again().into(), x.into(), (&sizes).into(), rows, count];
+            self.gpu.launch("unfold_bf16", launch, &arguments);
+            return Factor::Bf16(columns.into_read());
+        }
+        let mut columns: ViewMut<'_, f32> = room.take(self.gpu, len);
+        let arguments = [columns.again().into(), x.into(), (&sizes).into(), rows, count];
+        self.gpu.launch("unfold", launch, &arguments);
+        Factor::F32(columns.into_read())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_hold_every_image_once_and_their_windows() {
+        let shape = ConvShape {
+            batch: 5,
+            in_h: 4,
+            in_w: 4,
+            in_c: 6,
+            out_h: 2,
+            out_w: 2,
+            out_c: 8,
+            kernel: 3,
+            stride: 1,
+            pad: 0,
+            groups: 2,
+        };
+        // An image has 4 windows of 9·6 inputs.
+        let parts: Vec<Part> = parts(&shape, 2 * 4 * 54 + 1).collect();
+        let images: Vec<_> = parts.iter().map(|part| part.images.clone()).collect();
+        assert_eq!(images, [0..2, 2..4, 4..5]);
+        assert_eq!((parts[1].inputs.clone(), parts[1].outputs.clone()), (192..384, 64..128));
+        assert_eq!(parts.iter().map(|part| part.rows).collect::<Vec<_>>(), [8, 8, 4]);
+    }
+}

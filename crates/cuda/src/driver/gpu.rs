@@ -1,0 +1,558 @@
+//! A device that is open: what the operations stand on. Every call is queued on one stream, so each
+//! sees what those before it left; the host waits only where it wants numbers back.
+
+use std::collections::HashMap;
+use std::ffi::{CString, c_void};
+use std::sync::Arc;
+
+use cudarc::cublas::{result as cublas, sys as cublas_sys};
+use cudarc::driver::sys::CUdevice_attribute as Attribute;
+use cudarc::driver::{CudaContext, CudaStream, DevicePtr, DriverError, result, sys};
+
+use super::compiler::{Architecture, compile};
+use super::declaration::{Parameter, declarations};
+use super::error::{CudaError, fail};
+use super::libraries::{Library, find};
+use super::memory::{Buffer, Element, View, ViewMut};
+use crate::kernels::source;
+
+/// Threads of a block, where a kernel does not say otherwise: a multiple of 32, and small enough for
+/// several blocks at a time on every GPU.
+const BLOCK: u32 = 256;
+/// Shared memory that every GPU gives a block unasked.
+const SHARED_BYTES_MAX: usize = 48 << 10;
+
+/// One GPU, with the kernels loaded.
+pub(crate) struct Gpu {
+    // Dropped in this order: what needs the context before the context.
+    products: ProductHandle,
+    module: Module,
+    stream: Arc<CudaStream>,
+    context: Arc<CudaContext>,
+    pub(crate) name: String,
+    pub(crate) architecture: Architecture,
+    pub(crate) memory_bytes: usize,
+}
+
+/// What a kernel is called with.
+#[derive(Clone, Copy)]
+pub(crate) enum Argument<'a> {
+    Out { address: u64, element: &'static str, _of: std::marker::PhantomData<&'a mut ()> },
+    In { address: u64, element: &'static str, _of: std::marker::PhantomData<&'a ()> },
+    U32(u32),
+    U64(u64),
+    F32(f32),
+    Numbers(&'a [u32]),
+}
+
+impl<'a, T: Element> From<ViewMut<'a, T>> for Argument<'a> {
+    fn from(view: ViewMut<'a, T>) -> Self {
+        Self::Out { address: view.address(), element: T::NAME, _of: std::marker::PhantomData }
+    }
+}
+impl<'a, T: Element> From<View<'a, T>> for Argument<'a> {
+    fn from(view: View<'a, T>) -> Self {
+        Self::In { address: view.address(), element: T::NAME, _of: std::marker::PhantomData }
+    }
+}
+impl From<u32> for Argument<'_> {
+    fn from(value: u32) -> Self {
+        Self::U32(value)
+    }
+}
+impl From<u64> for Argument<'_> {
+    fn from(value: u64) -> Self {
+        Self::U64(value)
+    }
+}
+impl From<f32> for Argument<'_> {
+    fn from(value: f32) -> Self {
+        Self::F32(value)
+    }
+}
+impl<'a, const N: usize> From<&'a [u32; N]> for Argument<'a> {
+    fn from(values: &'a [u32; N]) -> Self {
+        Self::Numbers(values)
+    }
+}
+
+impl Argument<'_> {
+    /// Whether a kernel that declares `parameter` may be given this.
+    fn fits(&self, parameter: &Parameter) -> bool {
+        match (self, parameter) {
+            (Self::Out { element, .. }, Parameter::Out(declared))
+            | (Self::In { element, .. }, Parameter::In(declared)) => element == declared,
+            (Self::U32(_), Parameter::Number(kind)) => kind == "u32",
+            (Self::U64(_), Parameter::Number(kind)) => kind == "u64",
+            (Self::F32(_), Parameter::Number(kind)) => kind == "float",
+            (Self::Numbers(values), Parameter::Numbers(count)) => values.len() == *count,
+            _ => false,
+        }
+    }
+
+    /// Where its bytes are, as the driver wants to know it.
+    fn pointer(&self) -> *mut c_void {
+        match self {
+            Self::Out { address, .. } | Self::In { address, .. } => {
+                std::ptr::from_ref(address).cast_mut().cast()
+            }
+            Self::U32(value) => std::ptr::from_ref(value).cast_mut().cast(),
+            Self::U64(value) => std::ptr::from_ref(value).cast_mut().cast(),
+            Self::F32(value) => std::ptr::from_ref(value).cast_mut().cast(),
+            Self::Numbers(values) => values.as_ptr().cast_mut().cast(),
+        }
+    }
+}
+
+/// How many threads run a kernel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Launch {
+    blocks: u32,
+    threads: u32,
+    shared_bytes: u32,
+}
+
+impl Launch {
+    /// So many threads, and a few more in the last block.
+    pub(crate) fn threads(count: usize) -> Self {
+        let blocks = u32::try_from(count.div_ceil(BLOCK as usize)).expect("blocks of a launch");
+        Self { blocks, threads: BLOCK, shared_bytes: 0 }
+    }
+
+    /// So many blocks.
+    pub(crate) fn blocks(count: usize) -> Self {
+        let blocks = u32::try_from(count).expect("blocks of a launch");
+        Self { blocks, threads: BLOCK, shared_bytes: 0 }
+    }
+
+    /// With so many floats shared by each block, as they follow from its number of threads.
+    pub(crate) fn sharing(self, floats: impl Fn(usize) -> usize) -> Self {
+        let bytes = floats(self.threads as usize) * size_of::<f32>();
+        assert!(bytes <= SHARED_BYTES_MAX, "{bytes} bytes of shared memory");
+        Self { shared_bytes: bytes as u32, ..self }
+    }
+}
+
+/// A factor or result of a product: `batch` matrices in an array, each with rows `stride` apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Matrix {
+    /// Elements from one row to the next.
+    pub(crate) row: usize,
+    /// Elements from one matrix to the next.
+    pub(crate) next: usize,
+    /// Whether the rows in memory are the columns of the product.
+    pub(crate) turned: bool,
+}
+
+/// `c = a · b`, or added to what stands in c, with rows by rows, for each of `batch` matrices.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Product {
+    pub(crate) batch: usize,
+    /// Of a and c.
+    pub(crate) rows: usize,
+    /// Of b and c.
+    pub(crate) columns: usize,
+    /// Columns of a, rows of b.
+    pub(crate) depth: usize,
+    pub(crate) a: Matrix,
+    pub(crate) b: Matrix,
+    pub(crate) c: Matrix,
+    /// Whether the product is added to c.
+    pub(crate) adds: bool,
+}
+
+/// The values of a factor.
+#[derive(Clone, Copy)]
+pub(crate) enum Factor<'a> {
+    F32(View<'a, f32>),
+    Bf16(View<'a, u16>),
+}
+
+impl Factor<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::F32(view) => view.len(),
+            Self::Bf16(view) => view.len(),
+        }
+    }
+    fn address(&self) -> u64 {
+        match self {
+            Self::F32(view) => view.address(),
+            Self::Bf16(view) => view.address(),
+        }
+    }
+    fn kind(&self) -> cublas_sys::cudaDataType {
+        match self {
+            Self::F32(_) => cublas_sys::cudaDataType::CUDA_R_32F,
+            Self::Bf16(_) => cublas_sys::cudaDataType::CUDA_R_16BF,
+        }
+    }
+}
+
+impl Matrix {
+    /// Elements from the first to the last that `batch` matrices of `rows` by `columns` touch.
+    fn reach(self, batch: usize, rows: usize, columns: usize) -> usize {
+        let (rows, columns) = if self.turned { (columns, rows) } else { (rows, columns) };
+        assert!(columns <= self.row, "rows that overlap");
+        (batch - 1) * self.next + (rows - 1) * self.row + columns
+    }
+}
+
+impl Gpu {
+    /// How many GPUs the driver knows.
+    pub(crate) fn count() -> Result<usize, CudaError> {
+        find(Library::Driver)?;
+        match CudaContext::device_count() {
+            Ok(count) => Ok(usize::try_from(count).unwrap_or(0)),
+            Err(DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)) => Ok(0),
+            Err(error) => Err(driver("start its driver", error)),
+        }
+    }
+
+    /// The version of CUDA that the driver is for.
+    pub(crate) fn driver_version() -> Result<(u32, u32), CudaError> {
+        find(Library::Driver)?;
+        let mut version = 0;
+        // SAFETY: the pointer is to a number that outlives the call.
+        unsafe { sys::cuDriverGetVersion(&mut version) }
+            .result()
+            .map_err(|error| driver("say its version", error))?;
+        let version = u32::try_from(version).unwrap_or(0);
+        Ok((version / 1000, version % 1000 / 10))
+    }
+
+    /// Opens the GPU of this number, and compiles the kernels for it.
+    pub(crate) fn open(index: usize) -> Result<Self, CudaError> {
+        let count = Self::count()?;
+        if index >= count {
+            let none = if count == 0 {
+                CudaError::NoDevice
+            } else {
+                CudaError::NoSuchDevice { index, count }
+            };
+            return Err(none);
+        }
+        find(Library::Compiler)?;
+        find(Library::Products)?;
+        let context = CudaContext::new(index).map_err(|error| driver("be opened", error))?;
+        // SAFETY: events order work of several streams; there is one stream here.
+        unsafe { context.disable_event_tracking() };
+        let stream = context.new_stream().map_err(|error| driver("make a stream", error))?;
+        let architecture = architecture(&context)?;
+        let module = Module::load(&context, architecture)?;
+        let products = ProductHandle::new(&stream)?;
+        let name = context.name().map_err(|error| driver("say its name", error))?;
+        let memory = context.total_mem();
+        let memory_bytes = memory.map_err(|error| driver("say how much memory it has", error))?;
+        Ok(Self { products, module, stream, context, name, architecture, memory_bytes })
+    }
+
+    /// `len` zeros.
+    pub(crate) fn zeros<T: Element>(&self, len: usize) -> Buffer<T> {
+        // The driver makes no empty arrays.
+        let memory = self.stream.alloc_zeros::<T>(len.max(1)).unwrap_or_else(|error| {
+            if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+                fail(CudaError::Memory { mib: (len * size_of::<T>()).div_ceil(1 << 20) });
+            }
+            fail(driver("make an array", error))
+        });
+        let address = memory.device_ptr(&self.stream).0;
+        Buffer::new(memory, address, len)
+    }
+
+    /// Copies `src` to the beginning of `dst`. When this returns, `src` was read.
+    pub(crate) fn upload<T: Element>(&self, dst: ViewMut<'_, T>, src: &[T]) {
+        assert!(src.len() <= dst.len(), "{} elements for {}", src.len(), dst.len());
+        if src.is_empty() {
+            return;
+        }
+        self.bind();
+        // SAFETY: there is room for all of `src`, which stays as it is until the stream was waited
+        // for.
+        let copied =
+            unsafe { result::memcpy_htod_async(dst.address(), src, self.stream.cu_stream()) };
+        copied.unwrap_or_else(|error| fail(driver("take an array", error)));
+        self.wait();
+    }
+
+    /// Copies the beginning of `src` to all of `dst`, when everything before it is done.
+    pub(crate) fn download<T: Element>(&self, dst: &mut [T], src: View<'_, T>) {
+        assert!(dst.len() <= src.len(), "{} elements of {}", dst.len(), src.len());
+        if dst.is_empty() {
+            return;
+        }
+        self.bind();
+        // SAFETY: `src` has at least as many elements as `dst`, which nobody reads until the stream
+        // was waited for.
+        let copied =
+            unsafe { result::memcpy_dtoh_async(dst, src.address(), self.stream.cu_stream()) };
+        copied.unwrap_or_else(|error| fail(driver("give an array back", error)));
+        self.wait();
+    }
+
+    /// Until everything asked for is done. A kernel that failed is heard of here.
+    fn wait(&self) {
+        self.stream.synchronize().unwrap_or_else(|error| fail(driver("finish its work", error)));
+    }
+
+    fn bind(&self) {
+        self.context.bind_to_thread().unwrap_or_else(|error| fail(driver("be used", error)));
+    }
+
+    /// Runs a kernel.
+    ///
+    /// # Panics
+    /// When the arguments are not those that its source declares.
+    pub(crate) fn launch(&self, name: &str, launch: Launch, arguments: &[Argument<'_>]) {
+        let kernel = self.module.kernel(name);
+        let fit = kernel.parameters.len() == arguments.len()
+            && arguments.iter().zip(&kernel.parameters).all(|(argument, p)| argument.fits(p));
+        assert!(fit, "{name} takes {:?}", kernel.parameters);
+        if launch.blocks == 0 {
+            return;
+        }
+        let mut pointers: Vec<*mut c_void> = arguments.iter().map(Argument::pointer).collect();
+        let (grid, block) = ((launch.blocks, 1, 1), (launch.threads, 1, 1));
+        self.bind();
+        // SAFETY: the function is of a module that is loaded, and each pointer is to a value of the
+        // size that the source declares, which the driver has copied when it returns. What the kernel
+        // does with the arrays is its source's matter: it touches none outside of the sizes it is
+        // given, which the operations compare with the arrays.
+        let launched = unsafe {
+            result::launch_kernel(
+                kernel.function,
+                grid,
+                block,
+                launch.shared_bytes,
+                self.stream.cu_stream(),
+                &mut pointers,
+            )
+        };
+        launched.unwrap_or_else(|error| fail(driver("run a kernel", error)));
+    }
+
+    /// Forms a product. Factors are both `f32` or both bf16; sums are `f32`.
+    ///
+    /// # Panics
+    /// When an array is shorter than the product says.
+    pub(crate) fn multiply(
+        &self,
+        c: ViewMut<'_, f32>,
+        a: Factor<'_>,
+        b: Factor<'_>,
+        product: &Product,
+    ) {
+        let Product { batch, rows, columns, depth, .. } = *product;
+        assert!(batch > 0 && rows > 0 && columns > 0 && depth > 0, "{product:?}");
+        assert!(product.a.reach(batch, rows, depth) <= a.len(), "first factor of {product:?}");
+        assert!(product.b.reach(batch, depth, columns) <= b.len(), "second factor of {product:?}");
+        assert!(product.c.reach(batch, rows, columns) <= c.len(), "result of {product:?}");
+        assert!(a.kind() == b.kind() && !product.c.turned, "{product:?}");
+        self.bind();
+        self.products
+            .multiply(c.address(), a, b, product)
+            .unwrap_or_else(|error| fail(products("multiply", error)));
+    }
+}
+
+fn driver(doing: &'static str, error: DriverError) -> CudaError {
+    let text = |text: Result<&std::ffi::CStr, DriverError>| {
+        text.map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    let (name, words) = (text(error.error_name()), text(error.error_string()));
+    CudaError::Driver { doing, code: format!("{words} ({name})") }
+}
+
+fn products(doing: &'static str, error: cublas::CublasError) -> CudaError {
+    CudaError::Products { doing, code: format!("{:?}", error.0) }
+}
+
+fn architecture(context: &CudaContext) -> Result<Architecture, CudaError> {
+    let [major, minor] = [
+        Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+        Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+    ]
+    .map(|attribute| context.attribute(attribute));
+    let number = |value: Result<i32, DriverError>| {
+        value
+            .map(|value| u32::try_from(value).unwrap_or(0))
+            .map_err(|error| driver("say what it is", error))
+    };
+    Ok(Architecture(10 * number(major)? + number(minor)?))
+}
+
+/// The compiled kernels on the device.
+struct Module {
+    handle: sys::CUmodule,
+    kernels: HashMap<String, Kernel>,
+    context: Arc<CudaContext>,
+}
+
+struct Kernel {
+    function: sys::CUfunction,
+    parameters: Vec<Parameter>,
+}
+
+// SAFETY: the driver's handles of modules and functions may be used from any thread.
+unsafe impl Send for Module {}
+// SAFETY: as above.
+unsafe impl Sync for Module {}
+
+impl Module {
+    fn load(context: &Arc<CudaContext>, architecture: Architecture) -> Result<Self, CudaError> {
+        let image = compile(source(), architecture)?;
+        context.bind_to_thread().map_err(|error| driver("be used", error))?;
+        // SAFETY: the image is a whole one of NVRTC's.
+        let handle = unsafe { result::module::load_data(image.as_ptr().cast()) }
+            .map_err(|error| driver("load the kernels", error))?;
+        let mut module = Self { handle, kernels: HashMap::new(), context: context.clone() };
+        for (name, parameters) in declarations(source()) {
+            let symbol = CString::new(name.clone()).expect("a name in a source");
+            // SAFETY: the module is loaded.
+            let function = unsafe { result::module::get_function(handle, symbol) }
+                .map_err(|error| driver("find a kernel", error))?;
+            module.kernels.insert(name, Kernel { function, parameters });
+        }
+        Ok(module)
+    }
+
+    fn kernel(&self, name: &str) -> &Kernel {
+        self.kernels.get(name).unwrap_or_else(|| panic!("there is no kernel {name}"))
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        if self.context.bind_to_thread().is_ok() {
+            // SAFETY: the module is loaded, and nobody launches its kernels after this. A failure
+            // leaves it until the context goes.
+            let _ = unsafe { result::module::unload(self.handle) };
+        }
+    }
+}
+
+/// cuBLAS on one stream.
+struct ProductHandle {
+    handle: cublas_sys::cublasHandle_t,
+    stream: Arc<CudaStream>,
+}
+
+// SAFETY: the handle may be used from any thread, though not from two at a time; a `Gpu` is behind
+// the lock of its device.
+unsafe impl Send for ProductHandle {}
+// SAFETY: as above.
+unsafe impl Sync for ProductHandle {}
+
+impl ProductHandle {
+    fn new(stream: &Arc<CudaStream>) -> Result<Self, CudaError> {
+        stream.context().bind_to_thread().map_err(|error| driver("be used", error))?;
+        let handle = cublas::create_handle().map_err(|error| products("start", error))?;
+        let this = Self { handle, stream: stream.clone() };
+        // SAFETY: both are live: the stream is kept beside the handle.
+        unsafe { cublas::set_stream(handle, stream.cu_stream().cast()) }
+            .map_err(|error| products("take a stream", error))?;
+        Ok(this)
+    }
+
+    /// cuBLAS reads matrices column by column, and so read a matrix is its transpose. Therefore it is
+    /// asked for `cᵀ = bᵀ · aᵀ`, of which it finds every part in memory as it wants it.
+    fn multiply(
+        &self,
+        c: u64,
+        a: Factor<'_>,
+        b: Factor<'_>,
+        product: &Product,
+    ) -> Result<(), cublas::CublasError> {
+        let int = |value: usize| i32::try_from(value).expect("a size of a product");
+        let long = |value: usize| i64::try_from(value).expect("a distance of matrices");
+        let operation = |matrix: Matrix| match matrix.turned {
+            true => cublas_sys::cublasOperation_t::CUBLAS_OP_T,
+            false => cublas_sys::cublasOperation_t::CUBLAS_OP_N,
+        };
+        let (one, old): (f32, f32) = (1.0, if product.adds { 1.0 } else { 0.0 });
+        // SAFETY: the handle is live; the arrays are on the device and as long as the product reaches,
+        // which `Gpu::multiply` has seen to; the two factors before the sums are read before this
+        // returns.
+        unsafe {
+            cublas::gemm_strided_batched_ex(
+                self.handle,
+                operation(product.b),
+                operation(product.a),
+                int(product.columns),
+                int(product.rows),
+                int(product.depth),
+                std::ptr::from_ref(&one).cast(),
+                b.address() as *const c_void,
+                b.kind(),
+                int(product.b.row),
+                long(product.b.next),
+                a.address() as *const c_void,
+                a.kind(),
+                int(product.a.row),
+                long(product.a.next),
+                std::ptr::from_ref(&old).cast(),
+                c as *mut c_void,
+                cublas_sys::cudaDataType::CUDA_R_32F,
+                int(product.c.row),
+                long(product.c.next),
+                int(product.batch),
+                // Products of f32 in full; TF32 is another compute type, which has to be asked for.
+                cublas_sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+                cublas_sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
+            )
+        }
+    }
+}
+
+impl Drop for ProductHandle {
+    fn drop(&mut self) {
+        if self.stream.context().bind_to_thread().is_ok() {
+            // SAFETY: the handle is live and nobody's after this. A failure leaks it.
+            let _ = unsafe { cublas::destroy_handle(self.handle) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_fits_what_the_source_declares_and_nothing_else() {
+        let [out, within] = [Parameter::Out, Parameter::In].map(|kind| kind("float".to_owned()));
+        let [word, long] = ["u32", "u64"].map(|kind| Parameter::Number(kind.to_owned()));
+        let parameters = [out, within, word, long, Parameter::Numbers(2)];
+        let of = std::marker::PhantomData;
+        let arguments = [
+            Argument::Out { address: 0, element: "float", _of: of },
+            Argument::In { address: 0, element: "float", _of: std::marker::PhantomData },
+            Argument::from(1_u32),
+            Argument::from(1_u64),
+            Argument::from(&[1, 2]),
+        ];
+        for (i, argument) in arguments.iter().enumerate() {
+            for (j, parameter) in parameters.iter().enumerate() {
+                assert_eq!(argument.fits(parameter), i == j, "{i} {parameter:?}");
+            }
+        }
+        assert!(!Argument::from(&[1, 2, 3]).fits(&Parameter::Numbers(2)));
+        let bytes = Argument::In { address: 0, element: "u8", _of: std::marker::PhantomData };
+        assert!(!bytes.fits(&parameters[1]));
+    }
+
+    #[test]
+    fn a_matrix_reaches_to_its_last_element() {
+        let plain = Matrix { row: 10, next: 100, turned: false };
+        assert_eq!(plain.reach(1, 1, 1), 1);
+        assert_eq!(plain.reach(3, 4, 5), 200 + 30 + 5);
+        let turned = Matrix { turned: true, ..plain };
+        assert_eq!(turned.reach(3, 4, 5), 200 + 40 + 4);
+    }
+
+    #[test]
+    fn a_launch_has_a_thread_for_every_element_and_no_block_for_none() {
+        for (count, blocks) in [(0, 0), (1, 1), (256, 1), (257, 2)] {
+            assert_eq!(Launch::threads(count).blocks, blocks, "{count}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Arrays on the device, and borrowed parts of them. Nothing here is read or written by the host.
+
+use std::any::type_name;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits};
+
+/// What an array is made of.
+pub(crate) trait Element: DeviceRepr + ValidAsZeroBits + Copy + Default {
+    /// Its name in a kernel.
+    const NAME: &'static str;
+}
+
+macro_rules! element {
+    ($type:ty, $name:literal) => {
+        impl Element for $type {
+            const NAME: &'static str = $name;
+        }
+    };
+}
+
+element!(f32, "float");
+element!(f64, "double");
+element!(u8, "u8");
+element!(u16, "u16");
+element!(u32, "u32");
+
+/// An array on the device.
+pub struct Buffer<T> {
+    /// Frees the memory when dropped, after everything that was asked for before.
+    _memory: CudaSlice<T>,
+    address: u64,
+    len: usize,
+}
+
+impl<T> Buffer<T> {
+    /// `address` is that of `memory`, which has at least `len` elements.
+    pub(super) fn new(memory: CudaSlice<T>, address: u64, len: usize) -> Self {
+        Self { _memory: memory, address, len }
+    }
+
+    /// Elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// All of it, to be read.
+    pub(crate) fn view(&self) -> View<'_, T> {
+        View { address: self.address, len: self.len, of: PhantomData }
+    }
+
+    /// All of it, to be written.
+    pub(crate) fn view_mut(&mut self) -> ViewMut<'_, T> {
+        ViewMut { address: self.address, len: self.len, of: PhantomData }
+    }
+
+    /// The first `len` elements, to be read.
+    pub(crate) fn first(&self, len: usize) -> View<'_, T> {
+        self.view().part(0..len)
+    }
+
+    /// The first `len` elements, to be written.
+    pub(crate) fn first_mut(&mut self, len: usize) -> ViewMut<'_, T> {
+        self.view_mut().into_part(0..len)
+    }
+}
+
+/// A part of an array, to be read.
+pub(crate) struct View<'a, T> {
+    address: u64,
+    len: usize,
+    of: PhantomData<&'a T>,
+}
+
+impl<T> Clone for View<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for View<'_, T> {}
+
+/// A part of an array, to be written.
+pub(crate) struct ViewMut<'a, T> {
+    address: u64,
+    len: usize,
+    of: PhantomData<&'a mut T>,
+}
+
+impl<T> View<'_, T> {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+    pub(super) fn address(&self) -> u64 {
+        self.address
+    }
+    /// These elements of it.
+    pub(crate) fn part(self, range: Range<usize>) -> Self {
+        let address = at::<T>(self.address, &range, self.len);
+        Self { address, len: range.len(), of: PhantomData }
+    }
+}
+
+impl<'a, T> ViewMut<'a, T> {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+    pub(super) fn address(&self) -> u64 {
+        self.address
+    }
+    /// These elements of it.
+    pub(crate) fn into_part(self, range: Range<usize>) -> Self {
+        let address = at::<T>(self.address, &range, self.len);
+        Self { address, len: range.len(), of: PhantomData }
+    }
+    /// These elements of it, for a while.
+    pub(crate) fn part(&mut self, range: Range<usize>) -> ViewMut<'_, T> {
+        self.again().into_part(range)
+    }
+    /// All of it, for a while.
+    pub(crate) fn again(&mut self) -> ViewMut<'_, T> {
+        ViewMut { address: self.address, len: self.len, of: PhantomData }
+    }
+    /// All of it, to be read for a while.
+    pub(crate) fn read(&self) -> View<'_, T> {
+        View { address: self.address, len: self.len, of: PhantomData }
+    }
+    /// All of it, to be read from now on.
+    pub(crate) fn into_read(self) -> View<'a, T> {
+        View { address: self.address, len: self.len, of: PhantomData }
+    }
+    /// The same memory for elements of another type: any bits are a number of any of them.
+    pub(crate) fn of<U: Element>(self) -> ViewMut<'a, U> {
+        assert!(self.address.is_multiple_of(size_of::<U>() as u64), "memory for wider elements");
+        let len = self.len * size_of::<T>() / size_of::<U>();
+        ViewMut { address: self.address, len, of: PhantomData }
+    }
+}
+
+fn at<T>(address: u64, range: &Range<usize>, len: usize) -> u64 {
+    assert!(
+        range.start <= range.end && range.end <= len,
+        "elements {range:?} of {len} {} on the device",
+        type_name::<T>()
+    );
+    address + (range.start * size_of::<T>()) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(len: usize) -> View<'static, f32> {
+        View { address: 1024, len, of: PhantomData }
+    }
+
+    #[test]
+    fn a_part_begins_at_its_first_element_and_parts_of_parts_too() {
+        let part = view(10).part(3..9).part(1..2);
+        assert_eq!((part.address(), part.len()), (1024 + 4 * 4, 1));
+        let wide = ViewMut { address: 1024, len: 7, of: PhantomData::<&mut f32> }.of::<f64>();
+        assert_eq!((wide.address(), wide.len()), (1024, 3));
+    }
+
+    #[test]
+    #[should_panic(expected = "elements 3..11 of 10 f32 on the device")]
+    fn a_part_beyond_the_end_is_refused() {
+        view(10).part(3..11);
+    }
+}

@@ -1,0 +1,25 @@
+//! The floor that touches CUDA: everything `unsafe` of this crate is here, behind functions that
+//! are safe to call.
+//!
+//! - `libraries` finds the libraries at run time, or says what is missing.
+//! - `compiler` has NVRTC make a program of the kernels' sources.
+//! - `declaration` reads what arguments each kernel takes, from the same sources.
+//! - `memory` has arrays on the device, and borrowed parts of them.
+//! - `gpu` opens a device; copies, launches and multiplies on it.
+
+#![expect(unsafe_code, reason = "the one place that calls into CUDA's libraries")]
+
+mod compiler;
+mod declaration;
+mod error;
+mod gpu;
+mod libraries;
+mod memory;
+
+pub use compiler::{Architecture, compile};
+
+pub use error::{CudaError, catch};
+pub(crate) use gpu::{Argument, Factor, Gpu, Launch, Matrix, Product};
+pub use libraries::{Library, Source, find};
+pub use memory::Buffer;
+pub(crate) use memory::{Element, View, ViewMut};

@@ -1,0 +1,369 @@
+//! The network's operations on one NVIDIA GPU.
+//!
+//! Three floors. `driver` touches CUDA: it finds the libraries at run time, compiles the kernels and
+//! offers arrays, launches and matrix products that are safe to call. The files beside this one say
+//! in terms of those what each operation is. This file joins them to a [`Device`].
+//!
+//! Convolutions and linear layers are products of cuBLAS; everything else are kernels of our own,
+//! in CUDA C, under `kernels/`. Nothing of CUDA is needed to build, and a machine without it gets an
+//! error value that says what is missing.
+//!
+//! Results are the same bits from run to run on the same kind of GPU with the same libraries: sums are
+//! formed in an order that depends on shapes alone, and no memory is added to from two places.
+
+mod conv;
+mod driver;
+mod elementwise;
+mod kernels;
+mod linear;
+mod loss;
+mod normalise;
+mod pieces;
+mod pool;
+mod reduce;
+mod scratch;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use alexnet_ops::{
+    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
+    LossShape, LrnShape, MaxPoolShape, Precision, Saturation, SgdStep,
+};
+
+use driver::Gpu;
+pub use driver::{Architecture, Buffer, CudaError, Library, Source, catch, compile, find};
+pub use kernels::source;
+use pieces::Limits;
+use scratch::Scratch;
+
+type Floats = Buffer<f32>;
+type Bytes = Buffer<u8>;
+
+/// Products of bf16 need this compute capability.
+const BF16: Architecture = Architecture(80);
+
+/// One GPU. Clones share it.
+///
+/// The contract of [`Device`] has no errors. Where the GPU fails in the midst of an operation, for
+/// instance because its memory is full, the operation ends as a panic does but silently, and
+/// [`catch`], around everything that uses the device, makes an error of it.
+#[derive(Clone)]
+pub struct Cuda {
+    engine: Arc<Mutex<Engine>>,
+    name: Arc<str>,
+}
+
+/// What every operation computes with.
+pub(crate) struct Engine {
+    gpu: Gpu,
+    scratch: Scratch,
+    bf16: bool,
+    limits: Limits,
+}
+
+impl Cuda {
+    /// How many GPUs there are.
+    ///
+    /// # Errors
+    /// When the driver is missing or does not work.
+    pub fn count() -> Result<usize, CudaError> {
+        Gpu::count()
+    }
+
+    /// The version of CUDA that the driver is for, 12.8 as (12, 8).
+    ///
+    /// # Errors
+    /// When the driver is missing.
+    pub fn driver_version() -> Result<(u32, u32), CudaError> {
+        Gpu::driver_version()
+    }
+
+    /// The GPU of this number, counted from 0.
+    ///
+    /// # Errors
+    /// When there is none, a library is missing, or the GPU cannot do what is asked for.
+    pub fn new(index: usize, precision: Precision) -> Result<Self, CudaError> {
+        let gpu = Gpu::open(index)?;
+        let bf16 = precision == Precision::Bf16;
+        let Architecture(capability) = gpu.architecture;
+        if bf16 && gpu.architecture < BF16 {
+            let (name, [major, minor]) = (gpu.name, [capability / 10, capability % 10]);
+            return Err(CudaError::NoBf16 { name, major, minor });
+        }
+        let kind = if bf16 { ", bf16" } else { "" };
+        let name = format!("cuda:{index} ({}{kind})", gpu.name).into();
+        let engine = Engine { gpu, scratch: Scratch::default(), bf16, limits: Limits::USUAL };
+        Ok(Self { engine: Arc::new(Mutex::new(engine)), name })
+    }
+
+    /// Its compute capability.
+    pub fn architecture(&self) -> Architecture {
+        self.engine().gpu.architecture
+    }
+
+    /// All of its memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.engine().gpu.memory_bytes
+    }
+
+    /// The same device, which from now on takes even small layers in many pieces, as it takes
+    /// those that are too large for one. Slow: for tests.
+    pub fn in_small_pieces(self) -> Self {
+        self.engine().limits = Limits::TINY;
+        self
+    }
+
+    fn engine(&self) -> MutexGuard<'_, Engine> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Device for Cuda {
+    type Floats = Floats;
+    type Bytes = Bytes;
+    type Labels = Buffer<u32>;
+
+    fn name(&self) -> String {
+        self.name.to_string()
+    }
+    fn floats(&self, len: usize) -> Floats {
+        self.engine().gpu.zeros(len)
+    }
+    fn bytes(&self, len: usize) -> Bytes {
+        self.engine().gpu.zeros(len)
+    }
+    fn labels(&self, len: usize) -> Buffer<u32> {
+        self.engine().gpu.zeros(len)
+    }
+    fn upload(&self, dst: &mut Floats, src: &[f32]) {
+        self.engine().gpu.upload(dst.view_mut(), src);
+    }
+    fn upload_labels(&self, dst: &mut Buffer<u32>, src: &[u32]) {
+        self.engine().gpu.upload(dst.view_mut(), src);
+    }
+    fn download(&self, dst: &mut [f32], src: &Floats) {
+        self.engine().gpu.download(dst, src.view());
+    }
+
+    fn conv_forward(
+        &self,
+        y: &mut Floats,
+        x: &Floats,
+        weights: &Floats,
+        bias: &Floats,
+        activation: Activation,
+        shape: &ConvShape,
+    ) {
+        conv::forward(&mut self.engine(), y, [x, weights, bias], activation, shape);
+    }
+    fn conv_backward_input(
+        &self,
+        d_x: &mut Floats,
+        d_y: &Floats,
+        weights: &Floats,
+        shape: &ConvShape,
+    ) {
+        conv::backward_input(&mut self.engine(), d_x, d_y, weights, shape);
+    }
+    fn conv_backward_weights(
+        &self,
+        d_weights: &mut Floats,
+        d_bias: &mut Floats,
+        d_y: &Floats,
+        x: &Floats,
+        shape: &ConvShape,
+    ) {
+        conv::backward_weights(&mut self.engine(), [d_weights, d_bias], d_y, x, shape);
+    }
+
+    fn linear_forward(
+        &self,
+        y: &mut Floats,
+        x: &Floats,
+        weights: &Floats,
+        bias: &Floats,
+        activation: Activation,
+        shape: &LinearShape,
+    ) {
+        linear::forward(&mut self.engine(), y, [x, weights, bias], activation, shape);
+    }
+    fn linear_backward_input(
+        &self,
+        d_x: &mut Floats,
+        d_y: &Floats,
+        weights: &Floats,
+        shape: &LinearShape,
+    ) {
+        linear::backward_input(&mut self.engine(), d_x, d_y, weights, shape);
+    }
+    fn linear_backward_weights(
+        &self,
+        d_weights: &mut Floats,
+        d_bias: &mut Floats,
+        d_y: &Floats,
+        x: &Floats,
+        shape: &LinearShape,
+    ) {
+        let engine = &mut self.engine();
+        linear::backward_weights(engine, d_weights, [d_y, x], false, shape);
+        linear::backward_bias(engine, d_bias, d_y, shape);
+    }
+    fn linear_backward_add(
+        &self,
+        d_weights: &mut Floats,
+        d_bias: &mut Floats,
+        d_y: &Floats,
+        x: &Floats,
+        shape: &LinearShape,
+    ) {
+        let engine = &mut self.engine();
+        linear::backward_weights(engine, d_weights, [d_y, x], true, shape);
+        linear::backward_bias(engine, d_bias, d_y, shape);
+    }
+    fn linear_backward_update(
+        &self,
+        weights: &mut Floats,
+        velocity: &mut Floats,
+        d_y: &Floats,
+        x: &Floats,
+        step: &SgdStep,
+        shape: &LinearShape,
+    ) {
+        linear::backward_update(&mut self.engine(), [weights, velocity], [d_y, x], step, shape);
+    }
+    fn linear_backward_bias(&self, d_bias: &mut Floats, d_y: &Floats, shape: &LinearShape) {
+        linear::backward_bias(&mut self.engine(), d_bias, d_y, shape);
+    }
+
+    fn relu_forward(&self, y: &mut Floats, x: &Floats, len: usize) {
+        elementwise::map(&self.engine().gpu, "relu_forward", y.first_mut(len), x.first(len));
+    }
+    fn relu_backward(&self, d: &mut Floats, y: &Floats, len: usize) {
+        elementwise::map(&self.engine().gpu, "relu_backward", d.first_mut(len), y.first(len));
+    }
+    fn saturation_forward(&self, y: &mut Floats, x: &Floats, curve: Saturation, len: usize) {
+        elementwise::saturation(&self.engine().gpu, y.first_mut(len), x.first(len), curve);
+    }
+    fn saturation_backward(&self, d: &mut Floats, y: &Floats, curve: Saturation, len: usize) {
+        elementwise::saturation_backward(&self.engine().gpu, d.first_mut(len), y.first(len), curve);
+    }
+
+    fn max_pool_forward(
+        &self,
+        y: &mut Floats,
+        positions: &mut Bytes,
+        x: &Floats,
+        shape: &MaxPoolShape,
+    ) {
+        pool::max_forward(&mut self.engine(), y, positions, x, shape);
+    }
+    fn max_pool_backward(
+        &self,
+        d_x: &mut Floats,
+        d_y: &Floats,
+        positions: &Bytes,
+        shape: &MaxPoolShape,
+    ) {
+        pool::max_backward(&mut self.engine(), d_x, d_y, positions, shape);
+    }
+    fn average_pool_forward(&self, y: &mut Floats, x: &Floats, shape: &AveragePoolShape) {
+        pool::average_forward(&mut self.engine(), y, x, shape);
+    }
+    fn average_pool_backward(&self, d_x: &mut Floats, d_y: &Floats, shape: &AveragePoolShape) {
+        pool::average_backward(&mut self.engine(), d_x, d_y, shape);
+    }
+
+    fn lrn_forward(&self, y: &mut Floats, x: &Floats, shape: &LrnShape) {
+        normalise::lrn_forward(&mut self.engine(), y, x, shape);
+    }
+    fn lrn_backward(&self, d_x: &mut Floats, d_y: &Floats, x: &Floats, shape: &LrnShape) {
+        normalise::lrn_backward(&mut self.engine(), d_x, d_y, x, shape);
+    }
+
+    fn batch_norm_train(
+        &self,
+        y: &mut Floats,
+        statistics: &mut Floats,
+        running: &mut Floats,
+        x: &Floats,
+        affine: &Floats,
+        shape: &BatchNormShape,
+    ) {
+        let outputs = [y, statistics, running];
+        normalise::batch_norm_train(&mut self.engine(), outputs, [x, affine], shape);
+    }
+    fn batch_norm_evaluate(
+        &self,
+        y: &mut Floats,
+        x: &Floats,
+        affine: &Floats,
+        running: &Floats,
+        shape: &BatchNormShape,
+    ) {
+        normalise::batch_norm_evaluate(&mut self.engine(), y, x, [affine, running], shape);
+    }
+    fn batch_norm_backward(
+        &self,
+        d_x: &mut Floats,
+        d_affine: &mut Floats,
+        d_y: &Floats,
+        x: &Floats,
+        affine: &Floats,
+        statistics: &Floats,
+        shape: &BatchNormShape,
+    ) {
+        let (outputs, inputs) = ([d_x, d_affine], [d_y, x, affine, statistics]);
+        normalise::batch_norm_backward(&mut self.engine(), outputs, inputs, shape);
+    }
+
+    fn dropout(
+        &self,
+        y: &mut Floats,
+        x: &Floats,
+        rate: f32,
+        kept_scale: f32,
+        key: DropoutKey,
+        len: usize,
+    ) {
+        let (y, x) = (y.first_mut(len), x.first(len));
+        elementwise::dropout(&self.engine().gpu, y, x, rate, kept_scale, key);
+    }
+    fn scale(&self, y: &mut Floats, x: &Floats, factor: f32, len: usize) {
+        elementwise::scale(&self.engine().gpu, y.first_mut(len), x.first(len), factor);
+    }
+
+    fn softmax_cross_entropy(
+        &self,
+        losses: &mut Floats,
+        d_logits: &mut Floats,
+        logits: &Floats,
+        labels: &Buffer<u32>,
+        shape: &LossShape,
+    ) {
+        loss::softmax_cross_entropy(&self.engine().gpu, [losses, d_logits], logits, labels, shape);
+    }
+
+    fn sgd_update(
+        &self,
+        weights: &mut Floats,
+        velocity: &mut Floats,
+        gradient: &Floats,
+        step: &SgdStep,
+        len: usize,
+    ) {
+        let arrays = [weights.first_mut(len), velocity.first_mut(len)];
+        elementwise::update(&self.engine().gpu, arrays, gradient.first(len), step);
+    }
+
+    fn add(&self, sums: &mut Floats, values: &Floats, len: usize) {
+        elementwise::map(&self.engine().gpu, "add", sums.first_mut(len), values.first(len));
+    }
+    fn largest(&self, values: &Floats, len: usize) -> f32 {
+        let Engine { gpu, scratch, .. } = &mut *self.engine();
+        reduce::largest(gpu, &mut scratch.sums, values.first(len))
+    }
+    fn sum_of_squares(&self, values: &Floats, len: usize) -> f64 {
+        let Engine { gpu, scratch, .. } = &mut *self.engine();
+        reduce::sum_of_squares(gpu, &mut scratch.sums, values.first(len))
+    }
+}

@@ -1,0 +1,242 @@
+//! Local response normalisation and batch normalisation: `kernels/lrn.cu`, `kernels/batch_norm.cu`.
+
+use alexnet_ops::{BatchNormShape, LrnRegion, LrnShape};
+
+use crate::driver::{Gpu, Launch, View, ViewMut};
+use crate::pieces::pieces;
+use crate::reduce::{GROUP, finish_rows, sum_rows, word};
+use crate::scratch::Scratch;
+use crate::{Engine, Floats};
+
+/// Maps of a tower, if neighbours are maps.
+fn tower(shape: &LrnShape) -> Option<u32> {
+    match shape.region {
+        LrnRegion::AcrossMaps { groups } => Some(word(shape.channels / groups)),
+        LrnRegion::SameMap => None,
+    }
+}
+
+fn map_numbers(shape: &LrnShape) -> [u32; 3] {
+    [shape.height, shape.width, shape.channels].map(word)
+}
+
+pub(crate) fn lrn_forward(engine: &mut Engine, y: &mut Floats, x: &Floats, shape: &LrnShape) {
+    let LrnShape { size, alpha, beta, k, .. } = *shape;
+    let size = word(size).into();
+    let gpu = &engine.gpu;
+    if let Some(maps) = tower(shape) {
+        let len = shape.len();
+        let (y, x) = (y.first_mut(len).into(), x.first(len).into());
+        let [alpha, beta, k] = [alpha, beta, k].map(Into::into);
+        let arguments = [y, x, maps.into(), size, alpha, beta, k, (len as u64).into()];
+        return gpu.launch("lrn_maps_forward", Launch::threads(len), &arguments);
+    }
+    let image = shape.len() / shape.batch;
+    for images in pieces(shape.batch, image, engine.limits.elements) {
+        let part = images.start * image..images.end * image;
+        let (len, numbers) = (part.len(), map_numbers(shape));
+        let (y, x) = (y.view_mut().into_part(part.clone()).into(), x.view().part(part).into());
+        let [alpha, beta, k] = [alpha, beta, k].map(Into::into);
+        let arguments = [y, x, (&numbers).into(), size, alpha, beta, k, word(len).into()];
+        gpu.launch("lrn_map_forward", Launch::threads(len), &arguments);
+    }
+}
+
+pub(crate) fn lrn_backward(
+    engine: &mut Engine,
+    d_x: &mut Floats,
+    d_y: &Floats,
+    x: &Floats,
+    shape: &LrnShape,
+) {
+    let Engine { gpu, scratch, limits, .. } = engine;
+    if let Some(maps) = tower(shape) {
+        let len = shape.len();
+        let (d_x, d_y, x) = (d_x.first_mut(len), d_y.first(len), x.first(len));
+        return across_maps_backward(gpu, d_x, d_y, x, maps, shape);
+    }
+    let image = shape.len() / shape.batch;
+    for images in pieces(shape.batch, image, limits.elements) {
+        let part = images.start * image..images.end * image;
+        let d_x = d_x.view_mut().into_part(part.clone());
+        let (d_y, x) = (d_y.view().part(part.clone()), x.view().part(part));
+        same_map_backward(gpu, scratch, d_x, d_y, x, shape);
+    }
+}
+
+fn across_maps_backward(
+    gpu: &Gpu,
+    d_x: ViewMut<'_, f32>,
+    d_y: View<'_, f32>,
+    x: View<'_, f32>,
+    maps: u32,
+    shape: &LrnShape,
+) {
+    let LrnShape { size, alpha, beta, k, .. } = *shape;
+    let len = d_x.len();
+    // A term and a power for each thread and each neighbour beyond the block.
+    let launch = Launch::threads(len).sharing(|threads| 2 * (threads + size - 1));
+    let arguments = [
+        d_x.into(),
+        d_y.into(),
+        x.into(),
+        maps.into(),
+        word(size).into(),
+        alpha.into(),
+        beta.into(),
+        k.into(),
+        (len as u64).into(),
+    ];
+    gpu.launch("lrn_maps_backward", launch, &arguments);
+}
+
+fn same_map_backward(
+    gpu: &Gpu,
+    scratch: &mut Scratch,
+    mut d_x: ViewMut<'_, f32>,
+    d_y: View<'_, f32>,
+    x: View<'_, f32>,
+    shape: &LrnShape,
+) {
+    let (len, numbers, size) = (d_x.len(), map_numbers(shape), word(shape.size));
+    let mut terms: ViewMut<'_, f32> = scratch.terms.take(gpu, len);
+    let arguments = [
+        terms.again().into(),
+        d_x.again().into(),
+        d_y.into(),
+        x.into(),
+        (&numbers).into(),
+        size.into(),
+        shape.alpha.into(),
+        shape.beta.into(),
+        shape.k.into(),
+        word(len).into(),
+    ];
+    gpu.launch("lrn_map_terms", Launch::threads(len), &arguments);
+    let arguments = [
+        d_x.into(),
+        terms.read().into(),
+        x.into(),
+        (&numbers).into(),
+        size.into(),
+        shape.alpha.into(),
+        shape.beta.into(),
+        word(len).into(),
+    ];
+    gpu.launch("lrn_map_gather", Launch::threads(len), &arguments);
+}
+
+/// The outputs `y`, `statistics`, `running`, then the inputs.
+pub(crate) fn batch_norm_train(
+    engine: &mut Engine,
+    [y, statistics, running]: [&mut Floats; 3],
+    [x, affine]: [&Floats; 2],
+    shape: &BatchNormShape,
+) {
+    let BatchNormShape { rows, channels, epsilon, momentum } = *shape;
+    let Engine { gpu, scratch, .. } = engine;
+    let x = x.first(rows * channels);
+    let mut both: ViewMut<'_, f32> = scratch.whole.take(gpu, 2 * channels);
+    sum_rows(gpu, &mut scratch.sums, both.part(0..channels), x, [rows, channels]);
+    let groups = rows.div_ceil(GROUP);
+    let partial: ViewMut<'_, f32> = scratch.sums[0].take(gpu, groups * channels);
+    let sizes = [(rows as u64).into(), word(channels).into(), word(GROUP).into()];
+    let means = both.read().part(0..channels);
+    let arguments = [partial.into(), x.into(), means.into(), sizes[0], sizes[1], sizes[2]];
+    gpu.launch("sum_centred_squares", Launch::threads(groups * channels), &arguments);
+    let squares = both.part(channels..2 * channels);
+    finish_rows(gpu, &mut scratch.sums, squares, [groups, channels]);
+    let arguments = [
+        statistics.first_mut(2 * channels).into(),
+        running.first_mut(2 * channels).into(),
+        both.read().part(0..channels).into(),
+        both.read().part(channels..2 * channels).into(),
+        sizes[0],
+        sizes[1],
+        epsilon.into(),
+        momentum.into(),
+    ];
+    gpu.launch("batch_norm_statistics", Launch::threads(channels), &arguments);
+    apply(gpu, y.first_mut(rows * channels), x, affine, statistics.first(2 * channels));
+}
+
+pub(crate) fn batch_norm_evaluate(
+    engine: &mut Engine,
+    y: &mut Floats,
+    x: &Floats,
+    [affine, running]: [&Floats; 2],
+    shape: &BatchNormShape,
+) {
+    let BatchNormShape { rows, channels, epsilon, .. } = *shape;
+    let Engine { gpu, scratch, .. } = engine;
+    let mut statistics: ViewMut<'_, f32> = scratch.whole.take(gpu, 2 * channels);
+    let arguments = [
+        statistics.again().into(),
+        running.first(2 * channels).into(),
+        word(channels).into(),
+        epsilon.into(),
+    ];
+    gpu.launch("batch_norm_running", Launch::threads(channels), &arguments);
+    let (y, x) = (y.first_mut(rows * channels), x.first(rows * channels));
+    apply(gpu, y, x, affine, statistics.into_read());
+}
+
+/// `y = (x − mean) · inverse deviation · scale + shift`.
+fn apply(
+    gpu: &Gpu,
+    y: ViewMut<'_, f32>,
+    x: View<'_, f32>,
+    affine: &Floats,
+    statistics: View<'_, f32>,
+) {
+    let (len, channels) = (y.len(), statistics.len() / 2);
+    let arguments = [
+        y.into(),
+        x.into(),
+        affine.first(2 * channels).into(),
+        statistics.into(),
+        word(channels).into(),
+        (len as u64).into(),
+    ];
+    gpu.launch("batch_norm_apply", Launch::threads(len), &arguments);
+}
+
+/// The outputs `d_x`, `d_affine`, then `d_y`, `x`, `affine`, `statistics`.
+pub(crate) fn batch_norm_backward(
+    engine: &mut Engine,
+    [d_x, d_affine]: [&mut Floats; 2],
+    [d_y, x, affine, statistics]: [&Floats; 4],
+    shape: &BatchNormShape,
+) {
+    let BatchNormShape { rows, channels, .. } = *shape;
+    let Engine { gpu, scratch, .. } = engine;
+    let len = rows * channels;
+    let (d_y, x, statistics) = (d_y.first(len), x.first(len), statistics.first(2 * channels));
+    let groups = rows.div_ceil(GROUP);
+    let partial: ViewMut<'_, f32> = scratch.sums[0].take(gpu, groups * 2 * channels);
+    let sizes = [(rows as u64).into(), word(channels).into()];
+    let arguments = [
+        partial.into(),
+        d_y.into(),
+        x.into(),
+        statistics.into(),
+        sizes[0],
+        sizes[1],
+        word(GROUP).into(),
+    ];
+    gpu.launch("sum_norm_gradients", Launch::threads(groups * channels), &arguments);
+    let sums = d_affine.first_mut(2 * channels);
+    finish_rows(gpu, &mut scratch.sums, sums, [groups, 2 * channels]);
+    let arguments = [
+        d_x.first_mut(len).into(),
+        d_y.into(),
+        x.into(),
+        affine.first(2 * channels).into(),
+        statistics.into(),
+        d_affine.first(2 * channels).into(),
+        sizes[0],
+        sizes[1],
+        (len as u64).into(),
+    ];
+    gpu.launch("batch_norm_backward", Launch::threads(len), &arguments);
+}

@@ -1,0 +1,106 @@
+//! Max pooling and adaptive average pooling: `kernels/pool.cu`.
+
+use alexnet_ops::{AveragePoolShape, MaxPoolShape};
+
+use crate::driver::Launch;
+use crate::pieces::pieces;
+use crate::reduce::word;
+use crate::{Bytes, Engine, Floats};
+
+/// Elements of an image in the input and in the output.
+type PerImage = [usize; 2];
+
+fn max_numbers(shape: &MaxPoolShape, images: usize) -> ([u32; 8], PerImage) {
+    let MaxPoolShape { in_h, in_w, out_h, out_w, channels, size, stride, .. } = *shape;
+    let numbers = [images, in_h, in_w, out_h, out_w, channels, size, stride].map(word);
+    (numbers, [in_h * in_w * channels, out_h * out_w * channels])
+}
+
+pub(crate) fn max_forward(
+    engine: &mut Engine,
+    y: &mut Floats,
+    positions: &mut Bytes,
+    x: &Floats,
+    shape: &MaxPoolShape,
+) {
+    assert!(shape.size <= MaxPoolShape::SIZE_MAX, "a position fits a byte");
+    let (_, [input, output]) = max_numbers(shape, 0);
+    for images in pieces(shape.batch, input.max(output), engine.limits.elements) {
+        let (numbers, _) = max_numbers(shape, images.len());
+        let [inputs, outputs] = [input, output].map(|each| images.start * each..images.end * each);
+        let len = outputs.len();
+        let arguments = [
+            y.view_mut().into_part(outputs.clone()).into(),
+            positions.view_mut().into_part(outputs).into(),
+            x.view().part(inputs).into(),
+            (&numbers).into(),
+            word(len).into(),
+        ];
+        engine.gpu.launch("max_pool_forward", Launch::threads(len), &arguments);
+    }
+}
+
+pub(crate) fn max_backward(
+    engine: &mut Engine,
+    d_x: &mut Floats,
+    d_y: &Floats,
+    positions: &Bytes,
+    shape: &MaxPoolShape,
+) {
+    let (_, [input, output]) = max_numbers(shape, 0);
+    for images in pieces(shape.batch, input.max(output), engine.limits.elements) {
+        let (numbers, _) = max_numbers(shape, images.len());
+        let [inputs, outputs] = [input, output].map(|each| images.start * each..images.end * each);
+        let len = inputs.len();
+        let arguments = [
+            d_x.view_mut().into_part(inputs).into(),
+            d_y.view().part(outputs.clone()).into(),
+            positions.view().part(outputs).into(),
+            (&numbers).into(),
+            word(len).into(),
+        ];
+        engine.gpu.launch("max_pool_backward", Launch::threads(len), &arguments);
+    }
+}
+
+fn average_numbers(shape: &AveragePoolShape, images: usize) -> ([u32; 6], PerImage) {
+    let AveragePoolShape { in_h, in_w, out_h, out_w, channels, .. } = *shape;
+    let numbers = [images, in_h, in_w, out_h, out_w, channels].map(word);
+    (numbers, [in_h * in_w * channels, out_h * out_w * channels])
+}
+
+pub(crate) fn average_forward(
+    engine: &mut Engine,
+    y: &mut Floats,
+    x: &Floats,
+    shape: &AveragePoolShape,
+) {
+    let (_, [input, output]) = average_numbers(shape, 0);
+    for images in pieces(shape.batch, input.max(output), engine.limits.elements) {
+        let (numbers, _) = average_numbers(shape, images.len());
+        let [inputs, outputs] = [input, output].map(|each| images.start * each..images.end * each);
+        let len = outputs.len();
+        let y = y.view_mut().into_part(outputs);
+        let x = x.view().part(inputs);
+        let arguments = [y.into(), x.into(), (&numbers).into(), word(len).into()];
+        engine.gpu.launch("average_pool_forward", Launch::threads(len), &arguments);
+    }
+}
+
+pub(crate) fn average_backward(
+    engine: &mut Engine,
+    d_x: &mut Floats,
+    d_y: &Floats,
+    shape: &AveragePoolShape,
+) {
+    let (_, [input, output]) = average_numbers(shape, 0);
+    for images in pieces(shape.batch, input.max(output), engine.limits.elements) {
+        let (numbers, _) = average_numbers(shape, images.len());
+        let [inputs, outputs] = [input, output].map(|each| images.start * each..images.end * each);
+        let len = inputs.len();
+        let d_x = d_x.view_mut().into_part(inputs);
+        let d_y = d_y.view().part(outputs);
+        let arguments = [d_x.into(), d_y.into(), (&numbers).into(), word(len).into()];
+        engine.gpu.launch("average_pool_backward", Launch::threads(len), &arguments);
+    }
+}

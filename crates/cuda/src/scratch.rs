@@ -1,0 +1,38 @@
+//! Memory that operations work in. It grows to what the largest operation needs and stays, so that
+//! after the first step nothing is taken any more. All work is on one stream, in order: the next
+//! operation may write over what the last one left.
+
+use crate::driver::{Buffer, Element, Gpu, ViewMut};
+
+/// Room for one array.
+#[derive(Default)]
+pub(crate) struct Room(Option<Buffer<f32>>);
+
+impl Room {
+    /// `len` elements, with anything in them.
+    pub(crate) fn take<T: Element>(&mut self, gpu: &Gpu, len: usize) -> ViewMut<'_, T> {
+        // Whole f64, so that the room's end does not decide where it may begin.
+        let floats = (len * size_of::<T>()).div_ceil(size_of::<f64>()) * 2;
+        if self.0.as_ref().is_none_or(|buffer| buffer.len() < floats) {
+            self.0 = None; // so that both are never there at a time
+            self.0 = Some(gpu.zeros(floats));
+        }
+        let buffer = self.0.as_mut().expect("made above");
+        buffer.view_mut().of::<T>().into_part(0..len)
+    }
+}
+
+/// All rooms.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    /// A convolution's unfolded inputs.
+    pub(crate) columns: Room,
+    /// Factors of a product, rounded to bf16.
+    pub(crate) rounded: [Room; 2],
+    /// Sums that are not finished.
+    pub(crate) sums: [Room; 2],
+    /// What finished sums are needed for.
+    pub(crate) whole: Room,
+    /// A gradient that is used up at once; terms of a normalisation.
+    pub(crate) terms: Room,
+}

@@ -1,0 +1,50 @@
+//! The suite on a GPU, where there is one: what `emulated.rs` asks of the kernels on a processor.
+
+#![expect(clippy::print_stderr, reason = "a skipped test says so")]
+
+mod support;
+
+use alexnet_cuda::Cuda;
+use alexnet_ops::conformance::{TOLERANCE, cases};
+use alexnet_ops::{Device, Precision};
+use support::{agrees, bf16, bits, borders};
+
+/// Sums of thousands of products differ more between a GPU's order and a loop's than between two
+/// loops: the project asks for 1e-4 on a GPU.
+const TOLERANCE_GPU: f32 = 5.0 * TOLERANCE;
+
+/// The first GPU in this precision, or nothing and a word why.
+fn gpu(precision: Precision) -> Option<Cuda> {
+    match Cuda::new(0, precision) {
+        Ok(device) => {
+            eprintln!("on {}", device.name());
+            Some(device)
+        }
+        Err(error) => {
+            eprintln!("SKIPPED: no GPU to run this on: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn the_gpu_passes_the_suite() {
+    let Some(device) = gpu(Precision::F32) else { return };
+    agrees(&device, &cases(), TOLERANCE_GPU);
+    agrees(&device, &borders(), TOLERANCE_GPU);
+    agrees(&device.in_small_pieces(), &cases(), TOLERANCE_GPU);
+}
+
+#[test]
+fn in_bf16_the_gpu_is_within_a_hundredth() {
+    let Some(exact) = gpu(Precision::F32) else { return };
+    let Some(rounding) = gpu(Precision::Bf16) else { return };
+    bf16(&exact, &rounding);
+}
+
+#[test]
+fn the_gpu_gives_the_same_bits_again() {
+    let Some(device) = gpu(Precision::F32) else { return };
+    bits(&device);
+    bits(&device.in_small_pieces());
+}

@@ -1,0 +1,230 @@
+//! The kernels on this machine's processor, called as a GPU would be: the whole device, from finding
+//! the libraries to the last sum, but for the GPU itself.
+//!
+//! Tests here start this program again in an environment where the emulated libraries are found
+//! first; there, the one ignored test does what `EMULATED_TASK` says.
+
+#![expect(clippy::print_stderr, reason = "a skipped test says so, and a child tells its parent")]
+
+mod emulator;
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use alexnet_cuda::{Cuda, catch};
+use alexnet_ops::conformance::{Case, TOLERANCE, cases};
+use alexnet_ops::{Device, Precision};
+use support::{agrees, bf16, bits, borders};
+
+/// The libraries with the kernels as they are, built once.
+fn sound() -> Option<&'static Path> {
+    static BUILT: OnceLock<Option<std::path::PathBuf>> = OnceLock::new();
+    BUILT.get_or_init(|| emulator::build("sound", &[])).as_deref()
+}
+
+/// Has a process with these libraries and variables do a task.
+fn run(libraries: &Path, task: &str, variables: &[(&str, &str)]) -> Output {
+    let mut child = Command::new(std::env::current_exe().expect("a running program has a path"));
+    child.args(["--exact", "the_child_does_its_task", "--ignored", "--nocapture"]);
+    child.env("LD_LIBRARY_PATH", libraries).env("EMULATED_TASK", task);
+    child.envs(variables.iter().copied()).output().expect("this program can be run")
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[track_caller]
+fn succeeds(task: &str, variables: &[(&str, &str)]) {
+    let Some(libraries) = sound() else { return };
+    let output = run(libraries, task, variables);
+    assert!(output.status.success(), "{task} {variables:?}: {}", said(&output));
+    assert!(said(&output).contains("the task is done"), "{}", said(&output));
+}
+
+#[test]
+fn the_device_passes_the_suite() {
+    succeeds("suite", &[]);
+}
+
+#[test]
+fn the_device_passes_the_suite_when_everything_is_taken_in_pieces() {
+    succeeds("suite in pieces", &[]);
+}
+
+#[test]
+fn in_bf16_every_operation_is_within_a_hundredth_and_products_are_rounded() {
+    succeeds("bf16", &[]);
+}
+
+#[test]
+fn no_kernel_touches_memory_beside_its_arrays() {
+    for guard in ["before", "behind"] {
+        succeeds("exact", &[("EMULATED_GUARD", guard)]);
+    }
+}
+
+#[test]
+fn every_operation_gives_the_same_bits_again_and_masks_and_updates_are_those_promised() {
+    succeeds("bits", &[]);
+}
+
+#[test]
+fn shapes_around_the_borders_of_blocks_and_groups_agree_with_the_plain_loops() {
+    succeeds("borders", &[]);
+}
+
+#[test]
+fn what_is_missing_is_an_error_that_says_so() {
+    let Some(libraries) = sound() else { return };
+    for (variable, value, expected) in [
+        ("EMULATED_GPUS", "0", "the driver finds no GPU"),
+        ("EMULATED_GPUS", "1", "there is no GPU 1: the driver numbers 1 from 0"),
+        ("EMULATED_CAPABILITY", "75", "emulated GPU has no bf16 (compute capability 7.5"),
+        ("EMULATED_CAPABILITY", "61", "for sm_61: this NVRTC knows sm_75 and newer only"),
+        (
+            "EMULATED_COMPILER_FAILS",
+            "1",
+            "compile the kernels for sm_90: NVRTC_ERROR_COMPILATION: line 1",
+        ),
+    ] {
+        let second = expected.contains("no GPU 1");
+        let task = if second { "open the second" } else { "open in bf16" };
+        let output = run(libraries, task, &[(variable, value)]);
+        assert!(said(&output).contains(expected), "{variable}={value}: {}", said(&output));
+        assert!(!said(&output).contains("panicked"), "{}", said(&output));
+    }
+}
+
+#[test]
+fn a_full_memory_ends_the_operation_with_an_error_and_no_report_of_a_panic() {
+    let Some(libraries) = sound() else { return };
+    let output = run(libraries, "fill the memory", &[("EMULATED_BYTES", "100000000")]);
+    let expected = "the GPU has no room for another 100 MiB: take a smaller batch";
+    assert!(said(&output).contains(expected), "{}", said(&output));
+    assert!(!said(&output).contains("panicked"), "{}", said(&output));
+}
+
+#[test]
+fn a_missing_or_unsuitable_library_is_an_error_that_says_which() {
+    let Some(libraries) = sound() else { return };
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulated-partly");
+    for (missing, expected) in [
+        ("libnvrtc", "(libnvrtc) is not here"),
+        ("libcublas", "is too old, it has no cublasCreate_v2"),
+    ] {
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        for library in ["libcuda", "libcublas", "libnvrtc"] {
+            let file = format!("{library}.so");
+            if library != missing {
+                std::fs::copy(libraries.join(&file), folder.join(&file)).expect("a copy");
+            }
+        }
+        if missing == "libcublas" {
+            // There, but with nothing in it that is called.
+            std::fs::copy(libraries.join("libcuda.so"), folder.join("libcublas.so"))
+                .expect("a copy");
+        }
+        let output = run(&folder, "open in bf16", &[("VIRTUAL_ENV", ""), ("CONDA_PREFIX", "")]);
+        // A machine may have the real one; then there is nothing to see.
+        if !said(&output).contains("opened") {
+            assert!(said(&output).contains(expected), "{missing}: {}", said(&output));
+        }
+        assert!(!said(&output).contains("panicked"), "{missing}: {}", said(&output));
+    }
+}
+
+/// What the tests above are worth: kernels with one fault each, and what has to happen.
+#[test]
+fn a_fault_in_a_kernel_is_seen() {
+    if sound().is_none() {
+        return;
+    }
+    let barrier = "    __syncthreads();\n    u64 i = first + threadIdx.x;";
+    let faults = [
+        (
+            "beside an array",
+            "exact",
+            ("if (i < len) y[i] = rectified(x[i]);", "if (i <= len) y[i] = rectified(x[i]);"),
+            "relu_forward: memory beside an array was touched",
+        ),
+        ("no barrier", "suite of Lrn", (barrier, "    u64 i = first + threadIdx.x;"), "Lrn"),
+        (
+            "a barrier for some",
+            "suite of Lrn",
+            (
+                barrier,
+                "    if (threadIdx.x < 9) __syncthreads();\n    u64 i = first + threadIdx.x;",
+            ),
+            "wait at a barrier",
+        ),
+        (
+            "another mask",
+            "suite of Dropout",
+            ("k0 += 0x9E3779B9u;", "k0 += 0x9E3779B8u;"),
+            "Dropout",
+        ),
+        (
+            "a window too few",
+            "suite of Conv",
+            ("p >= s.out_h) continue;", "p + 1 >= s.out_h) continue;"),
+            "Conv",
+        ),
+        (
+            "the last of equals",
+            "suite of MaxPool",
+            ("value > best || value != value", "value >= best || value != value"),
+            "MaxPool",
+        ),
+    ];
+    for (name, task, edit, expected) in faults {
+        let Some(libraries) = emulator::build("faulty", &[edit]) else { return };
+        let output = run(&libraries, task, &[]);
+        assert!(!output.status.success(), "{name} was not seen");
+        assert!(said(&output).contains(expected), "{name}: {}", said(&output));
+    }
+}
+
+#[test]
+#[ignore = "run by the other tests, in processes of their own"]
+fn the_child_does_its_task() {
+    let Ok(task) = std::env::var("EMULATED_TASK") else { return };
+    match task.as_str() {
+        "suite" => agrees(&open(), &cases(), TOLERANCE),
+        _ if task.starts_with("suite of ") => {
+            let of = |case: &Case| format!("{case:?}").starts_with(&task["suite of ".len()..]);
+            agrees(&open(), &cases().into_iter().filter(of).collect::<Vec<_>>(), TOLERANCE);
+        }
+        "suite in pieces" => agrees(&open().in_small_pieces(), &cases(), TOLERANCE),
+        "exact" => {
+            let device = open();
+            cases().iter().for_each(|case| drop(case.run_exact(&device)));
+        }
+        "bf16" => bf16(&open(), &Cuda::new(0, Precision::Bf16).expect("the emulated GPU opens")),
+        "bits" => [open(), open().in_small_pieces()].iter().for_each(bits),
+        "borders" => agrees(&open(), &borders(), TOLERANCE),
+        "open in bf16" => say_what_opens(0, Precision::Bf16),
+        "open the second" => say_what_opens(1, Precision::F32),
+        "fill the memory" => {
+            let device = open();
+            let filled = catch(|| device.floats(100 << 18));
+            eprintln!("{}", filled.map(|_| "filled".to_owned()).unwrap_or_else(|e| e.to_string()));
+        }
+        other => panic!("no task {other}"),
+    }
+    eprintln!("the task is done");
+}
+
+fn open() -> Cuda {
+    Cuda::new(0, Precision::F32).expect("the emulated GPU opens")
+}
+
+fn say_what_opens(index: usize, precision: Precision) {
+    match Cuda::new(index, precision) {
+        Ok(device) => eprintln!("opened {}", device.name()),
+        Err(error) => eprintln!("{error}"),
+    }
+}

@@ -1,0 +1,81 @@
+// cuBLAS as far as the program calls it: one function, in plain loops, by NVIDIA's documentation of
+// cublasGemmStridedBatchedEx. Matrices are column by column; op(A) is m x k, op(B) is k x n, C is
+// m x n; C is not read where beta is 0.
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+namespace {
+
+const int R_32F = 0, R_16BF = 14, COMPUTE_32F = 68;
+const int NOT_INITIALIZED = 1, INVALID_VALUE = 7, NOT_SUPPORTED = 15;
+char a_handle;
+bool has_stream = false;
+
+float at(const void* values, int type, int64_t index) {
+    if (type == R_32F) return ((const float*)values)[index];
+    uint32_t bits = (uint32_t)((const uint16_t*)values)[index] << 16;
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+
+// op(X) of `rows` x `columns`, contiguous, row by row.
+std::vector<float> gathered(const void* x, int type, int64_t first, int turned, int rows, int columns, int ld) {
+    std::vector<float> out((size_t)rows * columns);
+    for (int r = 0; r < rows; ++r) {
+        for (int c = 0; c < columns; ++c) {
+            int64_t index = turned ? c + (int64_t)r * ld : r + (int64_t)c * ld;
+            out[(size_t)r * columns + c] = at(x, type, first + index);
+        }
+    }
+    return out;
+}
+
+}  // namespace
+
+extern "C" {
+
+int cublasCreate_v2(void** handle) {
+    *handle = &a_handle;
+    return 0;
+}
+int cublasDestroy_v2(void* handle) { return handle == &a_handle ? 0 : NOT_INITIALIZED; }
+int cublasSetStream_v2(void* handle, void* stream) {
+    has_stream = stream != nullptr;
+    return handle == &a_handle ? 0 : NOT_INITIALIZED;
+}
+
+int cublasGemmStridedBatchedEx(void* handle, int transa, int transb, int m, int n, int k,
+                               const void* alpha, const void* a, int a_type, int lda, long long stride_a,
+                               const void* b, int b_type, int ldb, long long stride_b, const void* beta,
+                               void* c, int c_type, int ldc, long long stride_c, int batch, int compute,
+                               int algo) {
+    if (handle != &a_handle || !has_stream) return NOT_INITIALIZED;
+    if (m <= 0 || n <= 0 || k <= 0 || batch <= 0 || transa > 1 || transb > 1) return INVALID_VALUE;
+    if (lda < (transa ? k : m) || ldb < (transb ? n : k) || ldc < m) return INVALID_VALUE;
+    bool types = a_type == b_type && (a_type == R_32F || a_type == R_16BF) && c_type == R_32F;
+    if (!types || compute != COMPUTE_32F || algo != -1) return NOT_SUPPORTED;
+    float scale = *(const float*)alpha, keep = *(const float*)beta;
+    for (int i = 0; i < batch; ++i) {
+        std::vector<float> left = gathered(a, a_type, i * stride_a, transa, m, k, lda);
+        std::vector<float> right = gathered(b, b_type, i * stride_b, !transb, n, k, ldb);
+        float* out = (float*)c + i * stride_c;
+        for (int column = 0; column < n; ++column) {
+            for (int row = 0; row < m; ++row) {
+                // In eight strands, as vectors sum.
+                float strands[8] = {};
+                const float* l = &left[(size_t)row * k];
+                const float* r = &right[(size_t)column * k];
+                for (int d = 0; d < k; ++d) strands[d % 8] += l[d] * r[d];
+                float sum = 0.0f;
+                for (float strand : strands) sum += strand;
+                float* place = out + row + (int64_t)column * ldc;
+                *place = scale * sum + (keep == 0.0f ? 0.0f : keep * *place);
+            }
+        }
+    }
+    return 0;
+}
+
+}  // extern "C"

@@ -1,0 +1,249 @@
+// The driver library as far as the program calls it, for a GPU that is this processor. Compiled
+// together with the kernels' source (`kernels.inc`) and a table of them (`table.inc`), both of which
+// the test writes.
+#include "emulated.h"
+#include "memory.h"
+#include <ucontext.h>
+#include <utility>
+#include <vector>
+
+thread_local Triple threadIdx, blockIdx, blockDim, gridDim;
+// 48 KiB, as a real block may have without asking.
+float shared[48 * 256];
+
+#include "kernels.inc"
+
+namespace {
+
+const char* running = "no kernel";
+
+[[noreturn]] void end(const char* why) {
+    std::fprintf(stderr, "emulated GPU: %s: %s\n", running, why);
+    std::_Exit(99);
+}
+
+// Calls a kernel with the arguments a launch points at.
+template <class... A, size_t... I>
+void call(void (*kernel)(A...), void** arguments, std::index_sequence<I...>) {
+    kernel(*(A*)arguments[I]...);
+}
+template <class... A>
+void call(void (*kernel)(A...), void** arguments) {
+    call(kernel, arguments, std::index_sequence_for<A...>());
+}
+
+struct Kernel {
+    const char* name;
+    void (*run)(void** arguments);
+};
+#define KERNEL(name) {#name, [](void** arguments) { call(name, arguments); }},
+const Kernel kernels[] = {
+#include "table.inc"
+};
+
+// Threads of the block that runs, each on its stack. All are at the same barrier or at their end.
+const size_t STACK = 64 << 10;
+struct Thread {
+    ucontext_t context;
+    std::vector<char> stack;
+    bool ended;
+};
+std::vector<Thread> threads;
+ucontext_t scheduler;
+size_t current;
+const Kernel* kernel;
+void** kernel_arguments;
+
+void body() {
+    kernel->run(kernel_arguments);
+    threads[current].ended = true;
+    swapcontext(&threads[current].context, &scheduler);
+}
+
+void run_block(unsigned count) {
+    if (threads.size() < count) threads.resize(count);
+    for (unsigned i = 0; i < count; ++i) {
+        Thread& thread = threads[i];
+        thread.stack.resize(STACK);
+        thread.ended = false;
+        getcontext(&thread.context);
+        thread.context.uc_stack.ss_sp = thread.stack.data();
+        thread.context.uc_stack.ss_size = STACK;
+        thread.context.uc_link = nullptr;
+        makecontext(&thread.context, body, 0);
+    }
+    for (;;) {
+        unsigned ended = 0;
+        for (current = 0; current < count; ++current) {
+            threadIdx = {(unsigned)current, 0, 0};
+            swapcontext(&scheduler, &threads[current].context);
+            ended += threads[current].ended;
+        }
+        if (ended == count) return;
+        if (ended != 0) end("some threads of a block wait at a barrier that others never reach");
+    }
+}
+
+void on_fault(int) {
+    end("memory beside an array was touched");
+}
+
+}  // namespace
+
+void barrier() {
+    swapcontext(&threads[current].context, &scheduler);
+}
+
+extern "C" {
+
+enum Result { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, NOT_FOUND = 500 };
+typedef uint64_t Pointer;
+
+int gpus() {
+    const char* text = std::getenv("EMULATED_GPUS");
+    return text ? std::atoi(text) : 1;
+}
+
+int cuInit(unsigned) {
+    if (gpus() == 0) return NO_DEVICE;
+    static stack_t stack = {std::malloc(64 << 10), 0, 64 << 10};
+    sigaltstack(&stack, nullptr);
+    struct sigaction action = {};
+    action.sa_handler = on_fault;
+    action.sa_flags = SA_ONSTACK;
+    sigaction(SIGSEGV, &action, nullptr);
+    return SUCCESS;
+}
+int cuDriverGetVersion(int* version) {
+    *version = 12080;
+    return SUCCESS;
+}
+int cuDeviceGetCount(int* count) {
+    *count = gpus();
+    return SUCCESS;
+}
+int cuDeviceGet(int* device, int ordinal) {
+    *device = ordinal;
+    return ordinal < gpus() ? SUCCESS : 101;
+}
+int cuDeviceGetName(char* name, int len, int) {
+    std::snprintf(name, (size_t)len, "emulated GPU");
+    return SUCCESS;
+}
+int cuDeviceTotalMem_v2(size_t* bytes, int) {
+    *bytes = memory::limit();
+    return SUCCESS;
+}
+int cuDeviceGetAttribute(int* value, int attribute, int) {
+    const char* text = std::getenv("EMULATED_CAPABILITY");
+    int capability = text ? std::atoi(text) : 90;
+    switch (attribute) {
+        case 75: *value = capability / 10; return SUCCESS;  // COMPUTE_CAPABILITY_MAJOR
+        case 76: *value = capability % 10; return SUCCESS;  // COMPUTE_CAPABILITY_MINOR
+        case 115: *value = 1; return SUCCESS;               // MEMORY_POOLS_SUPPORTED
+    }
+    return INVALID_VALUE;
+}
+thread_local void* current_context;
+char a_context, a_stream, a_module;
+int cuDevicePrimaryCtxRetain(void** context, int) {
+    *context = &a_context;
+    return SUCCESS;
+}
+int cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
+int cuCtxGetCurrent(void** context) {
+    *context = current_context;
+    return SUCCESS;
+}
+int cuCtxSetCurrent(void* context) {
+    current_context = context;
+    return SUCCESS;
+}
+int cuStreamCreate(void** stream, unsigned) {
+    *stream = &a_stream;
+    return SUCCESS;
+}
+int cuStreamDestroy_v2(void* stream) { return stream == &a_stream ? SUCCESS : INVALID_VALUE; }
+int cuStreamSynchronize(void* stream) { return stream == &a_stream ? SUCCESS : INVALID_VALUE; }
+
+int cuMemAlloc_v2(Pointer* address, size_t bytes) {
+    if (bytes == 0) return INVALID_VALUE;
+    return memory::take(address, bytes) ? SUCCESS : OUT_OF_MEMORY;
+}
+int cuMemAllocAsync(Pointer* address, size_t bytes, void* stream) {
+    return stream == &a_stream ? cuMemAlloc_v2(address, bytes) : (int)INVALID_VALUE;
+}
+int cuMemFree_v2(Pointer address) { return memory::give_back(address) ? SUCCESS : INVALID_VALUE; }
+int cuMemFreeAsync(Pointer address, void*) { return cuMemFree_v2(address); }
+int cuMemsetD8Async(Pointer address, unsigned char value, size_t bytes, void*) {
+    running = "cuMemsetD8Async";
+    std::memset((void*)address, value, bytes);
+    return SUCCESS;
+}
+int cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void*) {
+    running = "cuMemcpyHtoDAsync";
+    std::memcpy((void*)to, from, bytes);
+    return SUCCESS;
+}
+int cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, void*) {
+    running = "cuMemcpyDtoHAsync";
+    std::memcpy(to, (void*)from, bytes);
+    return SUCCESS;
+}
+
+int cuModuleLoadData(void** module, const void* image) {
+    // What the compiler beside this library makes.
+    if (std::memcmp(image, "emulated", 8) != 0) return 200;
+    *module = &a_module;
+    return SUCCESS;
+}
+int cuModuleUnload(void*) { return SUCCESS; }
+int cuModuleGetFunction(void** function, void*, const char* name) {
+    for (const Kernel& kernel : kernels) {
+        if (std::strcmp(kernel.name, name) == 0) {
+            *function = (void*)&kernel;
+            return SUCCESS;
+        }
+    }
+    return NOT_FOUND;
+}
+
+int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                   unsigned bz, unsigned shared_bytes, void* stream, void** arguments, void**) {
+    if (gx == 0 || gy != 1 || gz != 1 || bx == 0 || bx > 1024 || by != 1 || bz != 1) return INVALID_VALUE;
+    if (shared_bytes > sizeof shared || stream != &a_stream) return INVALID_VALUE;
+    kernel = (const Kernel*)function;
+    kernel_arguments = arguments;
+    running = kernel->name;
+    gridDim = {gx, 1, 1};
+    blockDim = {bx, 1, 1};
+    for (unsigned block = 0; block < gx; ++block) {
+        blockIdx = {block, 0, 0};
+        if (shared_bytes == 0) {
+            // Nothing to share: no barrier either.
+            for (unsigned i = 0; i < bx; ++i) {
+                threadIdx = {i, 0, 0};
+                kernel->run(arguments);
+            }
+        } else {
+            // Nothing in it yet, and nothing beyond what was asked for.
+            std::memset(shared, 0xff, sizeof shared);
+            run_block(bx);
+            for (size_t at = shared_bytes; at < sizeof shared; ++at) {
+                if (((unsigned char*)shared)[at] != 0xff) end("more shared memory was written than asked for");
+            }
+        }
+    }
+    return SUCCESS;
+}
+
+int cuGetErrorName(int code, const char** name) {
+    *name = code == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR_EMULATED";
+    return SUCCESS;
+}
+int cuGetErrorString(int code, const char** words) {
+    *words = code == OUT_OF_MEMORY ? "out of memory" : "an emulated error";
+    return SUCCESS;
+}
+
+}  // extern "C"

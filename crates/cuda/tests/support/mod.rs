@@ -1,0 +1,134 @@
+//! What is asked of a device of this crate, emulated or real.
+
+use alexnet_cuda::Cuda;
+use alexnet_ops::conformance::{self, Case, Outputs, cases, compare};
+use alexnet_ops::{
+    Activation, BatchNormShape, ConvShape, Device, LinearShape, LrnRegion, LrnShape, Reference,
+    SgdStep, UpdateRule,
+};
+
+/// Every case beside the plain loops, positions of maxima included: the gradient shows them.
+#[track_caller]
+pub(crate) fn agrees<D: Device>(device: &D, cases: &[Case], tolerance: f32) {
+    let reference = Reference::<f32>::new();
+    let mut failures = Vec::new();
+    for case in cases {
+        let (expected, found) = (case.run(&reference), case.run(device));
+        for ((output, expected), (_, found)) in expected.iter().zip(&found) {
+            failures.extend(compare(&format!("{case:?}"), output, expected, found, tolerance));
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// Whether the device that rounds factors is near enough to the plain loops, and another than the
+/// one that does not.
+#[track_caller]
+pub(crate) fn bf16(exact: &Cuda, rounding: &Cuda) {
+    agrees(rounding, &cases(), 1e-2);
+    let shape = LinearShape { batch: 7, inputs: 33, outputs: 17 };
+    let case = Case::Linear(shape, Activation::Identity);
+    let (exact, found) = (case.run(exact), case.run(rounding));
+    let difference = compare("bf16", "y", &exact[0].1, &found[0].1, 1e-4);
+    assert!(difference.is_some(), "nothing was rounded");
+}
+
+/// Outputs to the bit.
+fn same_bits(a: &Outputs, b: &Outputs) -> bool {
+    let words = |outputs: &Outputs| -> Vec<u32> {
+        outputs.iter().flat_map(|(_, values)| values.iter().map(|v| v.to_bits())).collect()
+    };
+    words(a) == words(b)
+}
+
+/// Whether results are the same again, masks and maxima those of the plain loops, and an update in
+/// place what is promised of it.
+#[track_caller]
+pub(crate) fn bits(device: &Cuda) {
+    let reference = Reference::<f32>::new();
+    for case in cases() {
+        let once = case.run(device);
+        assert!(same_bits(&once, &case.run(device)), "{case:?} differs from itself");
+        if matches!(case, Case::Dropout(..) | Case::Relu(_) | Case::MaxPool(..)) {
+            assert!(same_bits(&once, &case.run(&reference)), "{case:?}");
+        }
+    }
+    update_in_place_is_gradient_and_update(device);
+}
+
+fn update_in_place_is_gradient_and_update(device: &Cuda) {
+    let shape = LinearShape { batch: 5, inputs: 37, outputs: 150 };
+    let step =
+        SgdStep { rule: UpdateRule::Paper, learning_rate: 0.1, momentum: 0.9, weight_decay: 0.05 };
+    let len = shape.inputs * shape.outputs;
+    let up = |len, salt| {
+        let mut array = device.floats(len);
+        device.upload(&mut array, &conformance::values(len, salt, 1.0));
+        array
+    };
+    let (x, d_y) = (up(5 * 37, 1), up(5 * 150, 2));
+    let [mut fused, mut stored] = [0, 1].map(|_| [up(len, 3), up(len, 4)]);
+    let [weights, velocity] = &mut fused;
+    device.linear_backward_update(weights, velocity, &d_y, &x, &step, &shape);
+    let (mut gradient, mut d_bias) = (device.floats(len), device.floats(150));
+    device.linear_backward_weights(&mut gradient, &mut d_bias, &d_y, &x, &shape);
+    let [weights, velocity] = &mut stored;
+    device.sgd_update(weights, velocity, &gradient, &step, len);
+    for (fused, stored) in fused.iter().zip(&stored) {
+        let [a, b] = [fused, stored].map(|array| {
+            let mut values = vec![0.0; len];
+            device.download(&mut values, array);
+            values.iter().map(|value: &f32| value.to_bits()).collect::<Vec<_>>()
+        });
+        assert!(a == b, "an update where the gradient is formed has other bits");
+    }
+}
+
+/// Lengths around 256 threads and groups of 64 values; rounds of sums one, two and three deep.
+pub(crate) fn borders() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for len in [1, 63, 64, 65, 255, 256, 257, 64 * 64, 64 * 64 + 1] {
+        cases.extend([Case::Largest(len), Case::Relu(len), Case::Scale(len, 0.3)]);
+        let shape = LinearShape { batch: len, inputs: 2, outputs: 3 };
+        cases.push(Case::Linear(shape, Activation::Relu));
+        cases.push(Case::BatchNorm(BatchNormShape {
+            rows: len,
+            channels: 3,
+            epsilon: 1e-5,
+            momentum: 0.1,
+        }));
+    }
+    for (channels, groups, size) in [(256, 2, 5), (258, 1, 9), (128, 1, 4), (7, 7, 3)] {
+        let region = LrnRegion::AcrossMaps { groups };
+        let (alpha, beta, k) = (0.3, 0.75, 1.0);
+        cases.push(Case::Lrn(LrnShape {
+            batch: 2,
+            height: 3,
+            width: 3,
+            channels,
+            region,
+            size,
+            alpha,
+            beta,
+            k,
+        }));
+    }
+    // More steps than taps: inputs that no window sees get no gradient.
+    cases.push(Case::Conv(
+        ConvShape {
+            batch: 3,
+            in_h: 11,
+            in_w: 9,
+            in_c: 4,
+            out_h: 3,
+            out_w: 2,
+            out_c: 6,
+            kernel: 2,
+            stride: 4,
+            pad: 0,
+            groups: 2,
+        },
+        Activation::Relu,
+    ));
+    cases
+}
