@@ -77,8 +77,8 @@ impl Experiment {
         self.facts().published
     }
 
-    /// About how many minutes it takes on two cores that are free, with the sample set and the
-    /// default number of seeds: estimated from the seconds that an epoch takes.
+    /// About how many minutes of one core it takes, with the sample set and the default number of
+    /// seeds (records/2026-11-25-lab-defaults).
     #[must_use]
     pub fn minutes(self) -> f64 {
         self.facts().minutes
@@ -115,7 +115,7 @@ static FACTS: [Facts; 11] = [
         name: "relu",
         question: "How much sooner does a network with ReLU reach 25 % training error than with tanh?",
         published: "6 times (paper, figure 1)",
-        minutes: 5.0,
+        minutes: 6.5,
     },
     Facts {
         name: "gradients",
@@ -127,49 +127,49 @@ static FACTS: [Facts; 11] = [
         name: "dropout",
         question: "Do dropout's two forms agree, what does it cost, what does it give?",
         published: "twice the iterations, much less overfitting (paper, §4.2)",
-        minutes: 7.0,
+        minutes: 9.0,
     },
     Facts {
         name: "lrn",
         question: "What does local response normalisation give?",
         published: "1.4 points of top-1, 1.2 of top-5 (paper, §3.3)",
-        minutes: 4.0,
+        minutes: 5.0,
     },
     Facts {
         name: "pooling",
         question: "What do pooling windows that overlap give?",
         published: "0.4 points of top-1, 0.3 of top-5 (paper, §3.4)",
-        minutes: 4.0,
+        minutes: 5.0,
     },
     Facts {
         name: "towers",
         question: "What do two towers give over one, and their meeting over none?",
         published: "1.7 points of top-1 (paper, §3.2); 1.2 (2012 code, config #150)",
-        minutes: 6.0,
+        minutes: 7.0,
     },
     Facts {
         name: "crops",
         question: "What do random crops give in training, and ten crops in evaluation?",
         published: "less overfitting (paper, §4.1); 1.5 points of top-1 (paper, §4.1)",
-        minutes: 4.5,
+        minutes: 5.5,
     },
     Facts {
         name: "depth",
         question: "What does a network lose without one of its middle layers?",
         published: "about 2 points of top-1 (paper, §7)",
-        minutes: 6.0,
+        minutes: 7.0,
     },
     Facts {
         name: "ensemble",
         question: "What does it give to average several networks?",
         published: "2.6 points of top-1 for five (paper, table 2)",
-        minutes: 3.5,
+        minutes: 4.0,
     },
     Facts {
         name: "filters",
         question: "Do the two towers' first layers share out the work, one grey and one colour?",
         published: "in every run (paper, §6.1, figure 3)",
-        minutes: 8.0,
+        minutes: 4.0,
     },
     Facts {
         name: "neighbours",
