@@ -8,7 +8,7 @@ use crate::colour::{ColourNoise, Tint};
 use crate::image::Image;
 use crate::preprocess::{Placement, Preprocess, PreprocessError};
 use crate::random::{Purpose, generator};
-use crate::resize::{Fidelity, Window};
+use crate::resize::Window;
 
 /// How an image is varied.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,7 +115,7 @@ impl Augment {
             View::RandomCrop => random_crop(image, preprocess, flip, &mut random),
             View::RandomResizedCrop => {
                 let window = random_part(image, &mut random);
-                Placement { window, at: None, flip, fidelity: Fidelity::Quick }
+                Placement { window, at: None, flip }
             }
         };
         preprocess.render(image, &placement, &tint, out)
@@ -133,8 +133,7 @@ fn random_crop(
     let (right, bottom) = preprocess.last_offsets(image);
     let left = random.random_range(0..=right);
     let top = random.random_range(0..=bottom);
-    let fidelity = Fidelity::Quick;
-    Placement { fidelity, ..preprocess.place(image, left, top, flip) }
+    preprocess.place(image, left, top, flip)
 }
 
 fn ten_crops(

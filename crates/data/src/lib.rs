@@ -30,7 +30,6 @@ mod begun;
 mod colour;
 mod pack;
 mod parallel;
-mod pillow;
 mod preprocess;
 mod random;
 mod resize;

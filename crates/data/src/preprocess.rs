@@ -2,11 +2,12 @@
 
 use std::array;
 
+use multiversion::multiversion;
 use serde::{Deserialize, Serialize};
 
 use crate::colour::Tint;
 use crate::image::Image;
-use crate::resize::{Fidelity, Window, with_resized};
+use crate::resize::{Window, each_resized_row};
 
 /// The largest shorter side an image may be resized to, in pixels.
 pub const MAX_RESIZE_PIXELS: u32 = 4096;
@@ -78,8 +79,6 @@ pub(crate) struct Placement {
     pub(crate) at: Option<(u32, u32)>,
     /// Whether it is mirrored.
     pub(crate) flip: bool,
-    /// How exactly it is resized.
-    pub(crate) fidelity: Fidelity,
 }
 
 /// Settings that no image could satisfy.
@@ -126,9 +125,9 @@ pub enum PreprocessError {
         /// The buffer's length.
         actual: usize,
     },
-    /// The resizing library refuses.
-    #[error("cannot resize the image: {0}")]
-    Library(String),
+    /// The library that makes a file of pixels refuses.
+    #[error("cannot encode the image: {0}")]
+    Encode(String),
 }
 
 impl Preprocess {
@@ -254,7 +253,7 @@ impl Preprocess {
             width: f64::from(self.crop) * x_scale,
             height: f64::from(self.crop) * y_scale,
         };
-        Placement { window, at: Some((left, top)), flip, fidelity: Fidelity::Pillow }
+        Placement { window, at: Some((left, top)), flip }
     }
 
     /// The region of all crops in the image's own pixels, and its width and height brought to size.
@@ -286,35 +285,19 @@ impl Preprocess {
         }
         let mean = if self.mean_image.is_some() { [0.0; 3] } else { self.mean };
         let size = (self.crop, self.crop);
-        with_resized(image, placement.window, size, placement.fidelity, |pixels| {
-            if placement.flip {
-                mirror(pixels, self.crop);
+        let normalise = Normalise::new(mean, self.std, tint);
+        let mut rows = out.chunks_exact_mut(self.crop as usize * 3);
+        each_resized_row(image, placement.window, size, placement.flip, |levels| {
+            if let Some(out) = rows.next() {
+                normalise.row(levels, out);
             }
-            self.normalise(pixels, mean, tint, out);
-        })?;
+        });
         let Some(mean_image) = &self.mean_image else { return Ok(()) };
         let Some(at) = placement.at else {
             return Err(self.no_mean_image(mean_image));
         };
         self.subtract(mean_image, at, placement.flip, tint, out);
         Ok(())
-    }
-
-    /// `(level - (mean - shift)) * (1 / (std * divisor))`.
-    fn normalise(&self, pixels: &[u8], mean: [f32; 3], tint: &Tint, out: &mut [f32]) {
-        // Each place of a run has a colour of its own, so that runs are vectors' work.
-        let mean: [f32; RUN] = array::from_fn(|at| mean[at % 3] - tint.shift[at % 3]);
-        let scale: [f32; RUN] = array::from_fn(|at| (self.std[at % 3] * tint.divisor).recip());
-        let (runs, rest) = pixels.as_chunks::<RUN>();
-        let (out_runs, out_rest) = out.as_chunks_mut::<RUN>();
-        for (out, run) in out_runs.iter_mut().zip(runs) {
-            for at in 0..RUN {
-                out[at] = (f32::from(run[at]) - mean[at]) * scale[at];
-            }
-        }
-        for (at, (out, &level)) in out_rest.iter_mut().zip(rest).enumerate() {
-            *out = (f32::from(level) - mean[at]) * scale[at];
-        }
     }
 
     /// Subtracts the part of the mean image that belongs to a crop at `at`.
@@ -346,10 +329,38 @@ impl Preprocess {
     }
 }
 
-/// Left and right change places in each row of (n, width, 3).
-fn mirror(pixels: &mut [u8], width: u32) {
-    for row in pixels.chunks_exact_mut(width as usize * 3) {
-        row.as_chunks_mut::<3>().0.reverse();
+/// From levels to the network's input, `(level - (mean - shift)) * (1 / (std * divisor))`; each
+/// place of a run has a colour of its own, so that runs are vectors' work.
+struct Normalise {
+    mean: [f32; RUN],
+    scale: [f32; RUN],
+}
+
+impl Normalise {
+    fn new(mean: [f32; 3], std: [f32; 3], tint: &Tint) -> Self {
+        Self {
+            mean: array::from_fn(|at| mean[at % 3] - tint.shift[at % 3]),
+            scale: array::from_fn(|at| (std[at % 3] * tint.divisor).recip()),
+        }
+    }
+
+    /// Whole pixels of (width, 3) `levels`.
+    fn row(&self, levels: &[u8], out: &mut [f32]) {
+        normalise_row(levels, out, &self.mean, &self.scale);
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+fn normalise_row(levels: &[u8], out: &mut [f32], mean: &[f32; RUN], scale: &[f32; RUN]) {
+    let (runs, rest) = levels.as_chunks::<RUN>();
+    let (out_runs, out_rest) = out.as_chunks_mut::<RUN>();
+    for (out, run) in out_runs.iter_mut().zip(runs) {
+        for at in 0..RUN {
+            out[at] = (f32::from(run[at]) - mean[at]) * scale[at];
+        }
+    }
+    for (at, (out, &level)) in out_rest.iter_mut().zip(rest).enumerate() {
+        *out = (f32::from(level) - mean[at]) * scale[at];
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::error::DataError;
 use crate::image::Image;
 use crate::parallel::{Progress, gather};
-use crate::preprocess::{Fit, Preprocess, PreprocessError};
+use crate::preprocess::{Fit, Preprocess};
 use crate::resize::resize;
 use crate::sample::Sample;
 
@@ -42,7 +42,7 @@ pub fn statistics(
     let empty = || Sums::new(side.unwrap_or(0));
     let add = |sums: &mut Sums, _: usize, sample: &Sample| {
         let image = sample.content.read_image();
-        match image.and_then(|image| Ok(region(preprocess, &image)?)) {
+        match image.map(|image| region(preprocess, &image)) {
             Ok(pixels) => sums.add(&pixels),
             Err(_) => sums.unreadable += 1,
         }
@@ -57,9 +57,9 @@ pub fn statistics(
 }
 
 /// The whole region that crops are taken from, as bytes.
-fn region(preprocess: &Preprocess, image: &Image) -> Result<Vec<u8>, PreprocessError> {
+fn region(preprocess: &Preprocess, image: &Image) -> Vec<u8> {
     let (window, size) = preprocess.whole_region(image);
-    resize(image, window, size)
+    resize(image, window, size).into_rgb()
 }
 
 /// Sums over pixels. 64 bits hold the squares of 10^14 pixels.

@@ -175,7 +175,7 @@ fn file_bytes(content: &Content) -> Result<Vec<u8>, DataError> {
     match content.read_encoded()? {
         Some(bytes) => Ok(bytes),
         None => png::encode(&content.read_image()?)
-            .map_err(|error| PreprocessError::Library(error.to_string()).into()),
+            .map_err(|error| PreprocessError::Encode(error.to_string()).into()),
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn store(sample: &Sample, settings: PackSettings) -> Result<Stored, D
     let (bytes, image) = read(sample)?;
     let Some(image) = image else { return Ok(Stored::file(UNREADABLE, bytes.unwrap_or_default())) };
     let image = match settings.size {
-        Some(size) => resized(&image, size)?,
+        Some(size) => resized(&image, size),
         None => image,
     };
     Ok(match (settings.encoding, bytes) {
@@ -75,10 +75,9 @@ fn read(sample: &Sample) -> Result<(Option<Vec<u8>>, Option<Image>), DataError> 
     Ok((bytes, image))
 }
 
-fn resized(image: &Image, size: PackSize) -> Result<Image, PreprocessError> {
-    let (window, (width, height)) = preprocess(size).whole_region(image);
-    let rgb = resize(image, window, (width, height))?;
-    Image::new(width, height, rgb).ok_or_else(|| PreprocessError::Library("no pixels".into()))
+fn resized(image: &Image, size: PackSize) -> Image {
+    let (window, size) = preprocess(size).whole_region(image);
+    resize(image, window, size)
 }
 
 /// The part of preprocessing that is done once.
@@ -93,7 +92,7 @@ fn encode(image: &Image, quality: u8) -> Result<Vec<u8>, DataError> {
     let (width, height) = (image.width(), image.height());
     encoder
         .write_image(image.rgb(), width, height, ExtendedColorType::Rgb8)
-        .map_err(|error| PreprocessError::Library(error.to_string()))?;
+        .map_err(|error| PreprocessError::Encode(error.to_string()))?;
     Ok(bytes)
 }
 
