@@ -564,6 +564,25 @@ fn a_run_s_folder_is_never_overwritten_by_another_run() {
 
 #[cfg(unix)]
 #[test]
+fn a_run_that_another_process_trains_is_left_alone_and_resumed_when_that_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = FIXTURE.set();
+    let begin = train_tiny(&[&set, "--epochs", "1", "--name", "held"]);
+    alexnet(folder.path(), &begin).assert().success();
+    let resume = ["train", "--resume", "runs/train/held", "--epochs", "2"];
+    let results = folder.path().join("runs/train/held/results.csv");
+    let before = fs::read(&results).unwrap();
+    let held = fs::File::open(folder.path().join("runs/train/held/.lock")).unwrap();
+    held.lock().unwrap();
+    let (code, _, told) = run_in(folder.path(), &resume);
+    assert!(code == 1 && told.contains("held is being trained by another process"), "{told}");
+    assert_eq!(fs::read(&results).unwrap(), before);
+    drop(held);
+    let (code, _, told) = run_in(folder.path(), &resume);
+    assert_eq!(code, 0, "{told}");
+}
+
+#[test]
 fn closed_and_full_outputs_are_no_reason_to_panic() {
     let folder = tempfile::tempdir().expect("a folder");
     let (program, set, weights) = (env!("CARGO_BIN_EXE_alexnet"), FIXTURE.set(), FIXTURE.weights());

@@ -1,6 +1,6 @@
 //! `alexnet train`: from a folder of images to weights.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -135,6 +135,7 @@ fn train<D: Device>(device: D, job: &Job<'_>) -> anyhow::Result<Ended> {
         Some(run) => run.clone(),
         None => new_folder(flags)?,
     };
+    let held = flags.resume.as_deref().map(hold).transpose()?;
     let checkpoint = begun(flags)?;
     let config = match beginning {
         Some(begun) => settings.normalisation().with_weights(config, &begun.file.preprocess),
@@ -145,6 +146,7 @@ fn train<D: Device>(device: D, job: &Job<'_>) -> anyhow::Result<Ended> {
     let (device_name, settings_text) = (device.name(), settings_text(settings)?);
     let made = || format!("cannot write to {}", folder.display());
     let run_folder = RunFolder::create(&folder).with_context(made)?;
+    let _held = held.map_or_else(|| hold(&folder), Ok)?;
     let workers = settings.workers;
     let mut trainer = Trainer::new(device, config.clone(), dataset, run_folder.clone(), workers)?;
     trainer.save_when(settings.saving());
@@ -227,6 +229,23 @@ fn new_folder(flags: &TrainFlags) -> anyhow::Result<PathBuf> {
         bail!("{} exists: choose another --name, or {way_out}", folder.display());
     }
     Ok(folder)
+}
+
+/// Keeps other processes from training in `folder` while the file is open; the system lets go of it
+/// with this process, however that ends.
+fn hold(folder: &Path) -> anyhow::Result<File> {
+    let path = folder.join(".lock");
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    let file = file.with_context(|| format!("cannot write to {}", folder.display()))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => bail!(
+            "{} is being trained by another process: wait for it or end it, or train under another \
+             --name",
+            folder.display()
+        ),
+        // Some network file systems have no locks: there nobody is kept out.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+    }
 }
 
 /// Where the run that is to be resumed stands; nowhere if it was ended before it saved anything.
