@@ -289,7 +289,7 @@ impl Preprocess {
         let mut rows = out.chunks_exact_mut(self.crop as usize * 3);
         each_resized_row(image, placement.window, size, placement.flip, |levels| {
             if let Some(out) = rows.next() {
-                normalise.row(levels, out);
+                normalise_row(levels, out, &normalise);
             }
         });
         let Some(mean_image) = &self.mean_image else { return Ok(()) };
@@ -343,15 +343,12 @@ impl Normalise {
             scale: array::from_fn(|at| (std[at % 3] * tint.divisor).recip()),
         }
     }
-
-    /// Whole pixels of (width, 3) `levels`.
-    fn row(&self, levels: &[u8], out: &mut [f32]) {
-        normalise_row(levels, out, &self.mean, &self.scale);
-    }
 }
 
+/// Whole pixels of (width, 3) `levels`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
-fn normalise_row(levels: &[u8], out: &mut [f32], mean: &[f32; RUN], scale: &[f32; RUN]) {
+fn normalise_row(levels: &[u8], out: &mut [f32], normalise: &Normalise) {
+    let Normalise { mean, scale } = normalise;
     let (runs, rest) = levels.as_chunks::<RUN>();
     let (out_runs, out_rest) = out.as_chunks_mut::<RUN>();
     for (out, run) in out_runs.iter_mut().zip(runs) {
