@@ -139,12 +139,7 @@ impl DeviceFlags {
         }
         match Cuda::new(0, self.precision.into()) {
             Ok(gpu) => {
-                // Until records/gpu-pending.md is empty.
-                let untried = "this program has not been tried on a real GPU yet";
-                note(&format!(
-                    "computing on {}; {untried}: --device cpu takes the processor",
-                    gpu.name()
-                ));
+                note(&format!("computing on {}; --device cpu takes the processor", gpu.name()));
                 Some(gpu)
             }
             Err(error) => {

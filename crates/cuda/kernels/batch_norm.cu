@@ -3,14 +3,14 @@
 // then inverse deviation, `running` mean then unbiased variance: 2 * channels values each.
 
 // First step of the sum of squared distances from the mean, `sums / rows`: as `sum_rows`.
-extern "C" __global__ void sum_centred_squares(float* squares, const float* x, const float* sums, u64 rows, u32 channels, u32 group) {
+extern "C" __global__ void sum_centred_squares(float* squares, const value* x, const float* sums, u64 rows, u32 channels, u32 group) {
     u64 i = thread_number(), g = i / channels;
     u32 c = (u32)(i % channels);
     if (g * group >= rows) return;
     u64 end = (g + 1) * group < rows ? (g + 1) * group : rows;
     float mean = sums[c] / (float)rows, sum = 0.0f;
     for (u64 row = g * group; row < end; ++row) {
-        float distance = x[row * channels + c] - mean;
+        float distance = wide(x[row * channels + c]) - mean;
         sum += distance * distance;
     }
     squares[i] = sum;
@@ -36,25 +36,25 @@ extern "C" __global__ void batch_norm_running(float* statistics, const float* ru
     statistics[channels + c] = 1.0f / sqrtf(running[channels + c] + epsilon);
 }
 
-extern "C" __global__ void batch_norm_apply(float* y, const float* x, const float* affine, const float* statistics, u32 channels, u64 len) {
+extern "C" __global__ void batch_norm_apply(value* y, const value* x, const float* affine, const float* statistics, u32 channels, u64 len) {
     u64 i = thread_number();
     if (i >= len) return;
     u32 c = (u32)(i % channels);
-    float normal = (x[i] - statistics[c]) * statistics[channels + c];
-    y[i] = normal * affine[c] + affine[channels + c];
+    float normal = (wide(x[i]) - statistics[c]) * statistics[channels + c];
+    put(y + i, normal * affine[c] + affine[channels + c]);
 }
 
 // First step of the gradients of scale and shift, `sums (groups, 2, channels)`: finished by
 // `sum_rows` over rows of 2 * channels, they are those of `affine`.
-extern "C" __global__ void sum_norm_gradients(float* sums, const float* d_y, const float* x, const float* statistics, u64 rows, u32 channels, u32 group) {
+extern "C" __global__ void sum_norm_gradients(float* sums, const value* d_y, const value* x, const float* statistics, u64 rows, u32 channels, u32 group) {
     u64 i = thread_number(), g = i / channels;
     u32 c = (u32)(i % channels);
     if (g * group >= rows) return;
     u64 end = (g + 1) * group < rows ? (g + 1) * group : rows;
     float mean = statistics[c], inverse = statistics[channels + c], d_scale = 0.0f, d_shift = 0.0f;
     for (u64 row = g * group; row < end; ++row) {
-        float d = d_y[row * channels + c];
-        d_scale += d * ((x[row * channels + c] - mean) * inverse);
+        float d = wide(d_y[row * channels + c]);
+        d_scale += d * ((wide(x[row * channels + c]) - mean) * inverse);
         d_shift += d;
     }
     sums[2 * g * channels + c] = d_scale;
@@ -63,11 +63,11 @@ extern "C" __global__ void sum_norm_gradients(float* sums, const float* d_y, con
 
 // Mean and variance depend on every row, which takes the gradient's mean and its component along
 // the normalised input away.
-extern "C" __global__ void batch_norm_backward(float* d_x, const float* d_y, const float* x, const float* affine, const float* statistics, const float* d_affine, u64 rows, u32 channels, u64 len) {
+extern "C" __global__ void batch_norm_backward(value* d_x, const value* d_y, const value* x, const float* affine, const float* statistics, const float* d_affine, u64 rows, u32 channels, u64 len) {
     u64 i = thread_number();
     if (i >= len) return;
     u32 c = (u32)(i % channels);
-    float inverse = statistics[channels + c], normal = (x[i] - statistics[c]) * inverse;
-    float centred = d_y[i] - d_affine[channels + c] / (float)rows - normal * d_affine[c] / (float)rows;
-    d_x[i] = affine[c] * inverse * centred;
+    float inverse = statistics[channels + c], normal = (wide(x[i]) - statistics[c]) * inverse;
+    float centred = wide(d_y[i]) - d_affine[channels + c] / (float)rows - normal * d_affine[c] / (float)rows;
+    put(d_x + i, affine[c] * inverse * centred);
 }

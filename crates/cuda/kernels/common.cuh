@@ -15,6 +15,11 @@
 // the program can compare each call's arguments with the declaration it reads in these files.
 // Shared memory is always `extern __shared__ float shared[]`, sized by the launch.
 // Everything is in channels-last order, `(N, H, W, C)`.
+//
+// What flows through the network, activations and their gradients, has the type `value`, which the
+// program defines above this file: `float`, or `u16` that are read as bf16. Parameters, their
+// gradients and sums are `float` always. A kernel reads with `wide`, computes in `float`, and writes
+// with `put`.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -30,12 +35,86 @@ __device__ inline u32 smaller(u32 a, u32 b) {
     return a < b ? a : b;
 }
 
-// 0 of a number, NaN of what is none: added to a result, it keeps an infinity from hiding.
-__device__ inline float spoilt(float value) {
-    return value * 0.0f;
+// The upper half of each number, rounded to nearest, ties to even: bf16 as matrix products take it.
+__device__ inline u16 to_bf16(float number) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    u16 rounded;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(rounded) : "f"(number));
+    return rounded;
+#else
+    u32 bits = __float_as_uint(number);
+    // A NaN stays one: rounding could carry its fraction away and leave an infinity.
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return (u16)((bits >> 16) | 0x40u);
+    return (u16)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+#endif
 }
 
-// max(0, value); NaN of what is not finite.
-__device__ inline float rectified(float value) {
-    return (value < 0.0f ? 0.0f : value) + spoilt(value);
+__device__ inline float wide(float number) {
+    return number;
+}
+__device__ inline float wide(u16 bf16) {
+    return __uint_as_float((u32)bf16 << 16);
+}
+__device__ inline void put(float* place, float number) {
+    *place = number;
+}
+__device__ inline void put(u16* place, float number) {
+    *place = to_bf16(number);
+}
+
+// Eight neighbours, which one thread takes together: as few as four bytes a thread would leave most
+// of the memory's breadth unused.
+const u32 EIGHT = 8;
+struct Eight {
+    float at[EIGHT];
+};
+template <class T>
+struct alignas(16) Packed {
+    T at[EIGHT];
+};
+
+// The first `count` of eight neighbours, the others 0: at once if all are asked for and stand where
+// the memory can give them so.
+template <class T>
+__device__ inline Eight read_run(const T* x, u32 count) {
+    Eight run;
+    if (count == EIGHT && (u64)x % 16 == 0) {
+        Packed<T> packed = *(const Packed<T>*)x;
+        for (u32 k = 0; k < EIGHT; ++k) run.at[k] = wide(packed.at[k]);
+        return run;
+    }
+    for (u32 k = 0; k < EIGHT; ++k) run.at[k] = k < count ? wide(x[k]) : 0.0f;
+    return run;
+}
+template <class T>
+__device__ inline void write_run(T* y, const Eight& run, u32 count) {
+    if (count == EIGHT && (u64)y % 16 == 0) {
+        Packed<T> packed;
+        for (u32 k = 0; k < EIGHT; ++k) put(&packed.at[k], run.at[k]);
+        *(Packed<T>*)y = packed;
+        return;
+    }
+    for (u32 k = 0; k < EIGHT; ++k) {
+        if (k < count) put(y + k, run.at[k]);
+    }
+}
+
+// The run of this thread where threads share an array of `len` elements: where it begins, and how
+// many of its eight there are.
+__device__ inline u64 run_begin() {
+    return thread_number() * EIGHT;
+}
+__device__ inline u32 run_count(u64 len) {
+    u64 begin = run_begin();
+    return begin >= len ? 0 : len - begin < EIGHT ? (u32)(len - begin) : EIGHT;
+}
+
+// 0 of a number, NaN of what is none: added to a result, it keeps an infinity from hiding.
+__device__ inline float spoilt(float number) {
+    return number * 0.0f;
+}
+
+// max(0, number); NaN of what is not finite.
+__device__ inline float rectified(float number) {
+    return (number < 0.0f ? 0.0f : number) + spoilt(number);
 }

@@ -19,7 +19,7 @@ __device__ inline void philox(u32 c[4], u32 k0, u32 k1) {
 
 // Element i here is element `first + i` of the layer. One block of random words decides four
 // elements, so a thread does one such quad: whole, or what of it lies in this array.
-extern "C" __global__ void dropout(float* y, const float* x, float kept_scale, u32 threshold, u64 seed, u64 step, u32 layer, u64 first, u64 len) {
+extern "C" __global__ void dropout(value* y, const value* x, float kept_scale, u32 threshold, u64 seed, u64 step, u32 layer, u64 first, u64 len) {
     u64 quad = first / 4 + thread_number();
     u32 words[4] = {(u32)quad, layer, (u32)step, (u32)(step >> 32)};
     philox(words, (u32)seed, (u32)(seed >> 32));
@@ -27,6 +27,6 @@ extern "C" __global__ void dropout(float* y, const float* x, float kept_scale, u
         u64 element = quad * 4 + lane;
         if (element < first || element >= first + len) continue;
         u64 i = element - first;
-        y[i] = words[lane] >= threshold ? x[i] * kept_scale : 0.0f;
+        put(y + i, words[lane] >= threshold ? wide(x[i]) * kept_scale : 0.0f);
     }
 }

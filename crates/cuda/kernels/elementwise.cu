@@ -1,66 +1,84 @@
-// Operations in which element i depends on element i alone: one thread an element.
+// Operations in which element i depends on element i alone: one thread for eight of them.
 
-extern "C" __global__ void relu_forward(float* y, const float* x, u64 len) {
-    u64 i = thread_number();
-    if (i < len) y[i] = rectified(x[i]);
+extern "C" __global__ void relu_forward(value* y, const value* x, u64 len) {
+    u64 begin = run_begin();
+    u32 count = run_count(len);
+    Eight run = read_run(x + begin, count);
+    for (u32 k = 0; k < EIGHT; ++k) run.at[k] = rectified(run.at[k]);
+    write_run(y + begin, run, count);
 }
 
 // In place: the gradient of the output becomes that of the input.
-extern "C" __global__ void relu_backward(float* d, const float* y, u64 len) {
-    u64 i = thread_number();
-    if (i < len && y[i] <= 0.0f) d[i] = 0.0f;
+extern "C" __global__ void relu_backward(value* d, const value* y, u64 len) {
+    u64 begin = run_begin();
+    u32 count = run_count(len);
+    Eight gradient = read_run(d + begin, count), output = read_run(y + begin, count);
+    for (u32 k = 0; k < EIGHT; ++k) {
+        if (output.at[k] <= 0.0f) gradient.at[k] = 0.0f;
+    }
+    write_run(d + begin, gradient, count);
 }
 
 // The curves flatten an infinity to a number; `spoilt` keeps it in sight.
-extern "C" __global__ void tanh_forward(float* y, const float* x, u64 len) {
+extern "C" __global__ void tanh_forward(value* y, const value* x, u64 len) {
     u64 i = thread_number();
-    if (i < len) y[i] = tanhf(x[i]) + spoilt(x[i]);
+    if (i < len) put(y + i, tanhf(wide(x[i])) + spoilt(wide(x[i])));
 }
 
-extern "C" __global__ void tanh_backward(float* d, const float* y, u64 len) {
+extern "C" __global__ void tanh_backward(value* d, const value* y, u64 len) {
     u64 i = thread_number();
-    if (i < len) d[i] = d[i] * (1.0f - y[i] * y[i]);
+    if (i < len) put(d + i, wide(d[i]) * (1.0f - wide(y[i]) * wide(y[i])));
 }
 
-extern "C" __global__ void sigmoid_forward(float* y, const float* x, u64 len) {
+extern "C" __global__ void sigmoid_forward(value* y, const value* x, u64 len) {
     u64 i = thread_number();
-    if (i < len) y[i] = 1.0f / (1.0f + expf(-x[i])) + spoilt(x[i]);
+    if (i < len) put(y + i, 1.0f / (1.0f + expf(-wide(x[i]))) + spoilt(wide(x[i])));
 }
 
-extern "C" __global__ void sigmoid_backward(float* d, const float* y, u64 len) {
+extern "C" __global__ void sigmoid_backward(value* d, const value* y, u64 len) {
     u64 i = thread_number();
-    if (i < len) d[i] = d[i] * y[i] * (1.0f - y[i]);
+    if (i < len) put(d + i, wide(d[i]) * wide(y[i]) * (1.0f - wide(y[i])));
 }
 
-extern "C" __global__ void scale(float* y, const float* x, float factor, u64 len) {
-    u64 i = thread_number();
-    if (i < len) y[i] = x[i] * factor;
+extern "C" __global__ void scale(value* y, const value* x, float factor, u64 len) {
+    u64 begin = run_begin();
+    u32 count = run_count(len);
+    Eight run = read_run(x + begin, count);
+    for (u32 k = 0; k < EIGHT; ++k) run.at[k] *= factor;
+    write_run(y + begin, run, count);
 }
 
-extern "C" __global__ void add(float* sums, const float* values, u64 len) {
-    u64 i = thread_number();
-    if (i < len) sums[i] += values[i];
+extern "C" __global__ void add(float* sums, const float* terms, u64 len) {
+    u64 begin = run_begin();
+    u32 count = run_count(len);
+    Eight sum = read_run(sums + begin, count), term = read_run(terms + begin, count);
+    for (u32 k = 0; k < EIGHT; ++k) sum.at[k] += term.at[k];
+    write_run(sums + begin, sum, count);
 }
 
 // What follows a matrix product, in place: `y (rows, channels)` plus the bias of its channel, and ReLU
 // if `relu` is not 0. cuBLASLt could do it within the product, but a ReLU that is max(0, x) makes a 0
 // of a NaN.
-extern "C" __global__ void bias_activation(float* y, const float* bias, u32 channels, u32 relu, u32 len) {
-    u64 i = thread_number();
-    if (i >= len) return;
-    float value = y[i] + bias[(u32)i % channels];
-    y[i] = relu ? rectified(value) : value;
+extern "C" __global__ void bias_activation(value* y, const float* bias, u32 channels, u32 relu, u32 len) {
+    u64 begin = run_begin();
+    u32 count = run_count(len), c = (u32)begin % channels;
+    Eight run = read_run(y + begin, count);
+    for (u32 k = 0; k < EIGHT; ++k) {
+        float sum = run.at[k] + bias[c];
+        run.at[k] = relu ? rectified(sum) : sum;
+        c = c + 1 == channels ? 0 : c + 1;
+    }
+    write_run(y + begin, run, count);
 }
 
-// The upper half of each number, rounded to nearest, ties to even: bf16 as matrix products take it.
-__device__ inline u16 to_bf16(float value) {
-    u32 bits = __float_as_uint(value);
-    // A NaN stays one: rounding could carry its fraction away and leave an infinity.
-    if ((bits & 0x7fffffffu) > 0x7f800000u) return (u16)((bits >> 16) | 0x40u);
-    return (u16)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+extern "C" __global__ void round_to_bf16(u16* rounded, const float* numbers, u64 len) {
+    u64 begin = run_begin();
+    u32 count = run_count(len);
+    write_run(rounded + begin, read_run(numbers + begin, count), count);
 }
 
-extern "C" __global__ void round_to_bf16(u16* rounded, const float* values, u64 len) {
-    u64 i = thread_number();
-    if (i < len) rounded[i] = to_bf16(values[i]);
+extern "C" __global__ void widen_bf16(float* numbers, const u16* rounded, u64 len) {
+    u64 begin = run_begin();
+    u32 count = run_count(len);
+    write_run(numbers + begin, read_run(rounded + begin, count), count);
 }

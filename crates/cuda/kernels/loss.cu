@@ -4,9 +4,9 @@
 
 // The sum, or the largest, of one value from each thread of a block whose size is a power of two,
 // known to all its threads: halves are folded onto each other, in the same order every time.
-__device__ inline float block_sum(float* shared, float value) {
+__device__ inline float block_sum(float* shared, float own) {
     __syncthreads();
-    shared[threadIdx.x] = value;
+    shared[threadIdx.x] = own;
     for (u32 half = blockDim.x / 2; half > 0; half /= 2) {
         __syncthreads();
         if (threadIdx.x < half) shared[threadIdx.x] += shared[threadIdx.x + half];
@@ -14,9 +14,9 @@ __device__ inline float block_sum(float* shared, float value) {
     __syncthreads();
     return shared[0];
 }
-__device__ inline float block_largest(float* shared, float value) {
+__device__ inline float block_largest(float* shared, float own) {
     __syncthreads();
-    shared[threadIdx.x] = value;
+    shared[threadIdx.x] = own;
     for (u32 half = blockDim.x / 2; half > 0; half /= 2) {
         __syncthreads();
         if (threadIdx.x < half && shared[threadIdx.x + half] > shared[threadIdx.x]) {
@@ -28,28 +28,28 @@ __device__ inline float block_largest(float* shared, float value) {
 }
 
 // The label's target is `certain + spread`, that of every other class `spread`.
-extern "C" __global__ void softmax_cross_entropy(float* losses, float* d_logits, const float* logits, const u32* labels, u32 classes, float certain, float spread, float mean_over) {
+extern "C" __global__ void softmax_cross_entropy(float* losses, value* d_logits, const value* logits, const u32* labels, u32 classes, float certain, float spread, float mean_over) {
     extern __shared__ float shared[];
     u32 n = blockIdx.x, label = labels[n];
-    const float* row = logits + (u64)n * classes;
-    float* d_row = d_logits + (u64)n * classes;
-    float own = row[0];  // of the first class, so that a thread without classes changes nothing
+    const value* row = logits + (u64)n * classes;
+    value* d_row = d_logits + (u64)n * classes;
+    float own = wide(row[0]);  // of the first class, so that a thread without classes changes nothing
     for (u32 class_ = threadIdx.x; class_ < classes; class_ += blockDim.x) {
-        if (row[class_] > own) own = row[class_];
+        own = wide(row[class_]) > own ? wide(row[class_]) : own;
     }
     float largest = block_largest(shared, own);
     float sum = 0.0f;
     for (u32 class_ = threadIdx.x; class_ < classes; class_ += blockDim.x) {
-        sum += expf(row[class_] - largest);
+        sum += expf(wide(row[class_]) - largest);
     }
     float total = block_sum(shared, sum);
     float log_total = logf(total), loss = 0.0f;
     for (u32 class_ = threadIdx.x; class_ < classes; class_ += blockDim.x) {
-        float above = row[class_] - largest;
+        float above = wide(row[class_]) - largest;
         float target = spread + (class_ == label ? certain : 0.0f);
         // Not the logarithm of the probability, which may be 0.
         loss += target * (log_total - above);
-        d_row[class_] = (expf(above) / total - target) / mean_over;
+        put(d_row + class_, (expf(above) / total - target) / mean_over);
     }
     loss = block_sum(shared, loss);
     if (threadIdx.x == 0) losses[n] = loss;

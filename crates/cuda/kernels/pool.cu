@@ -1,55 +1,92 @@
-// Max pooling with the place of each maximum, and adaptive average pooling. One thread an output
-// forward, one an input backward: a thread of the backward pass gathers from all windows that its
+// Max pooling with the place of each maximum, and adaptive average pooling. One thread for
+// eight channels of an output forward, of an input backward: a thread of the backward pass gathers from all windows that its
 // input lies in, so that none has to add to what another adds to.
+
+// Eight bytes, or the first of them, as `read_run` and `write_run`.
+__device__ inline void read_bytes(u32 run[EIGHT], const u8* x, u32 count) {
+    if (count == EIGHT && (u64)x % 8 == 0) {
+        u64 packed = *(const u64*)x;
+        for (u32 k = 0; k < EIGHT; ++k) run[k] = (u32)(packed >> 8 * k) & 0xff;
+        return;
+    }
+    for (u32 k = 0; k < EIGHT; ++k) run[k] = k < count ? x[k] : 0xff;
+}
+__device__ inline void write_bytes(u8* y, const u32 run[EIGHT], u32 count) {
+    if (count == EIGHT && (u64)y % 8 == 0) {
+        u64 packed = 0;
+        for (u32 k = 0; k < EIGHT; ++k) packed |= (u64)run[k] << 8 * k;
+        *(u64*)y = packed;
+        return;
+    }
+    for (u32 k = 0; k < EIGHT; ++k) {
+        if (k < count) y[k] = (u8)run[k];
+    }
+}
 
 struct MaxPool {
     u32 batch, in_h, in_w, out_h, out_w, channels, size, stride;
 };
 
-// A position is `row * size + column` within the window; of equals the first.
-extern "C" __global__ void max_pool_forward(float* y, u8* positions, const float* x, MaxPool s, u32 len) {
-    u32 i = (u32)thread_number();
-    if (i >= len) return;
-    u32 c = i % s.channels, window = i / s.channels;
-    u32 q = window % s.out_w, p = window / s.out_w % s.out_h, n = window / s.out_w / s.out_h;
-    u32 first_row = p * s.stride, first_column = q * s.stride;
-    // A window may stick out at the bottom and right.
-    u32 rows = smaller(s.size, s.in_h - first_row), columns = smaller(s.size, s.in_w - first_column);
-    const float* corner = x + (((u64)n * s.in_h + first_row) * s.in_w + first_column) * s.channels + c;
-    float best = corner[0], seen = 0.0f;
-    u32 position = 0;
-    for (u32 r = 0; r < rows; ++r) {
-        for (u32 t = 0; t < columns; ++t) {
-            float value = corner[((u64)r * s.in_w + t) * s.channels];
-            if (value > best || value != value) {
-                best = value;
-                position = r * s.size + t;
-            }
-            seen += spoilt(value);
-        }
-    }
-    y[i] = best + seen;
-    positions[i] = (u8)position;
+// How a thread of `len` finds its place: `width` neighbouring channels, 8 or 1, of one place.
+struct Place {
+    u32 channel, column, row, image;
+};
+__device__ inline Place place_of(u32 i, u32 channels, u32 width, u32 columns, u32 rows) {
+    u32 runs = channels / width, at = i / runs;
+    return {i % runs * width, at % columns, at / columns % rows, at / columns / rows};
 }
 
-extern "C" __global__ void max_pool_backward(float* d_x, const float* d_y, const u8* positions, MaxPool s, u32 len) {
+// A position is `row * size + column` within the window; of equals the first.
+extern "C" __global__ void max_pool_forward(value* y, u8* positions, const value* x, MaxPool s, u32 width, u32 len) {
     u32 i = (u32)thread_number();
     if (i >= len) return;
-    u32 c = i % s.channels, place = i / s.channels;
-    u32 column = place % s.in_w, row = place / s.in_w % s.in_h, n = place / s.in_w / s.in_h;
+    Place at = place_of(i, s.channels, width, s.out_w, s.out_h);
+    u32 first_row = at.row * s.stride, first_column = at.column * s.stride;
+    // A window may stick out at the bottom and right.
+    u32 rows = smaller(s.size, s.in_h - first_row), columns = smaller(s.size, s.in_w - first_column);
+    const value* corner = x + (((u64)at.image * s.in_h + first_row) * s.in_w + first_column) * s.channels + at.channel;
+    Eight best = read_run(corner, width), seen = {};
+    u32 position[EIGHT] = {};
+    for (u32 r = 0; r < rows; ++r) {
+        for (u32 t = 0; t < columns; ++t) {
+            Eight run = read_run(corner + ((u64)r * s.in_w + t) * s.channels, width);
+            for (u32 k = 0; k < EIGHT; ++k) {
+                bool better = run.at[k] > best.at[k] || run.at[k] != run.at[k];
+                best.at[k] = better ? run.at[k] : best.at[k];
+                position[k] = better ? r * s.size + t : position[k];
+                seen.at[k] += spoilt(run.at[k]);
+            }
+        }
+    }
+    for (u32 k = 0; k < EIGHT; ++k) best.at[k] += seen.at[k];
+    u64 first = (u64)i * width;
+    write_run(y + first, best, width);
+    write_bytes(positions + first, position, width);
+}
+
+extern "C" __global__ void max_pool_backward(value* d_x, const value* d_y, const u8* positions, MaxPool s, u32 width, u32 len) {
+    u32 i = (u32)thread_number();
+    if (i >= len) return;
+    Place at = place_of(i, s.channels, width, s.in_w, s.in_h);
+    u32 row = at.row, column = at.column;
     // Windows `first .. last` begin at or before this row and reach over it.
     u32 first_p = row < s.size ? 0 : (row - s.size) / s.stride + 1;
     u32 first_q = column < s.size ? 0 : (column - s.size) / s.stride + 1;
     u32 last_p = smaller(row / s.stride + 1, s.out_h), last_q = smaller(column / s.stride + 1, s.out_w);
-    float sum = 0.0f;
+    Eight sum = {};
     for (u32 p = first_p; p < last_p; ++p) {
         for (u32 q = first_q; q < last_q; ++q) {
             u32 here = (row - p * s.stride) * s.size + (column - q * s.stride);
-            u64 window = (((u64)n * s.out_h + p) * s.out_w + q) * s.channels + c;
-            if (positions[window] == here) sum += d_y[window];
+            u64 window = (((u64)at.image * s.out_h + p) * s.out_w + q) * s.channels + at.channel;
+            Eight gradient = read_run(d_y + window, width);
+            u32 position[EIGHT];
+            read_bytes(position, positions + window, width);
+            for (u32 k = 0; k < EIGHT; ++k) {
+                if (position[k] == here) sum.at[k] += gradient.at[k];
+            }
         }
     }
-    d_x[i] = sum;
+    write_run(d_x + (u64)i * width, sum, width);
 }
 
 struct AveragePool {
@@ -65,7 +102,7 @@ __device__ inline u32 end_of_cell(u32 cell, u32 cells, u32 size) {
     return (u32)(((u64)(cell + 1) * size + cells - 1) / cells);
 }
 
-extern "C" __global__ void average_pool_forward(float* y, const float* x, AveragePool s, u32 len) {
+extern "C" __global__ void average_pool_forward(value* y, const value* x, AveragePool s, u32 len) {
     u32 i = (u32)thread_number();
     if (i >= len) return;
     u32 c = i % s.channels, cell = i / s.channels;
@@ -76,13 +113,13 @@ extern "C" __global__ void average_pool_forward(float* y, const float* x, Averag
     float sum = 0.0f;
     for (u32 row = first_row; row < end_row; ++row) {
         for (u32 column = first_column; column < end_column; ++column) {
-            sum += x[(((u64)n * s.in_h + row) * s.in_w + column) * s.channels + c] * share;
+            sum += wide(x[(((u64)n * s.in_h + row) * s.in_w + column) * s.channels + c]) * share;
         }
     }
-    y[i] = sum;
+    put(y + i, sum);
 }
 
-extern "C" __global__ void average_pool_backward(float* d_x, const float* d_y, AveragePool s, u32 len) {
+extern "C" __global__ void average_pool_backward(value* d_x, const value* d_y, AveragePool s, u32 len) {
     u32 i = (u32)thread_number();
     if (i >= len) return;
     u32 c = i % s.channels, place = i / s.channels;
@@ -94,8 +131,8 @@ extern "C" __global__ void average_pool_backward(float* d_x, const float* d_y, A
         for (u32 q = first_of_cell(column, s.in_w, s.out_w); q < end_q; ++q) {
             u32 columns = end_of_cell(q, s.out_w, s.in_w) - first_of_cell(q, s.out_w, s.in_w);
             float share = 1.0f / (float)(rows * columns);
-            sum += d_y[(((u64)n * s.out_h + p) * s.out_w + q) * s.channels + c] * share;
+            sum += wide(d_y[(((u64)n * s.out_h + p) * s.out_w + q) * s.channels + c]) * share;
         }
     }
-    d_x[i] = sum;
+    put(d_x + i, sum);
 }

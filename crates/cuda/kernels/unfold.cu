@@ -8,7 +8,7 @@ struct Conv {
 
 // `columns (groups, N * P * Q, R, S, C / groups)` from `x (N, H, W, C)`, one thread an element. Taps
 // outside the input are zeros.
-__device__ inline float unfolded(const float* x, Conv s, u32 rows, u32 i) {
+__device__ inline value unfolded(const value* x, Conv s, u32 rows, u32 i) {
     u32 maps = s.in_c / s.groups;
     u32 c = i % maps, tap = i / maps;
     u32 column_tap = tap % s.kernel, row_tap = tap / s.kernel % s.kernel;
@@ -16,23 +16,18 @@ __device__ inline float unfolded(const float* x, Conv s, u32 rows, u32 i) {
     u32 q = row % s.out_w, p = row / s.out_w % s.out_h, n = row / s.out_w / s.out_h;
     // `pad` more than the place in the input.
     u32 h = p * s.stride + row_tap, w = q * s.stride + column_tap;
-    if (h < s.pad || w < s.pad || h - s.pad >= s.in_h || w - s.pad >= s.in_w) return 0.0f;
+    if (h < s.pad || w < s.pad || h - s.pad >= s.in_h || w - s.pad >= s.in_w) return 0;
     return x[(((u64)n * s.in_h + h - s.pad) * s.in_w + w - s.pad) * s.in_c + group * maps + c];
 }
 
-extern "C" __global__ void unfold(float* columns, const float* x, Conv s, u32 rows, u32 len) {
+extern "C" __global__ void unfold(value* columns, const value* x, Conv s, u32 rows, u32 len) {
     u32 i = (u32)thread_number();
     if (i < len) columns[i] = unfolded(x, s, rows, i);
 }
 
-extern "C" __global__ void unfold_bf16(u16* columns, const float* x, Conv s, u32 rows, u32 len) {
-    u32 i = (u32)thread_number();
-    if (i < len) columns[i] = to_bf16(unfolded(x, s, rows, i));
-}
-
 // The way back: the gradient of an input is the sum over all copies of it, in the order of taps. One
 // thread an input.
-extern "C" __global__ void fold(float* d_x, const float* columns, Conv s, u32 rows, u32 len) {
+extern "C" __global__ void fold(value* d_x, const float* columns, Conv s, u32 rows, u32 len) {
     u32 i = (u32)thread_number();
     if (i >= len) return;
     u32 channel = i % s.in_c, place = i / s.in_c;
@@ -50,5 +45,5 @@ extern "C" __global__ void fold(float* d_x, const float* columns, Conv s, u32 ro
             sum += columns[((((u64)group * rows + window) * s.kernel + r) * s.kernel + t) * maps + c];
         }
     }
-    d_x[i] = sum;
+    put(d_x + i, sum);
 }

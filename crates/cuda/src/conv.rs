@@ -1,4 +1,4 @@
-//! Convolution as matrix products: `kernels/unfold.cu` lays out what each window sees as a row, and
+//! Convolution: by cuDNN where `direct` can, else as matrix products: `kernels/unfold.cu` lays out what each window sees as a row, and
 //! with M windows, L = R·S·C/groups and one matrix a group
 //!
 //! - forward is `y (M, K/g) = columns (M, L) · weightsᵀ (L, K/g)`,
@@ -11,11 +11,13 @@ use std::ops::Range;
 
 use alexnet_ops::{Activation, ConvShape};
 
-use crate::driver::{Factor, Launch, Matrix, Product, View, ViewMut};
-use crate::elementwise::{add_bias, rounded};
+use crate::driver::{Gpu, Launch, Matrix, Product, Reals, RealsMut, ViewMut};
+use crate::elementwise::{add_bias, factor};
+use crate::floats::Floats;
 use crate::pieces::pieces;
 use crate::reduce::{sum_rows, word};
-use crate::{Engine, Floats};
+use crate::scratch::Room;
+use crate::{Engine, direct};
 
 /// A part of the batch: images, and what it has of everything.
 struct Part {
@@ -71,7 +73,20 @@ pub(crate) fn forward(
     activation: Activation,
     shape: &ConvShape,
 ) {
-    let (x, mut y) = (x.first(shape.input_len()), y.first_mut(shape.output_len()));
+    let mut sums = y.values_mut(shape.output_len());
+    if !direct::forward(engine, sums.again(), x, weights, shape) {
+        forward_products(engine, sums.again(), x.values(shape.input_len()), weights, shape);
+    }
+    add_bias(engine, sums, bias.first(shape.out_c), activation);
+}
+
+fn forward_products(
+    engine: &mut Engine,
+    mut y: RealsMut<'_>,
+    x: Reals<'_>,
+    weights: &Floats,
+    shape: &ConvShape,
+) {
     for part in parts(shape, engine.limits.columns) {
         let product = Product {
             batch: shape.groups,
@@ -84,16 +99,12 @@ pub(crate) fn forward(
             adds: false,
         };
         let Engine { gpu, scratch, bf16, .. } = engine;
-        let columns = Unfold { gpu, bf16: *bf16, shape }.columns(
-            &mut scratch.columns,
-            x.part(part.inputs.clone()),
-            &part,
-        );
-        let weights = weights.first(shape.weights_len());
-        let weights = rounded(gpu, *bf16, &mut scratch.rounded[0], weights);
+        let x = x.part(part.inputs.clone());
+        let columns = unfold(gpu, &mut scratch.columns, x, &part, shape);
+        let room = &mut scratch.rounded[0];
+        let weights = factor(gpu, *bf16, room, weights, shape.weights_len());
         gpu.multiply(y.part(part.outputs), columns, weights, &product);
     }
-    add_bias(engine, y, bias.first(shape.out_c), activation);
 }
 
 pub(crate) fn backward_input(
@@ -103,7 +114,11 @@ pub(crate) fn backward_input(
     weights: &Floats,
     shape: &ConvShape,
 ) {
-    let (mut d_x, d_y) = (d_x.first_mut(shape.input_len()), d_y.first(shape.output_len()));
+    let mut d_x = d_x.values_mut(shape.input_len());
+    if direct::backward_input(engine, d_x.again(), d_y, weights, shape) {
+        return;
+    }
+    let d_y = d_y.values(shape.output_len());
     for part in parts(shape, engine.limits.columns) {
         let product = Product {
             batch: shape.groups,
@@ -116,12 +131,12 @@ pub(crate) fn backward_input(
             adds: false,
         };
         let Engine { gpu, scratch, bf16, .. } = engine;
-        let [for_d_y, for_weights] = &mut scratch.rounded;
-        let d_y = rounded(gpu, *bf16, for_d_y, d_y.part(part.outputs));
-        let weights = rounded(gpu, *bf16, for_weights, weights.first(shape.weights_len()));
+        let room = &mut scratch.rounded[0];
+        let weights = factor(gpu, *bf16, room, weights, shape.weights_len());
         let len = shape.groups * part.rows * shape.kernel_len();
         let mut columns: ViewMut<'_, f32> = scratch.columns.take(gpu, len);
-        gpu.multiply(columns.again(), d_y, weights, &product);
+        let formed = RealsMut::F32(columns.again());
+        gpu.multiply(formed, d_y.part(part.outputs), weights, &product);
         let inputs = part.inputs.len();
         let (folded, sizes) = (d_x.part(part.inputs), numbers(shape));
         let (rows, len) = (word(part.rows), word(inputs));
@@ -138,7 +153,24 @@ pub(crate) fn backward_weights(
     x: &Floats,
     shape: &ConvShape,
 ) {
-    let (x, d_y) = (x.first(shape.input_len()), d_y.first(shape.output_len()));
+    let gradient = d_weights.first_mut(shape.weights_len());
+    if !direct::backward_weights(engine, gradient, d_y, x, shape) {
+        backward_weights_products(engine, d_weights, d_y, x, shape);
+    }
+    let sizes = [shape.batch * shape.out_h * shape.out_w, shape.out_c];
+    let Engine { gpu, scratch, .. } = engine;
+    let d_y = d_y.values(shape.output_len());
+    sum_rows(gpu, &mut scratch.sums, d_bias.first_mut(shape.out_c), d_y, sizes);
+}
+
+fn backward_weights_products(
+    engine: &mut Engine,
+    d_weights: &mut Floats,
+    d_y: &Floats,
+    x: &Floats,
+    shape: &ConvShape,
+) {
+    let (x, d_y) = (x.values(shape.input_len()), d_y.values(shape.output_len()));
     for part in parts(shape, engine.limits.columns) {
         let product = Product {
             batch: shape.groups,
@@ -150,48 +182,38 @@ pub(crate) fn backward_weights(
             c: weights_matrix(shape),
             adds: part.images.start > 0,
         };
-        let Engine { gpu, scratch, bf16, .. } = engine;
-        let columns = Unfold { gpu, bf16: *bf16, shape }.columns(
-            &mut scratch.columns,
-            x.part(part.inputs.clone()),
-            &part,
-        );
-        let d_y = rounded(gpu, *bf16, &mut scratch.rounded[0], d_y.part(part.outputs));
-        gpu.multiply(d_weights.first_mut(shape.weights_len()), d_y, columns, &product);
+        let Engine { gpu, scratch, .. } = engine;
+        let x = x.part(part.inputs.clone());
+        let columns = unfold(gpu, &mut scratch.columns, x, &part, shape);
+        let gradient = RealsMut::F32(d_weights.first_mut(shape.weights_len()));
+        gpu.multiply(gradient, d_y.part(part.outputs), columns, &product);
     }
-    let sizes = [shape.batch * shape.out_h * shape.out_w, shape.out_c];
-    let Engine { gpu, scratch, .. } = engine;
-    sum_rows(gpu, &mut scratch.sums, d_bias.first_mut(shape.out_c), d_y, sizes);
 }
 
-/// How inputs are laid out as rows.
-struct Unfold<'e> {
-    gpu: &'e crate::driver::Gpu,
-    bf16: bool,
-    shape: &'e ConvShape,
-}
-
-impl Unfold<'_> {
-    /// The columns of a part's images `x`, in bf16 if products are formed so.
-    fn columns<'r>(
-        &self,
-        room: &'r mut crate::scratch::Room,
-        x: View<'_, f32>,
-        part: &Part,
-    ) -> Factor<'r> {
-        let len = self.shape.groups * part.rows * self.shape.kernel_len();
-        let (sizes, launch) = (numbers(self.shape), Launch::threads(len));
-        let (rows, count) = (word(part.rows).into(), word(len).into());
-        if self.bf16 {
-            let mut columns: ViewMut<'_, u16> = room.take(self.gpu, len);
+/// The columns of a part's images `x`.
+fn unfold<'r>(
+    gpu: &Gpu,
+    room: &'r mut Room,
+    x: Reals<'_>,
+    part: &Part,
+    shape: &ConvShape,
+) -> Reals<'r> {
+    let len = shape.groups * part.rows * shape.kernel_len();
+    let (sizes, launch) = (numbers(shape), Launch::threads(len));
+    let (rows, count) = (word(part.rows).into(), word(len).into());
+    match x {
+        Reals::F32(x) => {
+            let mut columns: ViewMut<'_, f32> = room.take(gpu, len);
             let arguments = [columns.again().into(), x.into(), (&sizes).into(), rows, count];
-            self.gpu.launch("unfold_bf16", launch, &arguments);
-            return Factor::Bf16(columns.into_read());
+            gpu.launch("unfold", launch, &arguments);
+            Reals::F32(columns.into_read())
         }
-        let mut columns: ViewMut<'_, f32> = room.take(self.gpu, len);
-        let arguments = [columns.again().into(), x.into(), (&sizes).into(), rows, count];
-        self.gpu.launch("unfold", launch, &arguments);
-        Factor::F32(columns.into_read())
+        Reals::Bf16(x) => {
+            let mut columns: ViewMut<'_, u16> = room.take(gpu, len);
+            let arguments = [columns.again().into(), x.into(), (&sizes).into(), rows, count];
+            gpu.launch("unfold", launch, &arguments);
+            Reals::Bf16(columns.into_read())
+        }
     }
 }
 

@@ -3,50 +3,58 @@
 use alexnet_ops::{Activation, DropoutKey, Saturation, SgdStep, UpdateRule, philox};
 
 use crate::Engine;
-use crate::driver::{Argument, Factor, Gpu, Launch, View, ViewMut};
+use crate::driver::{Argument, Gpu, Launch, Reals, RealsMut, View, ViewMut};
+use crate::floats::Floats;
 use crate::pieces::pieces;
 use crate::reduce::word;
 use crate::scratch::Room;
 
-/// A kernel of `y`, `x` and their length.
-pub(crate) fn map(gpu: &Gpu, kernel: &str, y: ViewMut<'_, f32>, x: View<'_, f32>) {
+/// A kernel of `y`, `x` and their length, a thread for eight.
+pub(crate) fn map(gpu: &Gpu, kernel: &str, y: RealsMut<'_>, x: Reals<'_>) {
+    let len = y.len();
+    assert_eq!(len, x.len());
+    gpu.launch(kernel, Launch::eights(len), &[y.into(), x.into(), (len as u64).into()]);
+}
+
+/// The same, a thread for each.
+fn map_each(gpu: &Gpu, kernel: &str, y: RealsMut<'_>, x: Reals<'_>) {
     let len = y.len();
     assert_eq!(len, x.len());
     gpu.launch(kernel, Launch::threads(len), &[y.into(), x.into(), (len as u64).into()]);
 }
 
-pub(crate) fn saturation(gpu: &Gpu, y: ViewMut<'_, f32>, x: View<'_, f32>, curve: Saturation) {
+pub(crate) fn saturation(gpu: &Gpu, y: RealsMut<'_>, x: Reals<'_>, curve: Saturation) {
     let kernel = match curve {
         Saturation::Tanh => "tanh_forward",
         Saturation::Sigmoid => "sigmoid_forward",
     };
-    map(gpu, kernel, y, x);
+    map_each(gpu, kernel, y, x);
 }
 
-pub(crate) fn saturation_backward(
-    gpu: &Gpu,
-    d: ViewMut<'_, f32>,
-    y: View<'_, f32>,
-    curve: Saturation,
-) {
+pub(crate) fn saturation_backward(gpu: &Gpu, d: RealsMut<'_>, y: Reals<'_>, curve: Saturation) {
     let kernel = match curve {
         Saturation::Tanh => "tanh_backward",
         Saturation::Sigmoid => "sigmoid_backward",
     };
-    map(gpu, kernel, d, y);
+    map_each(gpu, kernel, d, y);
 }
 
-pub(crate) fn scale(gpu: &Gpu, y: ViewMut<'_, f32>, x: View<'_, f32>, factor: f32) {
+/// Adds f32 to f32.
+pub(crate) fn add(gpu: &Gpu, sums: ViewMut<'_, f32>, terms: View<'_, f32>) {
+    map(gpu, "add", RealsMut::F32(sums), Reals::F32(terms));
+}
+
+pub(crate) fn scale(gpu: &Gpu, y: RealsMut<'_>, x: Reals<'_>, factor: f32) {
     let len = y.len();
     assert_eq!(len, x.len());
     let arguments = [y.into(), x.into(), factor.into(), (len as u64).into()];
-    gpu.launch("scale", Launch::threads(len), &arguments);
+    gpu.launch("scale", Launch::eights(len), &arguments);
 }
 
 pub(crate) fn dropout(
     gpu: &Gpu,
-    y: ViewMut<'_, f32>,
-    x: View<'_, f32>,
+    y: RealsMut<'_>,
+    x: Reals<'_>,
     rate: f32,
     kept_scale: f32,
     key: DropoutKey,
@@ -72,35 +80,56 @@ pub(crate) fn dropout(
     gpu.launch("dropout", Launch::threads(quads), &arguments);
 }
 
+/// What an update writes: weights, the bf16 ones beside them if they are kept, and velocity.
+pub(crate) struct Updated<'a> {
+    pub(crate) weights: ViewMut<'a, f32>,
+    pub(crate) rounded: Option<ViewMut<'a, u16>>,
+    pub(crate) velocity: ViewMut<'a, f32>,
+}
+
+impl<'a> Updated<'a> {
+    pub(crate) fn new(weights: &'a mut Floats, velocity: &'a mut Floats, len: usize) -> Self {
+        let (weights, rounded) = weights.first_of_both(len);
+        Self { weights, rounded, velocity: velocity.first_mut(len) }
+    }
+
+    /// These elements of all.
+    pub(crate) fn part(&mut self, range: std::ops::Range<usize>) -> Updated<'_> {
+        Updated {
+            weights: self.weights.part(range.clone()),
+            rounded: self.rounded.as_mut().map(|rounded| rounded.part(range.clone())),
+            velocity: self.velocity.part(range),
+        }
+    }
+}
+
 /// One step of gradient descent.
-pub(crate) fn update(
-    gpu: &Gpu,
-    [weights, velocity]: [ViewMut<'_, f32>; 2],
-    gradient: View<'_, f32>,
-    step: &SgdStep,
-) {
+pub(crate) fn update(gpu: &Gpu, updated: Updated<'_>, gradient: View<'_, f32>, step: &SgdStep) {
+    let Updated { weights, rounded, velocity } = updated;
     let len = weights.len();
     assert!(velocity.len() == len && gradient.len() == len);
-    let kernel = match step.rule {
-        UpdateRule::Paper => "sgd_paper",
-        UpdateRule::PyTorch => "sgd_pytorch",
+    let kernel = match (step.rule, &rounded) {
+        (UpdateRule::Paper, None) => "sgd_paper",
+        (UpdateRule::Paper, Some(_)) => "sgd_paper_rounded",
+        (UpdateRule::PyTorch, None) => "sgd_pytorch",
+        (UpdateRule::PyTorch, Some(_)) => "sgd_pytorch_rounded",
     };
-    let arguments = [
-        weights.into(),
-        velocity.into(),
-        gradient.into(),
-        step.learning_rate.into(),
-        step.momentum.into(),
-        step.weight_decay.into(),
-        (len as u64).into(),
-    ];
-    gpu.launch(kernel, Launch::threads(len), &arguments);
+    let figures = [step.learning_rate, step.momentum, step.weight_decay].map(Argument::from);
+    let written: [Argument<'_>; 2] = [weights.into(), velocity.into()];
+    let read = [gradient.into(), figures[0], figures[1], figures[2], (len as u64).into()];
+    let launch = Launch::eights(len);
+    match rounded {
+        None => gpu.launch(kernel, launch, &[&written[..], &read].concat()),
+        Some(rounded) => {
+            gpu.launch(kernel, launch, &[&written[..], &[rounded.into()], &read].concat());
+        }
+    }
 }
 
 /// `y (rows, channels) = activation(y + bias)`.
 pub(crate) fn add_bias(
     engine: &mut Engine,
-    mut y: ViewMut<'_, f32>,
+    mut y: RealsMut<'_>,
     bias: View<'_, f32>,
     activation: Activation,
 ) {
@@ -112,23 +141,33 @@ pub(crate) fn add_bias(
         let y = y.part(rows.start * channels..rows.end * channels);
         let sizes: [Argument<'_>; 3] = [word(channels), relu, word(len)].map(Argument::from);
         let arguments = [y.into(), bias.into(), sizes[0], sizes[1], sizes[2]];
-        engine.gpu.launch("bias_activation", Launch::threads(len), &arguments);
+        engine.gpu.launch("bias_activation", Launch::eights(len), &arguments);
     }
 }
 
-/// A factor of a product: as it is, or rounded to bf16 in this room.
-pub(crate) fn rounded<'a>(
+/// A factor of a product: as it is, or in bf16, as it is kept or rounded in this room.
+pub(crate) fn factor<'a>(
     gpu: &Gpu,
     bf16: bool,
     room: &'a mut Room,
-    values: View<'a, f32>,
-) -> Factor<'a> {
+    values: &'a Floats,
+    len: usize,
+) -> Reals<'a> {
     if !bf16 {
-        return Factor::F32(values);
+        return Reals::F32(values.first(len));
     }
-    let len = values.len();
+    if let Some(rounded) = values.first_rounded(len) {
+        return Reals::Bf16(rounded);
+    }
     let mut narrow: ViewMut<'_, u16> = room.take(gpu, len);
-    let arguments = [narrow.again().into(), values.into(), (len as u64).into()];
-    gpu.launch("round_to_bf16", Launch::threads(len), &arguments);
-    Factor::Bf16(narrow.into_read())
+    round(gpu, narrow.again(), values.first(len));
+    Reals::Bf16(narrow.into_read())
+}
+
+pub(crate) fn round(gpu: &Gpu, rounded: ViewMut<'_, u16>, numbers: View<'_, f32>) {
+    map(gpu, "round_to_bf16", RealsMut::Bf16(rounded), Reals::F32(numbers));
+}
+
+pub(crate) fn widen(gpu: &Gpu, numbers: ViewMut<'_, f32>, rounded: View<'_, u16>) {
+    map(gpu, "widen_bf16", RealsMut::F32(numbers), Reals::Bf16(rounded));
 }

@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
-const FILES: [&str; 10] = [
+use alexnet_ops::Precision;
+
+const FILES: [&str; 11] = [
     include_str!("../kernels/common.cuh"),
     include_str!("../kernels/elementwise.cu"),
     include_str!("../kernels/dropout.cu"),
@@ -13,10 +15,21 @@ const FILES: [&str; 10] = [
     include_str!("../kernels/loss.cu"),
     include_str!("../kernels/sgd.cu"),
     include_str!("../kernels/unfold.cu"),
+    include_str!("../kernels/blocks.cu"),
 ];
 
-/// All of them as one source: what is compiled when a device is opened.
-pub fn source() -> &'static str {
-    static SOURCE: LazyLock<String> = LazyLock::new(|| FILES.join("\n"));
-    &SOURCE
+/// All of them as one source, for values of this precision: what is compiled when a device is opened.
+pub fn source(precision: Precision) -> &'static str {
+    static WIDE: LazyLock<String> = LazyLock::new(|| joined("float"));
+    static NARROW: LazyLock<String> = LazyLock::new(|| joined("u16"));
+    match precision {
+        Precision::F32 => &WIDE,
+        Precision::Bf16 => &NARROW,
+    }
+}
+
+fn joined(value: &str) -> String {
+    let [common, rest @ ..] = FILES;
+    let types = format!("typedef unsigned short u16;\ntypedef {value} value;\n");
+    [&types, common, &rest.join("\n")].join("\n")
 }

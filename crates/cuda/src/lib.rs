@@ -4,16 +4,18 @@
 //! offers arrays, launches and matrix products that are safe to call. The files beside this one say
 //! in terms of those what each operation is. This file joins them to a [`Device`].
 //!
-//! Convolutions and linear layers are products of cuBLAS; everything else are kernels of our own,
-//! in CUDA C, under `kernels/`. Nothing of CUDA is needed to build, and a machine without it gets an
+//! Linear layers are products of cuBLAS, and so are convolutions, but for those of bf16 where cuDNN is
+//! at hand; everything else are kernels of our own, in CUDA C, under `kernels/`. Nothing of CUDA is needed to build, and a machine without it gets an
 //! error value that says what is missing.
 //!
 //! Results are the same bits from run to run on the same kind of GPU with the same libraries: sums are
 //! formed in an order that depends on shapes alone, and no memory is added to from two places.
 
 mod conv;
+mod direct;
 mod driver;
 mod elementwise;
+mod floats;
 mod kernels;
 mod linear;
 mod loss;
@@ -30,13 +32,14 @@ use alexnet_ops::{
     LossShape, LrnShape, MaxPoolShape, Precision, Saturation, SgdStep,
 };
 
-use driver::Gpu;
+use elementwise::Updated;
+use driver::{Convolutions, Gpu};
+pub use floats::Floats;
 pub use driver::{Architecture, Buffer, CudaError, Library, Source, catch, compile, find};
 pub use kernels::source;
 use pieces::Limits;
 use scratch::Scratch;
 
-type Floats = Buffer<f32>;
 type Bytes = Buffer<u8>;
 
 /// Products of bf16 need this compute capability.
@@ -55,6 +58,8 @@ pub struct Cuda {
 
 /// What every operation computes with.
 pub(crate) struct Engine {
+    // Before the context goes.
+    convolutions: Option<Convolutions>,
     gpu: Gpu,
     scratch: Scratch,
     bf16: bool,
@@ -83,16 +88,25 @@ impl Cuda {
     /// # Errors
     /// When there is none, a library is missing, or the GPU cannot do what is asked for.
     pub fn new(index: usize, precision: Precision) -> Result<Self, CudaError> {
-        let gpu = Gpu::open(index)?;
+        let gpu = Gpu::open(index, precision)?;
         let bf16 = precision == Precision::Bf16;
         let Architecture(capability) = gpu.architecture;
         if bf16 && gpu.architecture < BF16 {
             let (name, [major, minor]) = (gpu.name, [capability / 10, capability % 10]);
             return Err(CudaError::NoBf16 { name, major, minor });
         }
-        let kind = if bf16 { ", bf16" } else { "" };
-        let name = format!("cuda:{index} ({}{kind})", gpu.name).into();
-        let engine = Engine { gpu, scratch: Scratch::default(), bf16, limits: Limits::USUAL };
+        let convolutions = if bf16 { Convolutions::open(&gpu)? } else { None };
+        let with = match (bf16, &convolutions) {
+            (false, _) => String::new(),
+            (true, None) => ", bf16".to_owned(),
+            (true, Some(_)) => {
+                let (major, minor) = Convolutions::version();
+                format!(", bf16, cuDNN {major}.{minor}")
+            }
+        };
+        let name = format!("cuda:{index} ({}{with})", gpu.name).into();
+        let (scratch, limits) = (Scratch::default(), Limits::USUAL);
+        let engine = Engine { convolutions, gpu, scratch, bf16, limits };
         Ok(Self { engine: Arc::new(Mutex::new(engine)), name })
     }
 
@@ -126,8 +140,24 @@ impl Device for Cuda {
     fn name(&self) -> String {
         self.name.to_string()
     }
+    fn is_asynchronous(&self) -> bool {
+        true
+    }
+    fn finish(&self) {
+        self.engine().gpu.wait();
+    }
     fn floats(&self, len: usize) -> Floats {
-        self.engine().gpu.zeros(len)
+        Floats::wide(&self.engine().gpu, len)
+    }
+    fn values(&self, len: usize) -> Floats {
+        let engine = self.engine();
+        let kind = if engine.bf16 { Floats::rounded } else { Floats::wide };
+        kind(&engine.gpu, len)
+    }
+    fn weights(&self, len: usize) -> Floats {
+        let engine = self.engine();
+        let kind = if engine.bf16 { Floats::both } else { Floats::wide };
+        kind(&engine.gpu, len)
     }
     fn bytes(&self, len: usize) -> Bytes {
         self.engine().gpu.zeros(len)
@@ -136,13 +166,15 @@ impl Device for Cuda {
         self.engine().gpu.zeros(len)
     }
     fn upload(&self, dst: &mut Floats, src: &[f32]) {
-        self.engine().gpu.upload(dst.view_mut(), src);
+        let Engine { gpu, scratch, .. } = &mut *self.engine();
+        dst.upload(gpu, &mut scratch.crossing, src);
     }
     fn upload_labels(&self, dst: &mut Buffer<u32>, src: &[u32]) {
         self.engine().gpu.upload(dst.view_mut(), src);
     }
     fn download(&self, dst: &mut [f32], src: &Floats) {
-        self.engine().gpu.download(dst, src.view());
+        let Engine { gpu, scratch, .. } = &mut *self.engine();
+        src.download(gpu, &mut scratch.crossing, dst);
     }
 
     fn conv_forward(
@@ -236,16 +268,17 @@ impl Device for Cuda {
     }
 
     fn relu_forward(&self, y: &mut Floats, x: &Floats, len: usize) {
-        elementwise::map(&self.engine().gpu, "relu_forward", y.first_mut(len), x.first(len));
+        elementwise::map(&self.engine().gpu, "relu_forward", y.values_mut(len), x.values(len));
     }
     fn relu_backward(&self, d: &mut Floats, y: &Floats, len: usize) {
-        elementwise::map(&self.engine().gpu, "relu_backward", d.first_mut(len), y.first(len));
+        elementwise::map(&self.engine().gpu, "relu_backward", d.values_mut(len), y.values(len));
     }
     fn saturation_forward(&self, y: &mut Floats, x: &Floats, curve: Saturation, len: usize) {
-        elementwise::saturation(&self.engine().gpu, y.first_mut(len), x.first(len), curve);
+        elementwise::saturation(&self.engine().gpu, y.values_mut(len), x.values(len), curve);
     }
     fn saturation_backward(&self, d: &mut Floats, y: &Floats, curve: Saturation, len: usize) {
-        elementwise::saturation_backward(&self.engine().gpu, d.first_mut(len), y.first(len), curve);
+        let (d, y) = (d.values_mut(len), y.values(len));
+        elementwise::saturation_backward(&self.engine().gpu, d, y, curve);
     }
 
     fn max_pool_forward(
@@ -325,11 +358,11 @@ impl Device for Cuda {
         key: DropoutKey,
         len: usize,
     ) {
-        let (y, x) = (y.first_mut(len), x.first(len));
+        let (y, x) = (y.values_mut(len), x.values(len));
         elementwise::dropout(&self.engine().gpu, y, x, rate, kept_scale, key);
     }
     fn scale(&self, y: &mut Floats, x: &Floats, factor: f32, len: usize) {
-        elementwise::scale(&self.engine().gpu, y.first_mut(len), x.first(len), factor);
+        elementwise::scale(&self.engine().gpu, y.values_mut(len), x.values(len), factor);
     }
 
     fn softmax_cross_entropy(
@@ -351,16 +384,17 @@ impl Device for Cuda {
         step: &SgdStep,
         len: usize,
     ) {
-        let arrays = [weights.first_mut(len), velocity.first_mut(len)];
-        elementwise::update(&self.engine().gpu, arrays, gradient.first(len), step);
+        let updated = Updated::new(weights, velocity, len);
+        elementwise::update(&self.engine().gpu, updated, gradient.first(len), step);
     }
 
     fn add(&self, sums: &mut Floats, values: &Floats, len: usize) {
-        elementwise::map(&self.engine().gpu, "add", sums.first_mut(len), values.first(len));
+        elementwise::add(&self.engine().gpu, sums.first_mut(len), values.first(len));
     }
-    fn largest(&self, values: &Floats, len: usize) -> f32 {
+    fn largest(&self, found: &mut Floats, at: usize, values: &Floats, len: usize) {
         let Engine { gpu, scratch, .. } = &mut *self.engine();
-        reduce::largest(gpu, &mut scratch.sums, values.first(len))
+        let found = found.first_mut(at + 1).into_part(at..at + 1);
+        reduce::largest(gpu, &mut scratch.sums, found, values.values(len));
     }
     fn sum_of_squares(&self, values: &Floats, len: usize) -> f64 {
         let Engine { gpu, scratch, .. } = &mut *self.engine();

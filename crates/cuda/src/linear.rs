@@ -7,11 +7,12 @@ use std::ops::Range;
 
 use alexnet_ops::{Activation, LinearShape, SgdStep};
 
-use crate::driver::{Factor, Matrix, Product};
-use crate::elementwise::{add_bias, rounded, update};
+use crate::Engine;
+use crate::driver::{Matrix, Product, Reals, RealsMut};
+use crate::elementwise::{Updated, add_bias, factor, update};
+use crate::floats::Floats;
 use crate::pieces::{Limits, pieces};
 use crate::reduce::sum_rows;
-use crate::{Engine, Floats};
 
 /// Rows of a gradient that are formed together are a multiple of this, so that every piece begins
 /// where the fastest products want their arrays to begin.
@@ -33,7 +34,7 @@ pub(crate) fn forward(
     shape: &LinearShape,
 ) {
     let LinearShape { batch, inputs, outputs } = *shape;
-    let mut y = y.first_mut(batch * outputs);
+    let mut y = y.values_mut(batch * outputs);
     let product = Product {
         batch: 1,
         rows: batch,
@@ -46,8 +47,8 @@ pub(crate) fn forward(
     };
     let Engine { gpu, scratch, bf16, .. } = engine;
     let [for_x, for_weights] = &mut scratch.rounded;
-    let x = rounded(gpu, *bf16, for_x, x.first(batch * inputs));
-    let weights = rounded(gpu, *bf16, for_weights, weights.first(inputs * outputs));
+    let x = factor(gpu, *bf16, for_x, x, batch * inputs);
+    let weights = factor(gpu, *bf16, for_weights, weights, inputs * outputs);
     gpu.multiply(y.again(), x, weights, &product);
     add_bias(engine, y, bias.first(outputs), activation);
 }
@@ -72,9 +73,9 @@ pub(crate) fn backward_input(
     };
     let Engine { gpu, scratch, bf16, .. } = engine;
     let [for_d_y, for_weights] = &mut scratch.rounded;
-    let d_y = rounded(gpu, *bf16, for_d_y, d_y.first(batch * outputs));
-    let weights = rounded(gpu, *bf16, for_weights, weights.first(inputs * outputs));
-    gpu.multiply(d_x.first_mut(batch * inputs), d_y, weights, &product);
+    let d_y = factor(gpu, *bf16, for_d_y, d_y, batch * outputs);
+    let weights = factor(gpu, *bf16, for_weights, weights, inputs * outputs);
+    gpu.multiply(d_x.values_mut(batch * inputs), d_y, weights, &product);
 }
 
 /// The gradient of the weights; with `adds`, added to what stands in `d_weights`.
@@ -86,14 +87,14 @@ pub(crate) fn backward_weights(
     shape: &LinearShape,
 ) {
     let mut d_weights = d_weights.first_mut(shape.inputs * shape.outputs);
-    let Engine { gpu, scratch, bf16, limits } = engine;
+    let Engine { gpu, scratch, bf16, limits, .. } = engine;
     let [for_d_y, for_x] = &mut scratch.rounded;
-    let d_y = rounded(gpu, *bf16, for_d_y, d_y.first(shape.batch * shape.outputs));
-    let x = rounded(gpu, *bf16, for_x, x.first(shape.batch * shape.inputs));
+    let d_y = factor(gpu, *bf16, for_d_y, d_y, shape.batch * shape.outputs);
+    let x = factor(gpu, *bf16, for_x, x, shape.batch * shape.inputs);
     for rows in gradient_rows(shape, limits) {
         let product = Product { adds, ..gradient_product(shape, &rows) };
         let gradient = d_weights.part(rows.start * shape.inputs..rows.end * shape.inputs);
-        gpu.multiply(gradient, from_column(d_y, rows.start), x, &product);
+        gpu.multiply(RealsMut::F32(gradient), from_column(d_y, rows.start), x, &product);
     }
 }
 
@@ -106,18 +107,18 @@ pub(crate) fn backward_update(
     shape: &LinearShape,
 ) {
     let len = shape.inputs * shape.outputs;
-    let (mut weights, mut velocity) = (weights.first_mut(len), velocity.first_mut(len));
-    let Engine { gpu, scratch, bf16, limits } = engine;
+    let mut updated = Updated::new(weights, velocity, len);
+    let Engine { gpu, scratch, bf16, limits, .. } = engine;
     let [for_d_y, for_x] = &mut scratch.rounded;
-    let d_y = rounded(gpu, *bf16, for_d_y, d_y.first(shape.batch * shape.outputs));
-    let x = rounded(gpu, *bf16, for_x, x.first(shape.batch * shape.inputs));
+    let d_y = factor(gpu, *bf16, for_d_y, d_y, shape.batch * shape.outputs);
+    let x = factor(gpu, *bf16, for_x, x, shape.batch * shape.inputs);
     for rows in gradient_rows(shape, limits) {
         let piece = rows.start * shape.inputs..rows.end * shape.inputs;
         let mut gradient = scratch.terms.take::<f32>(gpu, piece.len());
         let product = gradient_product(shape, &rows);
-        gpu.multiply(gradient.again(), from_column(d_y, rows.start), x, &product);
-        let arrays = [weights.part(piece.clone()), velocity.part(piece)];
-        update(gpu, arrays, gradient.read(), step);
+        let formed = RealsMut::F32(gradient.again());
+        gpu.multiply(formed, from_column(d_y, rows.start), x, &product);
+        update(gpu, updated.part(piece), gradient.read(), step);
     }
 }
 
@@ -146,11 +147,8 @@ fn gradient_product(shape: &LinearShape, rows: &Range<usize>) -> Product {
 }
 
 /// A factor without its first columns.
-fn from_column(factor: Factor<'_>, column: usize) -> Factor<'_> {
-    match factor {
-        Factor::F32(view) => Factor::F32(view.part(column..view.len())),
-        Factor::Bf16(view) => Factor::Bf16(view.part(column..view.len())),
-    }
+fn from_column(factor: Reals<'_>, column: usize) -> Reals<'_> {
+    factor.part(column..factor.len())
 }
 
 pub(crate) fn backward_bias(
@@ -161,7 +159,7 @@ pub(crate) fn backward_bias(
 ) {
     let LinearShape { batch, outputs, .. } = *shape;
     let Engine { gpu, scratch, .. } = engine;
-    let d_y = d_y.first(batch * outputs);
+    let d_y = d_y.values(batch * outputs);
     sum_rows(gpu, &mut scratch.sums, d_bias.first_mut(outputs), d_y, [batch, outputs]);
 }
 

@@ -2,8 +2,8 @@
 
 use alexnet_ops::LossShape;
 
-use crate::Floats;
 use crate::driver::{Buffer, Gpu, Launch};
+use crate::floats::Floats;
 use crate::reduce::word;
 
 /// The outputs `losses`, `d_logits`, then the inputs.
@@ -17,8 +17,8 @@ pub(crate) fn softmax_cross_entropy(
     let LossShape { images, classes, mean_over, smoothing } = *shape;
     let arguments = [
         losses.first_mut(images).into(),
-        d_logits.first_mut(images * classes).into(),
-        logits.first(images * classes).into(),
+        d_logits.values_mut(images * classes).into(),
+        logits.values(images * classes).into(),
         labels.first(images).into(),
         word(classes).into(),
         (1.0 - smoothing).into(),

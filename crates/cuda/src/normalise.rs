@@ -2,11 +2,12 @@
 
 use alexnet_ops::{BatchNormShape, LrnRegion, LrnShape};
 
-use crate::driver::{Gpu, Launch, View, ViewMut};
+use crate::Engine;
+use crate::driver::{Gpu, Launch, Reals, RealsMut, View, ViewMut};
+use crate::floats::Floats;
 use crate::pieces::pieces;
-use crate::reduce::{GROUP, finish_rows, sum_rows, word};
+use crate::reduce::{GROUP, finish_rows, sum_rows, width, word};
 use crate::scratch::Scratch;
-use crate::{Engine, Floats};
 
 /// Maps of a tower, if neighbours are maps.
 fn tower(shape: &LrnShape) -> Option<u32> {
@@ -25,17 +26,19 @@ pub(crate) fn lrn_forward(engine: &mut Engine, y: &mut Floats, x: &Floats, shape
     let size = word(size).into();
     let gpu = &engine.gpu;
     if let Some(maps) = tower(shape) {
-        let len = shape.len();
-        let (y, x) = (y.first_mut(len).into(), x.first(len).into());
+        let (len, width) = (shape.len(), width(maps as usize));
+        let (y, x) = (y.values_mut(len).into(), x.values(len).into());
         let [alpha, beta, k] = [alpha, beta, k].map(Into::into);
-        let arguments = [y, x, maps.into(), size, alpha, beta, k, (len as u64).into()];
-        return gpu.launch("lrn_maps_forward", Launch::threads(len), &arguments);
+        let sizes = [word(width).into(), (len as u64).into()];
+        let arguments = [y, x, maps.into(), size, alpha, beta, k, sizes[0], sizes[1]];
+        return gpu.launch("lrn_maps_forward", Launch::threads(len / width), &arguments);
     }
     let image = shape.len() / shape.batch;
+    let (mut y, x) = (y.values_mut(shape.len()), x.values(shape.len()));
     for images in pieces(shape.batch, image, engine.limits.elements) {
         let part = images.start * image..images.end * image;
         let (len, numbers) = (part.len(), map_numbers(shape));
-        let (y, x) = (y.view_mut().into_part(part.clone()).into(), x.view().part(part).into());
+        let (y, x) = (y.part(part.clone()).into(), x.part(part).into());
         let [alpha, beta, k] = [alpha, beta, k].map(Into::into);
         let arguments = [y, x, (&numbers).into(), size, alpha, beta, k, word(len).into()];
         gpu.launch("lrn_map_forward", Launch::threads(len), &arguments);
@@ -50,25 +53,25 @@ pub(crate) fn lrn_backward(
     shape: &LrnShape,
 ) {
     let Engine { gpu, scratch, limits, .. } = engine;
+    let len = shape.len();
+    let (mut d_x, d_y, x) = (d_x.values_mut(len), d_y.values(len), x.values(len));
     if let Some(maps) = tower(shape) {
-        let len = shape.len();
-        let (d_x, d_y, x) = (d_x.first_mut(len), d_y.first(len), x.first(len));
         return across_maps_backward(gpu, d_x, d_y, x, maps, shape);
     }
     let image = shape.len() / shape.batch;
     for images in pieces(shape.batch, image, limits.elements) {
         let part = images.start * image..images.end * image;
-        let d_x = d_x.view_mut().into_part(part.clone());
-        let (d_y, x) = (d_y.view().part(part.clone()), x.view().part(part));
+        let d_x = d_x.part(part.clone());
+        let (d_y, x) = (d_y.part(part.clone()), x.part(part));
         same_map_backward(gpu, scratch, d_x, d_y, x, shape);
     }
 }
 
 fn across_maps_backward(
     gpu: &Gpu,
-    d_x: ViewMut<'_, f32>,
-    d_y: View<'_, f32>,
-    x: View<'_, f32>,
+    d_x: RealsMut<'_>,
+    d_y: Reals<'_>,
+    x: Reals<'_>,
     maps: u32,
     shape: &LrnShape,
 ) {
@@ -93,16 +96,15 @@ fn across_maps_backward(
 fn same_map_backward(
     gpu: &Gpu,
     scratch: &mut Scratch,
-    mut d_x: ViewMut<'_, f32>,
-    d_y: View<'_, f32>,
-    x: View<'_, f32>,
+    d_x: RealsMut<'_>,
+    d_y: Reals<'_>,
+    x: Reals<'_>,
     shape: &LrnShape,
 ) {
     let (len, numbers, size) = (d_x.len(), map_numbers(shape), word(shape.size));
     let mut terms: ViewMut<'_, f32> = scratch.terms.take(gpu, len);
     let arguments = [
         terms.again().into(),
-        d_x.again().into(),
         d_y.into(),
         x.into(),
         (&numbers).into(),
@@ -116,11 +118,13 @@ fn same_map_backward(
     let arguments = [
         d_x.into(),
         terms.read().into(),
+        d_y.into(),
         x.into(),
         (&numbers).into(),
         size.into(),
         shape.alpha.into(),
         shape.beta.into(),
+        shape.k.into(),
         word(len).into(),
     ];
     gpu.launch("lrn_map_gather", Launch::threads(len), &arguments);
@@ -135,7 +139,7 @@ pub(crate) fn batch_norm_train(
 ) {
     let BatchNormShape { rows, channels, epsilon, momentum } = *shape;
     let Engine { gpu, scratch, .. } = engine;
-    let x = x.first(rows * channels);
+    let x = x.values(rows * channels);
     let mut both: ViewMut<'_, f32> = scratch.whole.take(gpu, 2 * channels);
     sum_rows(gpu, &mut scratch.sums, both.part(0..channels), x, [rows, channels]);
     let groups = rows.div_ceil(GROUP);
@@ -157,7 +161,7 @@ pub(crate) fn batch_norm_train(
         momentum.into(),
     ];
     gpu.launch("batch_norm_statistics", Launch::threads(channels), &arguments);
-    apply(gpu, y.first_mut(rows * channels), x, affine, statistics.first(2 * channels));
+    apply(gpu, y.values_mut(rows * channels), x, affine, statistics.first(2 * channels));
 }
 
 pub(crate) fn batch_norm_evaluate(
@@ -177,15 +181,15 @@ pub(crate) fn batch_norm_evaluate(
         epsilon.into(),
     ];
     gpu.launch("batch_norm_running", Launch::threads(channels), &arguments);
-    let (y, x) = (y.first_mut(rows * channels), x.first(rows * channels));
+    let (y, x) = (y.values_mut(rows * channels), x.values(rows * channels));
     apply(gpu, y, x, affine, statistics.into_read());
 }
 
 /// `y = (x − mean) · inverse deviation · scale + shift`.
 fn apply(
     gpu: &Gpu,
-    y: ViewMut<'_, f32>,
-    x: View<'_, f32>,
+    y: RealsMut<'_>,
+    x: Reals<'_>,
     affine: &Floats,
     statistics: View<'_, f32>,
 ) {
@@ -211,7 +215,7 @@ pub(crate) fn batch_norm_backward(
     let BatchNormShape { rows, channels, .. } = *shape;
     let Engine { gpu, scratch, .. } = engine;
     let len = rows * channels;
-    let (d_y, x, statistics) = (d_y.first(len), x.first(len), statistics.first(2 * channels));
+    let (d_y, x, statistics) = (d_y.values(len), x.values(len), statistics.first(2 * channels));
     let groups = rows.div_ceil(GROUP);
     let partial: ViewMut<'_, f32> = scratch.sums[0].take(gpu, groups * 2 * channels);
     let sizes = [(rows as u64).into(), word(channels).into()];
@@ -228,7 +232,7 @@ pub(crate) fn batch_norm_backward(
     let sums = d_affine.first_mut(2 * channels);
     finish_rows(gpu, &mut scratch.sums, sums, [groups, 2 * channels]);
     let arguments = [
-        d_x.first_mut(len).into(),
+        d_x.values_mut(len).into(),
         d_y.into(),
         x.into(),
         affine.first(2 * channels).into(),

@@ -3,9 +3,10 @@
 use alexnet_ops::{AveragePoolShape, MaxPoolShape};
 
 use crate::driver::Launch;
+use crate::floats::Floats;
 use crate::pieces::pieces;
-use crate::reduce::word;
-use crate::{Bytes, Engine, Floats};
+use crate::reduce::{width, word};
+use crate::{Bytes, Engine};
 
 /// Elements of an image in the input and in the output.
 type PerImage = [usize; 2];
@@ -25,18 +26,21 @@ pub(crate) fn max_forward(
 ) {
     assert!(shape.size <= MaxPoolShape::SIZE_MAX, "a position fits a byte");
     let (_, [input, output]) = max_numbers(shape, 0);
+    let (mut y, x) = (y.values_mut(shape.output_len()), x.values(shape.input_len()));
+    let width = width(shape.channels);
     for images in pieces(shape.batch, input.max(output), engine.limits.elements) {
         let (numbers, _) = max_numbers(shape, images.len());
         let [inputs, outputs] = [input, output].map(|each| images.start * each..images.end * each);
-        let len = outputs.len();
+        let threads = outputs.len() / width;
         let arguments = [
-            y.view_mut().into_part(outputs.clone()).into(),
+            y.part(outputs.clone()).into(),
             positions.view_mut().into_part(outputs).into(),
-            x.view().part(inputs).into(),
+            x.part(inputs).into(),
             (&numbers).into(),
-            word(len).into(),
+            word(width).into(),
+            word(threads).into(),
         ];
-        engine.gpu.launch("max_pool_forward", Launch::threads(len), &arguments);
+        engine.gpu.launch("max_pool_forward", Launch::threads(threads), &arguments);
     }
 }
 
@@ -48,18 +52,21 @@ pub(crate) fn max_backward(
     shape: &MaxPoolShape,
 ) {
     let (_, [input, output]) = max_numbers(shape, 0);
+    let (mut d_x, d_y) = (d_x.values_mut(shape.input_len()), d_y.values(shape.output_len()));
+    let width = width(shape.channels);
     for images in pieces(shape.batch, input.max(output), engine.limits.elements) {
         let (numbers, _) = max_numbers(shape, images.len());
         let [inputs, outputs] = [input, output].map(|each| images.start * each..images.end * each);
-        let len = inputs.len();
+        let threads = inputs.len() / width;
         let arguments = [
-            d_x.view_mut().into_part(inputs).into(),
-            d_y.view().part(outputs.clone()).into(),
+            d_x.part(inputs).into(),
+            d_y.part(outputs.clone()).into(),
             positions.view().part(outputs).into(),
             (&numbers).into(),
-            word(len).into(),
+            word(width).into(),
+            word(threads).into(),
         ];
-        engine.gpu.launch("max_pool_backward", Launch::threads(len), &arguments);
+        engine.gpu.launch("max_pool_backward", Launch::threads(threads), &arguments);
     }
 }
 
@@ -76,12 +83,12 @@ pub(crate) fn average_forward(
     shape: &AveragePoolShape,
 ) {
     let (_, [input, output]) = average_numbers(shape, 0);
+    let (mut y, x) = (y.values_mut(shape.output_len()), x.values(shape.input_len()));
     for images in pieces(shape.batch, input.max(output), engine.limits.elements) {
         let (numbers, _) = average_numbers(shape, images.len());
         let [inputs, outputs] = [input, output].map(|each| images.start * each..images.end * each);
         let len = outputs.len();
-        let y = y.view_mut().into_part(outputs);
-        let x = x.view().part(inputs);
+        let (y, x) = (y.part(outputs), x.part(inputs));
         let arguments = [y.into(), x.into(), (&numbers).into(), word(len).into()];
         engine.gpu.launch("average_pool_forward", Launch::threads(len), &arguments);
     }
@@ -94,12 +101,12 @@ pub(crate) fn average_backward(
     shape: &AveragePoolShape,
 ) {
     let (_, [input, output]) = average_numbers(shape, 0);
+    let (mut d_x, d_y) = (d_x.values_mut(shape.input_len()), d_y.values(shape.output_len()));
     for images in pieces(shape.batch, input.max(output), engine.limits.elements) {
         let (numbers, _) = average_numbers(shape, images.len());
         let [inputs, outputs] = [input, output].map(|each| images.start * each..images.end * each);
         let len = inputs.len();
-        let d_x = d_x.view_mut().into_part(inputs);
-        let d_y = d_y.view().part(outputs);
+        let (d_x, d_y) = (d_x.part(inputs), d_y.part(outputs));
         let arguments = [d_x.into(), d_y.into(), (&numbers).into(), word(len).into()];
         engine.gpu.launch("average_pool_backward", Launch::threads(len), &arguments);
     }

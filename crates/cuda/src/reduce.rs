@@ -1,18 +1,21 @@
 //! Sums and maxima over many values, [`GROUP`] by [`GROUP`] until one is left: `kernels/reduce.cu`.
 
-use crate::driver::{Element, Gpu, Launch, View, ViewMut};
+use crate::driver::{Argument, EIGHT, Gpu, Launch, Reals, View, ViewMut};
 use crate::scratch::Room;
 
 /// Values that one thread takes together. So few that there are threads enough, so many that three or
 /// four rounds do for the longest arrays.
 pub(crate) const GROUP: usize = 64;
 
+/// Blocks that look for a maximum together: a few for each of a large GPU's processors.
+const BLOCKS_MAX: usize = 512;
+
 /// `sums (columns)` of `values (rows, columns)`.
 pub(crate) fn sum_rows(
     gpu: &Gpu,
     rooms: &mut [Room; 2],
     sums: ViewMut<'_, f32>,
-    values: View<'_, f32>,
+    values: Reals<'_>,
     [rows, columns]: [usize; 2],
 ) {
     let groups = rows.div_ceil(GROUP);
@@ -24,7 +27,7 @@ pub(crate) fn sum_rows(
     finish_rows(gpu, rooms, sums, [groups, columns]);
 }
 
-/// The same of values that stand in the first room.
+/// The same of sums that stand in the first room.
 pub(crate) fn finish_rows(
     gpu: &Gpu,
     rooms: &mut [Room; 2],
@@ -33,12 +36,12 @@ pub(crate) fn finish_rows(
 ) {
     loop {
         let [from, to] = &mut *rooms;
-        let values = from.take(gpu, rows * columns).into_read();
+        let terms = Reals::F32(from.take(gpu, rows * columns).into_read());
         let groups = rows.div_ceil(GROUP);
         if groups == 1 {
-            return sum_groups(gpu, sums.again(), values, [rows, columns]);
+            return sum_groups(gpu, sums.again(), terms, [rows, columns]);
         }
-        sum_groups(gpu, to.take(gpu, groups * columns), values, [rows, columns]);
+        sum_groups(gpu, to.take(gpu, groups * columns), terms, [rows, columns]);
         rooms.swap(0, 1);
         rows = groups;
     }
@@ -48,57 +51,78 @@ pub(crate) fn finish_rows(
 fn sum_groups(
     gpu: &Gpu,
     sums: ViewMut<'_, f32>,
-    values: View<'_, f32>,
+    values: Reals<'_>,
     [rows, columns]: [usize; 2],
 ) {
-    assert!(values.len() >= rows * columns && sums.len() >= rows.div_ceil(GROUP) * columns);
-    let launch = Launch::threads(rows.div_ceil(GROUP) * columns);
-    let sizes = [(rows as u64).into(), word(columns).into(), word(GROUP).into()];
-    let [rows, columns, group] = sizes;
-    gpu.launch("sum_rows", launch, &[sums.into(), values.into(), rows, columns, group]);
+    let groups = rows.div_ceil(GROUP);
+    assert!(values.len() >= rows * columns && sums.len() >= groups * columns);
+    let (kernel, width) = (named("sum_rows", "sum_value_rows", values), width(columns));
+    let launch = Launch::threads(groups * columns / width);
+    let sizes = [columns, GROUP, width].map(|size| word(size).into());
+    let rows = (rows as u64).into();
+    let arguments = [sums.into(), values.into(), rows, sizes[0], sizes[1], sizes[2]];
+    gpu.launch(kernel, launch, &arguments);
 }
 
-/// The largest magnitude; NaN if there is one, 0 of nothing.
-pub(crate) fn largest(gpu: &Gpu, rooms: &mut [Room; 2], values: View<'_, f32>) -> f32 {
-    let mut found = [0.0_f32];
-    fold(gpu, rooms, &mut found, ["largest", "largest"], values);
-    found[0]
+/// Channels that one thread takes together, where there are so many.
+pub(crate) fn width(channels: usize) -> usize {
+    if channels.is_multiple_of(EIGHT) { EIGHT } else { 1 }
+}
+
+/// The kernel for numbers in f32, or the one for values where these are not.
+fn named(wide: &'static str, value: &'static str, values: Reals<'_>) -> &'static str {
+    match values {
+        Reals::F32(_) => wide,
+        Reals::Bf16(_) => value,
+    }
+}
+
+/// The largest magnitude, into the one place of `found`; NaN if there is one, 0 of nothing.
+pub(crate) fn largest(
+    gpu: &Gpu,
+    rooms: &mut [Room; 2],
+    mut found: ViewMut<'_, f32>,
+    values: Reals<'_>,
+) {
+    let round = |found: ViewMut<'_, f32>, values: Reals<'_>, blocks: usize| {
+        let kernel = named("largest", "largest_value", values);
+        let launch = Launch::blocks(blocks).sharing(|threads| threads);
+        let len = (values.len() as u64).into();
+        gpu.launch(kernel, launch, &[found.into(), values.into(), len]);
+    };
+    assert_eq!(found.len(), 1);
+    let blocks = Launch::eights(values.len()).count().clamp(1, BLOCKS_MAX);
+    if blocks == 1 {
+        return round(found, values, 1);
+    }
+    let mut maxima: ViewMut<'_, f32> = rooms[0].take(gpu, blocks);
+    round(maxima.again(), values, blocks);
+    round(found.again(), Reals::F32(maxima.into_read()), 1);
 }
 
 /// Σ value², in `f64`.
 pub(crate) fn sum_of_squares(gpu: &Gpu, rooms: &mut [Room; 2], values: View<'_, f32>) -> f64 {
-    let mut found = [0.0_f64];
-    fold(gpu, rooms, &mut found, ["sum_squares", "sum_doubles"], values);
-    found[0]
-}
-
-/// One value of many: by the first kernel from `values`, then by the second from what it left.
-fn fold<T: Element>(
-    gpu: &Gpu,
-    rooms: &mut [Room; 2],
-    found: &mut [T; 1],
-    [first, then]: [&str; 2],
-    values: View<'_, f32>,
-) {
     let mut len = values.len();
     if len == 0 {
-        return;
+        return 0.0;
     }
-    let round = |kernel, to: ViewMut<'_, T>, from: crate::driver::Argument<'_>, len: usize| {
+    let round = |kernel, to: ViewMut<'_, f64>, from: Argument<'_>, len: usize| {
         let threads = len.div_ceil(GROUP);
         let sizes = [(len as u64).into(), (threads as u64).into()];
         gpu.launch(kernel, Launch::threads(threads), &[to.into(), from, sizes[0], sizes[1]]);
         threads
     };
     let threads = len.div_ceil(GROUP);
-    len = round(first, rooms[0].take(gpu, threads), values.into(), len);
+    len = round("sum_squares", rooms[0].take(gpu, threads), values.into(), len);
     while len > 1 {
         let [from, to] = &mut *rooms;
-        let values = from.take::<T>(gpu, len).into_read();
-        len = round(then, to.take(gpu, len.div_ceil(GROUP)), values.into(), len);
+        let sums = from.take::<f64>(gpu, len).into_read();
+        len = round("sum_doubles", to.take(gpu, len.div_ceil(GROUP)), sums.into(), len);
         rooms.swap(0, 1);
     }
-    gpu.download(found, rooms[0].take::<T>(gpu, 1).into_read());
+    let mut found = [0.0];
+    gpu.download(&mut found, rooms[0].take::<f64>(gpu, 1).into_read());
+    found[0]
 }
 
 /// A size as kernels take it.

@@ -25,8 +25,12 @@ impl Room {
 /// All rooms.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    /// A convolution's unfolded inputs.
+    /// A convolution's unfolded inputs, or those in blocks.
     pub(crate) columns: Room,
+    /// What cuDNN works in.
+    pub(crate) workspace: Room,
+    /// On its way from or to the host, in `f32`.
+    pub(crate) crossing: Room,
     /// Factors of a product, rounded to bf16.
     pub(crate) rounded: [Room; 2],
     /// Sums that are not finished.

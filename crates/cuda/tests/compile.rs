@@ -5,6 +5,7 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 use alexnet_cuda::{Architecture, CudaError, Library, compile, find, source};
+use alexnet_ops::Precision;
 
 /// A100, H100, B200, and the RTX 50 series.
 const ARCHITECTURES: [u32; 4] = [80, 90, 100, 120];
@@ -27,12 +28,15 @@ fn every_kernel_compiles_for_every_architecture() {
     if !is_here(Library::Compiler) {
         return;
     }
-    for architecture in ARCHITECTURES.map(Architecture) {
-        let program = compile(source(), architecture).unwrap_or_else(|error| panic!("{error}"));
-        for text in source().split("extern \"C\" __global__ void ").skip(1) {
+    for (number, precision) in
+        ARCHITECTURES.into_iter().flat_map(|n| [(n, Precision::F32), (n, Precision::Bf16)])
+    {
+        let (architecture, source) = (Architecture(number), source(precision));
+        let program = compile(source, architecture).unwrap_or_else(|error| panic!("{error}"));
+        for text in source.split("extern \"C\" __global__ void ").skip(1) {
             let name = text.split('(').next().unwrap_or_default();
             let is_there = program.windows(name.len()).any(|bytes| bytes == name.as_bytes());
-            assert!(is_there, "{name} for {architecture}");
+            assert!(is_there, "{name} for {architecture} in {precision:?}");
         }
     }
 }
@@ -42,7 +46,7 @@ fn a_source_that_does_not_compile_is_an_error_that_says_where() {
     if !is_here(Library::Compiler) {
         return;
     }
-    let broken = source().replacen("__syncthreads();", "__syncthreads(;", 1);
+    let broken = source(Precision::F32).replacen("__syncthreads();", "__syncthreads(;", 1);
     let error = compile(&broken, Architecture(90)).expect_err("a syntax error");
     assert!(
         matches!(&error, CudaError::Compiler { log, .. } if log.contains("alexnet.cu(")),
@@ -51,7 +55,8 @@ fn a_source_that_does_not_compile_is_an_error_that_says_where() {
 }
 
 #[test]
-fn the_matrix_library_at_hand_has_every_function_that_is_called() {
+fn the_libraries_at_hand_have_every_function_that_is_called() {
     // `find` has asked for each.
     is_here(Library::Products);
+    is_here(Library::Convolutions);
 }

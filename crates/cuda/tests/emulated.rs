@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 use alexnet_cuda::{Cuda, catch};
 use alexnet_ops::conformance::{Case, TOLERANCE, cases};
 use alexnet_ops::{Device, Precision};
-use support::{agrees, bf16, bits, borders};
+use support::{agrees, bf16, bits, borders, by_eights};
 
 /// The libraries with the kernels as they are, built once.
 fn sound() -> Option<&'static Path> {
@@ -55,8 +55,16 @@ fn the_device_passes_the_suite_when_everything_is_taken_in_pieces() {
 }
 
 #[test]
-fn in_bf16_every_operation_is_within_a_hundredth_and_products_are_rounded() {
+fn in_bf16_every_operation_is_within_a_hundredth_with_cudnn_and_without() {
     succeeds("bf16", &[]);
+    succeeds("bf16", &[("EMULATED_CUDNN_UNSUPPORTED", "1")]);
+}
+
+#[test]
+fn in_bf16_no_kernel_touches_memory_beside_its_arrays() {
+    for guard in ["before", "behind"] {
+        succeeds("exact bf16", &[("EMULATED_GUARD", guard)]);
+    }
 }
 
 #[test]
@@ -114,10 +122,12 @@ fn a_missing_or_unsuitable_library_is_an_error_that_says_which() {
     for (missing, expected) in [
         ("libnvrtc", "(libnvrtc) is not here"),
         ("libcublas", "is too old, it has no cublasCreate_v2"),
+        // Of this one nothing is said: bf16 goes without it.
+        ("libcudnn", "opened cuda:0 (emulated GPU, bf16)"),
     ] {
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("a folder");
-        for library in ["libcuda", "libcublas", "libnvrtc"] {
+        for library in ["libcuda", "libcublas", "libcudnn", "libnvrtc"] {
             let file = format!("{library}.so");
             if library != missing {
                 std::fs::copy(libraries.join(&file), folder.join(&file)).expect("a copy");
@@ -148,8 +158,8 @@ fn a_fault_in_a_kernel_is_seen() {
         (
             "beside an array",
             "exact",
-            ("if (i < len) y[i] = rectified(x[i]);", "if (i <= len) y[i] = rectified(x[i]);"),
-            "relu_forward: memory beside an array was touched",
+            ("(u32)(len - begin) : EIGHT", "(u32)(len - begin) + 1 : EIGHT"),
+            "memory beside an array was touched",
         ),
         ("no barrier", "suite of Lrn", (barrier, "    u64 i = first + threadIdx.x;"), "Lrn"),
         (
@@ -176,8 +186,14 @@ fn a_fault_in_a_kernel_is_seen() {
         (
             "the last of equals",
             "suite of MaxPool",
-            ("value > best || value != value", "value >= best || value != value"),
+            ("run.at[k] > best.at[k] ||", "run.at[k] >= best.at[k] ||"),
             "MaxPool",
+        ),
+        (
+            "a block turned",
+            "bf16",
+            ("(h % s.side * s.side + w % s.side)", "(w % s.side * s.side + h % s.side)"),
+            "Conv",
         ),
     ];
     for (name, task, edit, expected) in faults {
@@ -202,6 +218,12 @@ fn the_child_does_its_task() {
         "exact" => {
             let device = open();
             cases().iter().for_each(|case| drop(case.run_exact(&device)));
+        }
+        "exact bf16" => {
+            let device = Cuda::new(0, Precision::Bf16).expect("the emulated GPU opens");
+            for case in cases().iter().chain(&by_eights()) {
+                drop(case.run_exact(&device));
+            }
         }
         "bf16" => bf16(&open(), &Cuda::new(0, Precision::Bf16).expect("the emulated GPU opens")),
         "bits" => [open(), open().in_small_pieces()].iter().for_each(bits),

@@ -9,7 +9,7 @@ use alexnet_ops::{ConvPass, Device, LossShape, SgdStep};
 
 pub use self::arrays::{Array, LoadError};
 pub use self::health::NotFinite;
-use self::health::Walk;
+use self::health::{Look, Walk, looks};
 use crate::initial::initial_values;
 use crate::order::to_device;
 use crate::plan::{ParameterRole, ParameterSpec, Plan, Purpose, Step};
@@ -105,6 +105,10 @@ pub struct Network<D: Device> {
     running_before: Vec<Vec<f32>>,
     /// The first step that learns.
     lowest: usize,
+    /// What must be sound before an update, and the largest magnitude of each.
+    looks: Vec<Look>,
+    found: D::Floats,
+    host_found: Vec<f32>,
     /// The last part of the last batch.
     share: Share,
     label_smoothing: f32,
@@ -155,9 +159,13 @@ impl<D: Device> Network<D> {
             }
         }
         let parameters = 0..plan.parameters.len();
+        let looks = looks(&plan);
         Self {
+            found: device.floats(looks.len().max(1)),
+            host_found: vec![0.0; looks.len().max(1)],
+            looks,
             parameters: parameters.map(|index| Parameter::new(&device, &plan, index)).collect(),
-            values: plan.places.lens.iter().map(|&len| device.floats(len)).collect(),
+            values: plan.places.lens.iter().map(|&len| device.values(len)).collect(),
             positions,
             statistics,
             labels: device.labels(plan.batch),
@@ -217,7 +225,9 @@ impl<D: Device> Network<D> {
         }
     }
 
-    /// Has `watcher` told of each part of every pass from now on: to time them, for instance.
+    /// Has `watcher` told of each part of every pass from now on, when the device is done with it: to
+    /// time them, for instance. A device that computes while the next part is asked for has less to do
+    /// at a time then.
     pub fn watch(&mut self, watcher: impl FnMut(Part) + Send + 'static) {
         self.watcher = Some(Box::new(watcher));
     }
@@ -226,6 +236,7 @@ impl<D: Device> Network<D> {
         if self.walk.is_some() {
             self.inspect(part);
         } else if let Some(watcher) = &mut self.watcher {
+            self.device.finish();
             watcher(part);
         }
     }
@@ -257,6 +268,7 @@ impl<D: Device> Network<D> {
         for share in self.shares(of) {
             let Share { first, count, .. } = share;
             self.forward_share(&images[first * image..(first + count) * image], pass, share);
+            self.download_logits(share);
         }
         &self.host_logits[..of * self.classes()]
     }
@@ -274,7 +286,6 @@ impl<D: Device> Network<D> {
 
     /// The list of steps, from the images to the logits.
     fn forward_share(&mut self, images: &[f32], pass: Pass, share: Share) {
-        let Share { first, count, .. } = share;
         let mut from = self.plan.places.activations[0];
         self.device.upload(&mut self.values[from], images);
         self.tell(Part::Input);
@@ -287,9 +298,21 @@ impl<D: Device> Network<D> {
             self.tell(Part::Forward(index));
             from = to;
         }
-        let classes = self.classes();
+    }
+
+    /// Logits of a part, once it went forward.
+    fn download_logits(&mut self, share: Share) {
+        let Share { first, count, .. } = share;
+        let (classes, last) = (self.classes(), self.plan.places.activations[self.plan.steps.len()]);
         let logits = &mut self.host_logits[first * classes..(first + count) * classes];
-        self.device.download(logits, &self.values[from]);
+        self.device.download(logits, &self.values[last]);
+    }
+
+    /// Losses of a part beside its logits.
+    fn download_outputs(&mut self, share: Share) {
+        self.download_logits(share);
+        let losses = &mut self.host_losses[share.first..share.first + share.count];
+        self.device.download(losses, &self.losses);
     }
 
     /// One step of training: forward, loss, backward, update by the figures `sgd` gives for each
@@ -353,8 +376,12 @@ impl<D: Device> Network<D> {
         self.tell(Part::Update);
     }
 
-    /// Losses and logits of the last `count` images.
-    fn outputs(&self, count: usize) -> (&[f32], &[f32]) {
+    /// Losses and logits of the last `count` images, which the device is not waited for before
+    /// everything else was asked of it.
+    fn outputs(&mut self, count: usize) -> (&[f32], &[f32]) {
+        if self.share.count == count {
+            self.download_outputs(self.share);
+        }
         (&self.host_losses[..count], &self.host_logits[..count * self.classes()])
     }
 
@@ -366,7 +393,9 @@ impl<D: Device> Network<D> {
         for share in self.shares(of) {
             self.share = share;
             self.loss(batch, share);
-            self.check_losses(share)?;
+            if share.count < of {
+                self.check_losses(share)?;
+            }
             self.backward(batch, share);
             if share.count < of {
                 self.add_gradients(share.first == 0);
@@ -392,7 +421,6 @@ impl<D: Device> Network<D> {
         let (logits, d_logits) =
             steps::pair(&mut self.values, places.activations[last], places.gradients[last]);
         self.device.softmax_cross_entropy(&mut self.losses, d_logits, logits, &self.labels, &shape);
-        self.device.download(&mut self.host_losses[first..first + count], &self.losses);
         self.tell(Part::Loss);
     }
 
@@ -447,7 +475,10 @@ impl<D: Device> Parameter<D> {
     fn new(device: &D, plan: &Plan, index: usize) -> Self {
         let spec = plan.parameters[index].clone();
         let zeros = || device.floats(spec.len());
-        let mut values = zeros();
+        let mut values = match spec.role {
+            ParameterRole::Weight => device.weights(spec.len()),
+            _ => zeros(),
+        };
         if plan.is_settled(index) {
             device.settle(&mut values);
         }

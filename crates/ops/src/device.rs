@@ -62,7 +62,8 @@ pub struct SgdStep {
     pub weight_decay: f32,
 }
 
-/// What products are formed in. Sums, master weights and everything elementwise are `f32` always.
+/// What products are formed in. Sums, master weights and what is computed element by element are
+/// `f32` always; between two operations, a device may keep values in the precision of its products.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -74,7 +75,7 @@ pub enum Precision {
 }
 
 /// One of the three results that a convolution's step needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConvPass {
     /// The output.
     Forward,
@@ -102,8 +103,26 @@ pub trait Device {
     /// The device in a few words, for a person.
     fn name(&self) -> String;
 
+    /// Whether operations return before they are done.
+    fn is_asynchronous(&self) -> bool {
+        false
+    }
+    /// Returns when everything that was asked for is done.
+    fn finish(&self) {}
+
     /// `len` zeros.
     fn floats(&self, len: usize) -> Self::Floats;
+    /// `len` zeros for what flows through the network, activations and their gradients: a device that
+    /// computes in [`Precision::Bf16`] may keep them so. Where the contract speaks of `x`, `y`, logits
+    /// and their gradients, it means these.
+    fn values(&self, len: usize) -> Self::Floats {
+        self.floats(len)
+    }
+    /// `len` zeros for the weights of a convolution or linear layer, of which a device that computes
+    /// in [`Precision::Bf16`] may keep a rounded copy beside.
+    fn weights(&self, len: usize) -> Self::Floats {
+        self.floats(len)
+    }
     /// `len` zero bytes.
     fn bytes(&self, len: usize) -> Self::Bytes;
     /// `len` labels, all 0.
@@ -348,8 +367,8 @@ pub trait Device {
 
     /// Adds `values` to `sums`, `len` elements.
     fn add(&self, sums: &mut Self::Floats, values: &Self::Floats, len: usize);
-    /// The largest magnitude of `len` values; NaN if one of them is.
-    fn largest(&self, values: &Self::Floats, len: usize) -> f32;
+    /// The largest magnitude of `len` values, as element `at` of `found`; NaN if one of them is.
+    fn largest(&self, found: &mut Self::Floats, at: usize, values: &Self::Floats, len: usize);
     /// Σ value² over `len` values, summed in `f64`.
     fn sum_of_squares(&self, values: &Self::Floats, len: usize) -> f64;
 }

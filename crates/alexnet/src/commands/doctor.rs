@@ -15,6 +15,9 @@ pub(crate) fn run() -> anyhow::Result<Ended> {
     for library in Library::ALL {
         match alexnet_cuda::find(library) {
             Ok(found) => line("library", &format!("{library}: {}", found.path))?,
+            Err(error) if library.is_optional() => {
+                line("library", &format!("missing, and bf16 is slower without it: {error}"))?;
+            }
             Err(error) => line("library", &format!("missing: {error}"))?,
         }
     }

@@ -23,49 +23,61 @@ pub(crate) enum Parameter {
 /// When a declaration is not as `common.cuh` says: the sources are part of this program.
 pub(crate) fn declarations(source: &str) -> HashMap<String, Vec<Parameter>> {
     let structures = structures(source);
+    let value = value_type(source);
     let mut kernels = HashMap::new();
     for text in source.split("extern \"C\" __global__ void ").skip(1) {
         let (name, rest) = text.split_once('(').expect("a kernel has parameters");
         let (parameters, _) = rest.split_once(')').expect("parameters end");
-        let parameters = parameters.split(',').map(|text| parameter(text, &structures)).collect();
+        let parameters = parameters.split(',').map(|text| parameter(text, &structures, value));
+        let parameters = parameters.collect();
         assert_eq!(kernels.insert(name.to_owned(), parameters), None, "two kernels {name}");
     }
     kernels
 }
 
-/// The number of `u32` in each structure: `struct Name { u32 a, b; };`
+/// What kernels call `value`: `typedef float value;`
+fn value_type(source: &str) -> &str {
+    let (before, _) = source.split_once(" value;").expect("the source says what a value is");
+    before.rsplit_once("typedef ").map_or(before, |(_, kind)| kind)
+}
+
+/// The number of `u32` in each structure that a kernel may take: `struct Name { u32 a, b; };`
 fn structures(source: &str) -> HashMap<&str, usize> {
     let mut structures = HashMap::new();
     for text in source.split("\nstruct ").skip(1) {
         let (name, rest) = text.split_once(" {").expect("a structure has a body");
         let (body, _) = rest.split_once('}').expect("a body ends");
-        let fields = body.trim().strip_prefix("u32 ").and_then(|body| body.strip_suffix(';'));
-        let fields = fields.unwrap_or_else(|| panic!("{name} must be a list of u32")).split(',');
-        structures.insert(name, fields.count());
+        if let Some(fields) = body.trim().strip_prefix("u32 ").and_then(|f| f.strip_suffix(';')) {
+            structures.insert(name, fields.split(',').count());
+        }
     }
     structures
 }
 
-fn parameter(text: &str, structures: &HashMap<&str, usize>) -> Parameter {
+fn parameter(text: &str, structures: &HashMap<&str, usize>, value: &str) -> Parameter {
     let (kind, _) = text.trim().rsplit_once(' ').expect("a parameter has a type and a name");
     if let Some(&count) = structures.get(kind) {
         return Parameter::Numbers(count);
     }
+    let element = |kind: &str| if kind == "value" { value.to_owned() } else { kind.to_owned() };
     match (kind.strip_prefix("const "), kind.strip_suffix('*')) {
-        (Some(read), Some(_)) => Parameter::In(read.trim_end_matches('*').to_owned()),
-        (None, Some(written)) => Parameter::Out(written.to_owned()),
+        (Some(read), Some(_)) => Parameter::In(element(read.trim_end_matches('*'))),
+        (None, Some(written)) => Parameter::Out(element(written)),
         (_, None) => Parameter::Number(kind.to_owned()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use alexnet_ops::Precision;
+
     use super::*;
 
     #[test]
     fn parameters_are_read_from_the_source_in_their_order() {
-        let source = "x\nstruct Pair {\n    u32 a, b;\n};\nextern \"C\" __global__ void k(float* y, \
-                      const u8* x, Pair s, float f, u64 len) { if (a) b(); }";
+        let source = "typedef u16 value;\nstruct Pair {\n    u32 a, b;\n};\nstruct Run {\n    float at[8];\n};\n\
+                      extern \"C\" __global__ void k(float* y, const u8* x, Pair s, float f, u64 len) \
+                      { if (a) b(); }\nextern \"C\" __global__ void v(value* y, const value* x) {}";
         let expected = vec![
             Parameter::Out("float".into()),
             Parameter::In("u8".into()),
@@ -73,12 +85,14 @@ mod tests {
             Parameter::Number("float".into()),
             Parameter::Number("u64".into()),
         ];
-        assert_eq!(declarations(source), HashMap::from([("k".to_owned(), expected)]));
+        let values = vec![Parameter::Out("u16".into()), Parameter::In("u16".into())];
+        let expected = [("k".to_owned(), expected), ("v".to_owned(), values)];
+        assert_eq!(declarations(source), HashMap::from(expected));
     }
 
     #[test]
     fn every_kernel_of_this_crate_can_be_read_and_takes_only_what_a_launch_can_give() {
-        let kernels = declarations(crate::kernels::source());
+        let kernels = declarations(crate::kernels::source(Precision::F32));
         assert!(kernels.len() > 20, "{}", kernels.len());
         for (name, parameters) in kernels {
             for parameter in parameters {

@@ -83,6 +83,14 @@ pub enum CudaError {
         /// The driver's word for it.
         code: String,
     },
+    /// cuDNN refused a call.
+    #[error("cuDNN could not {doing}: {code}")]
+    Convolutions {
+        /// What was to be done.
+        doing: &'static str,
+        /// The library's word for it.
+        code: String,
+    },
     /// cuBLAS refused a call.
     #[error("cuBLAS could not {doing}: {code}")]
     Products {

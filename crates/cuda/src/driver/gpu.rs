@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::sync::Arc;
 
+use alexnet_ops::Precision;
 use cudarc::cublas::{result as cublas, sys as cublas_sys};
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
 use cudarc::driver::{CudaContext, CudaStream, DevicePtr, DriverError, result, sys};
@@ -13,12 +14,14 @@ use super::compiler::{Architecture, compile};
 use super::declaration::{Parameter, declarations};
 use super::error::{CudaError, fail};
 use super::libraries::{Library, find};
-use super::memory::{Buffer, Element, View, ViewMut};
+use super::memory::{Buffer, Element, Reals, RealsMut, View, ViewMut};
 use crate::kernels::source;
 
 /// Threads of a block, where a kernel does not say otherwise: a multiple of 32, and small enough for
 /// several blocks at a time on every GPU.
 const BLOCK: u32 = 256;
+/// Neighbours that one thread takes together: `EIGHT` of `common.cuh`.
+pub(crate) const EIGHT: usize = 8;
 /// Shared memory that every GPU gives a block unasked.
 const SHARED_BYTES_MAX: usize = 48 << 10;
 
@@ -53,6 +56,22 @@ impl<'a, T: Element> From<ViewMut<'a, T>> for Argument<'a> {
 impl<'a, T: Element> From<View<'a, T>> for Argument<'a> {
     fn from(view: View<'a, T>) -> Self {
         Self::In { address: view.address(), element: T::NAME, _of: std::marker::PhantomData }
+    }
+}
+impl<'a> From<Reals<'a>> for Argument<'a> {
+    fn from(reals: Reals<'a>) -> Self {
+        match reals {
+            Reals::F32(view) => view.into(),
+            Reals::Bf16(view) => view.into(),
+        }
+    }
+}
+impl<'a> From<RealsMut<'a>> for Argument<'a> {
+    fn from(reals: RealsMut<'a>) -> Self {
+        match reals {
+            RealsMut::F32(view) => view.into(),
+            RealsMut::Bf16(view) => view.into(),
+        }
     }
 }
 impl From<u32> for Argument<'_> {
@@ -119,6 +138,16 @@ impl Launch {
         Self { blocks, threads: BLOCK, shared_bytes: 0 }
     }
 
+    /// A thread for eight of so many elements.
+    pub(crate) fn eights(count: usize) -> Self {
+        Self::threads(count.div_ceil(EIGHT))
+    }
+
+    /// How many blocks it has.
+    pub(crate) fn count(&self) -> usize {
+        self.blocks as usize
+    }
+
     /// So many blocks.
     pub(crate) fn blocks(count: usize) -> Self {
         let blocks = u32::try_from(count).expect("blocks of a launch");
@@ -161,26 +190,16 @@ pub(crate) struct Product {
     pub(crate) adds: bool,
 }
 
-/// The values of a factor.
-#[derive(Clone, Copy)]
-pub(crate) enum Factor<'a> {
-    F32(View<'a, f32>),
-    Bf16(View<'a, u16>),
+impl Reals<'_> {
+    fn kind(&self) -> cublas_sys::cudaDataType {
+        match self {
+            Self::F32(_) => cublas_sys::cudaDataType::CUDA_R_32F,
+            Self::Bf16(_) => cublas_sys::cudaDataType::CUDA_R_16BF,
+        }
+    }
 }
 
-impl Factor<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Self::F32(view) => view.len(),
-            Self::Bf16(view) => view.len(),
-        }
-    }
-    fn address(&self) -> u64 {
-        match self {
-            Self::F32(view) => view.address(),
-            Self::Bf16(view) => view.address(),
-        }
-    }
+impl RealsMut<'_> {
     fn kind(&self) -> cublas_sys::cudaDataType {
         match self {
             Self::F32(_) => cublas_sys::cudaDataType::CUDA_R_32F,
@@ -221,8 +240,8 @@ impl Gpu {
         Ok((version / 1000, version % 1000 / 10))
     }
 
-    /// Opens the GPU of this number, and compiles the kernels for it.
-    pub(crate) fn open(index: usize) -> Result<Self, CudaError> {
+    /// Opens the GPU of this number, and compiles the kernels for it and for values of this precision.
+    pub(crate) fn open(index: usize, precision: Precision) -> Result<Self, CudaError> {
         let count = Self::count()?;
         if index >= count {
             let none = if count == 0 {
@@ -239,7 +258,7 @@ impl Gpu {
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(|error| driver("make a stream", error))?;
         let architecture = architecture(&context)?;
-        let module = Module::load(&context, architecture)?;
+        let module = Module::load(&context, architecture, precision)?;
         let products = ProductHandle::new(&stream)?;
         let name = context.name().map_err(|error| driver("say its name", error))?;
         let memory = context.total_mem();
@@ -258,6 +277,20 @@ impl Gpu {
         });
         let address = memory.device_ptr(&self.stream).0;
         Buffer::new(memory, address, len)
+    }
+
+    /// Makes every element 0.
+    pub(crate) fn clear<T: Element>(&self, dst: ViewMut<'_, T>) {
+        if dst.len() == 0 {
+            return;
+        }
+        self.bind();
+        // SAFETY: the array is on the device and has so many bytes, of which any are a number.
+        let cleared = unsafe {
+            let bytes = dst.len() * size_of::<T>();
+            result::memset_d8_async(dst.address(), 0, bytes, self.stream.cu_stream())
+        };
+        cleared.unwrap_or_else(|error| fail(driver("clear an array", error)));
     }
 
     /// Copies `src` to the beginning of `dst`. When this returns, `src` was read.
@@ -291,11 +324,15 @@ impl Gpu {
     }
 
     /// Until everything asked for is done. A kernel that failed is heard of here.
-    fn wait(&self) {
+    pub(crate) fn wait(&self) {
         self.stream.synchronize().unwrap_or_else(|error| fail(driver("finish its work", error)));
     }
 
-    fn bind(&self) {
+    pub(super) fn stream(&self) -> &Arc<CudaStream> {
+        &self.stream
+    }
+
+    pub(super) fn bind(&self) {
         self.context.bind_to_thread().unwrap_or_else(|error| fail(driver("be used", error)));
     }
 
@@ -331,15 +368,16 @@ impl Gpu {
         launched.unwrap_or_else(|error| fail(driver("run a kernel", error)));
     }
 
-    /// Forms a product. Factors are both `f32` or both bf16; sums are `f32`.
+    /// Forms a product. Factors are both `f32` or both bf16; sums are `f32`, and rounded to bf16 where
+    /// the result is to be so.
     ///
     /// # Panics
     /// When an array is shorter than the product says.
     pub(crate) fn multiply(
         &self,
-        c: ViewMut<'_, f32>,
-        a: Factor<'_>,
-        b: Factor<'_>,
+        c: RealsMut<'_>,
+        a: Reals<'_>,
+        b: Reals<'_>,
         product: &Product,
     ) {
         let Product { batch, rows, columns, depth, .. } = *product;
@@ -350,7 +388,7 @@ impl Gpu {
         assert!(a.kind() == b.kind() && !product.c.turned, "{product:?}");
         self.bind();
         self.products
-            .multiply(c.address(), a, b, product)
+            .multiply(c, a, b, product)
             .unwrap_or_else(|error| fail(products("multiply", error)));
     }
 }
@@ -399,14 +437,19 @@ unsafe impl Send for Module {}
 unsafe impl Sync for Module {}
 
 impl Module {
-    fn load(context: &Arc<CudaContext>, architecture: Architecture) -> Result<Self, CudaError> {
-        let image = compile(source(), architecture)?;
+    fn load(
+        context: &Arc<CudaContext>,
+        architecture: Architecture,
+        precision: Precision,
+    ) -> Result<Self, CudaError> {
+        let source = source(precision);
+        let image = compile(source, architecture)?;
         context.bind_to_thread().map_err(|error| driver("be used", error))?;
         // SAFETY: the image is a whole one of NVRTC's.
         let handle = unsafe { result::module::load_data(image.as_ptr().cast()) }
             .map_err(|error| driver("load the kernels", error))?;
         let mut module = Self { handle, kernels: HashMap::new(), context: context.clone() };
-        for (name, parameters) in declarations(source()) {
+        for (name, parameters) in declarations(source) {
             let symbol = CString::new(name.clone()).expect("a name in a source");
             // SAFETY: the module is loaded.
             let function = unsafe { result::module::get_function(handle, symbol) }
@@ -458,9 +501,9 @@ impl ProductHandle {
     /// asked for `cᵀ = bᵀ · aᵀ`, of which it finds every part in memory as it wants it.
     fn multiply(
         &self,
-        c: u64,
-        a: Factor<'_>,
-        b: Factor<'_>,
+        c: RealsMut<'_>,
+        a: Reals<'_>,
+        b: Reals<'_>,
         product: &Product,
     ) -> Result<(), cublas::CublasError> {
         let int = |value: usize| i32::try_from(value).expect("a size of a product");
@@ -491,8 +534,8 @@ impl ProductHandle {
                 int(product.a.row),
                 long(product.a.next),
                 std::ptr::from_ref(&old).cast(),
-                c as *mut c_void,
-                cublas_sys::cudaDataType::CUDA_R_32F,
+                c.address() as *mut c_void,
+                c.kind(),
                 int(product.c.row),
                 long(product.c.next),
                 int(product.batch),

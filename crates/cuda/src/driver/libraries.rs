@@ -23,6 +23,8 @@ pub enum Library {
     Compiler,
     /// cuBLAS, matrix products.
     Products,
+    /// cuDNN, convolutions of bf16: much faster with it, and possible without.
+    Convolutions,
 }
 
 /// Where a library was found.
@@ -33,8 +35,14 @@ pub struct Source {
 }
 
 impl Library {
-    /// All three.
-    pub const ALL: [Self; 3] = [Self::Driver, Self::Compiler, Self::Products];
+    /// All four.
+    pub const ALL: [Self; 4] =
+        [Self::Driver, Self::Compiler, Self::Products, Self::Convolutions];
+
+    /// Whether a GPU can be used without it.
+    pub fn is_optional(self) -> bool {
+        self == Self::Convolutions
+    }
 
     fn stem(self) -> &'static str {
         match self {
@@ -42,6 +50,7 @@ impl Library {
             Self::Driver => "cuda",
             Self::Compiler => "nvrtc",
             Self::Products => "cublas",
+            Self::Convolutions => "cudnn",
         }
     }
 
@@ -56,6 +65,10 @@ impl Library {
             Self::Products => {
                 "install the CUDA toolkit, 12 or newer, or `pip install nvidia-cublas`, and name the \
                  folder in ALEXNET_CUDA_PATH"
+            }
+            Self::Convolutions => {
+                "install cuDNN 9, or `pip install nvidia-cudnn-cu13`, and name the folder in \
+                 ALEXNET_CUDA_PATH"
             }
         }
     }
@@ -111,6 +124,18 @@ impl Library {
                 "cublasGemmStridedBatchedEx",
                 "cublasSetStream_v2",
             ],
+            Self::Convolutions => &[
+                "cudnnBackendCreateDescriptor",
+                "cudnnBackendDestroyDescriptor",
+                "cudnnBackendExecute",
+                "cudnnBackendFinalize",
+                "cudnnBackendGetAttribute",
+                "cudnnBackendSetAttribute",
+                "cudnnCreate",
+                "cudnnDestroy",
+                "cudnnGetVersion",
+                "cudnnSetStream",
+            ],
         }
     }
 }
@@ -121,6 +146,7 @@ impl fmt::Display for Library {
             Self::Driver => "NVIDIA's driver library (libcuda)",
             Self::Compiler => "CUDA's compiler library (libnvrtc)",
             Self::Products => "CUDA's matrix library (libcublas)",
+            Self::Convolutions => "CUDA's convolution library (libcudnn)",
         })
     }
 }

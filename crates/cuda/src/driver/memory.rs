@@ -143,6 +143,68 @@ impl<'a, T> ViewMut<'a, T> {
     }
 }
 
+/// What a layer reads: `f32`, or bf16.
+#[derive(Clone, Copy)]
+pub(crate) enum Reals<'a> {
+    F32(View<'a, f32>),
+    Bf16(View<'a, u16>),
+}
+
+/// What a layer writes: `f32`, or bf16.
+pub(crate) enum RealsMut<'a> {
+    F32(ViewMut<'a, f32>),
+    Bf16(ViewMut<'a, u16>),
+}
+
+impl Reals<'_> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::F32(view) => view.len(),
+            Self::Bf16(view) => view.len(),
+        }
+    }
+    pub(super) fn address(&self) -> u64 {
+        match self {
+            Self::F32(view) => view.address(),
+            Self::Bf16(view) => view.address(),
+        }
+    }
+    /// These elements of it.
+    pub(crate) fn part(self, range: Range<usize>) -> Self {
+        match self {
+            Self::F32(view) => Self::F32(view.part(range)),
+            Self::Bf16(view) => Self::Bf16(view.part(range)),
+        }
+    }
+}
+
+impl RealsMut<'_> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::F32(view) => view.len(),
+            Self::Bf16(view) => view.len(),
+        }
+    }
+    pub(super) fn address(&self) -> u64 {
+        match self {
+            Self::F32(view) => view.address(),
+            Self::Bf16(view) => view.address(),
+        }
+    }
+    /// These elements of it, for a while.
+    pub(crate) fn part(&mut self, range: Range<usize>) -> RealsMut<'_> {
+        match self {
+            Self::F32(view) => RealsMut::F32(view.part(range)),
+            Self::Bf16(view) => RealsMut::Bf16(view.part(range)),
+        }
+    }
+    /// All of it, for a while.
+    pub(crate) fn again(&mut self) -> RealsMut<'_> {
+        let len = self.len();
+        self.part(0..len)
+    }
+}
+
 fn at<T>(address: u64, range: &Range<usize>, len: usize) -> u64 {
     assert!(
         range.start <= range.end && range.end <= len,

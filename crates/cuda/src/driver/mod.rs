@@ -6,10 +6,12 @@
 //! - `declaration` reads what arguments each kernel takes, from the same sources.
 //! - `memory` has arrays on the device, and borrowed parts of them.
 //! - `gpu` opens a device; copies, launches and multiplies on it.
+//! - `convolutions` has cuDNN convolve, where it is at hand.
 
 #![expect(unsafe_code, reason = "the one place that calls into CUDA's libraries")]
 
 mod compiler;
+mod convolutions;
 mod declaration;
 mod error;
 mod gpu;
@@ -18,8 +20,9 @@ mod memory;
 
 pub use compiler::{Architecture, compile};
 
+pub(crate) use convolutions::Convolutions;
 pub use error::{CudaError, catch};
-pub(crate) use gpu::{Argument, Factor, Gpu, Launch, Matrix, Product};
+pub(crate) use gpu::{Argument, EIGHT, Gpu, Launch, Matrix, Product};
 pub use libraries::{Library, Source, find};
 pub use memory::Buffer;
-pub(crate) use memory::{Element, View, ViewMut};
+pub(crate) use memory::{Element, Reals, RealsMut, View, ViewMut};

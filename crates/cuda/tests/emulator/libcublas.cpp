@@ -20,6 +20,14 @@ float at(const void* values, int type, int64_t index) {
     return value;
 }
 
+// To nearest, ties to even.
+uint16_t rounded(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(bits >> 16 | 0x40u);
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
 // op(X) of `rows` x `columns`, contiguous, row by row.
 std::vector<float> gathered(const void* x, int type, int64_t first, int turned, int rows, int columns, int ld) {
     std::vector<float> out((size_t)rows * columns);
@@ -54,13 +62,12 @@ int cublasGemmStridedBatchedEx(void* handle, int transa, int transb, int m, int 
     if (handle != &a_handle || !has_stream) return NOT_INITIALIZED;
     if (m <= 0 || n <= 0 || k <= 0 || batch <= 0 || transa > 1 || transb > 1) return INVALID_VALUE;
     if (lda < (transa ? k : m) || ldb < (transb ? n : k) || ldc < m) return INVALID_VALUE;
-    bool types = a_type == b_type && (a_type == R_32F || a_type == R_16BF) && c_type == R_32F;
+    bool types = a_type == b_type && (a_type == R_32F || a_type == R_16BF) && (c_type == R_32F || c_type == a_type);
     if (!types || compute != COMPUTE_32F || algo != -1) return NOT_SUPPORTED;
     float scale = *(const float*)alpha, keep = *(const float*)beta;
     for (int i = 0; i < batch; ++i) {
         std::vector<float> left = gathered(a, a_type, i * stride_a, transa, m, k, lda);
         std::vector<float> right = gathered(b, b_type, i * stride_b, !transb, n, k, ldb);
-        float* out = (float*)c + i * stride_c;
         for (int column = 0; column < n; ++column) {
             for (int row = 0; row < m; ++row) {
                 // In eight strands, as vectors sum.
@@ -70,8 +77,13 @@ int cublasGemmStridedBatchedEx(void* handle, int transa, int transb, int m, int 
                 for (int d = 0; d < k; ++d) strands[d % 8] += l[d] * r[d];
                 float sum = 0.0f;
                 for (float strand : strands) sum += strand;
-                float* place = out + row + (int64_t)column * ldc;
-                *place = scale * sum + (keep == 0.0f ? 0.0f : keep * *place);
+                int64_t place = i * stride_c + row + (int64_t)column * ldc;
+                float result = scale * sum + (keep == 0.0f ? 0.0f : keep * at(c, c_type, place));
+                if (c_type == R_32F) {
+                    ((float*)c)[place] = result;
+                } else {
+                    ((uint16_t*)c)[place] = rounded(result);
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 // The driver library as far as the program calls it, for a GPU that is this processor. Compiled
-// together with the kernels' source (`kernels.inc`) and a table of them (`table.inc`), both of which
-// the test writes.
+// together with the kernels' source for each precision (`kernels-f32.inc`) and a table of them
+// (`table-f32.inc`), which the test writes.
 #include "emulated.h"
 #include "memory.h"
 #include <ucontext.h>
@@ -11,7 +11,12 @@ thread_local Triple threadIdx, blockIdx, blockDim, gridDim;
 // 48 KiB, as a real block may have without asking.
 float shared[48 * 256];
 
-#include "kernels.inc"
+namespace f32 {
+#include "kernels-f32.inc"
+}
+namespace bf16 {
+#include "kernels-bf16.inc"
+}
 
 namespace {
 
@@ -36,9 +41,14 @@ struct Kernel {
     const char* name;
     void (*run)(void** arguments);
 };
-#define KERNEL(name) {#name, [](void** arguments) { call(name, arguments); }},
-const Kernel kernels[] = {
-#include "table.inc"
+#define KERNEL(name) {#name, [](void** arguments) { call(f32::name, arguments); }},
+const std::vector<Kernel> kernels_f32 = {
+#include "table-f32.inc"
+};
+#undef KERNEL
+#define KERNEL(name) {#name, [](void** arguments) { call(bf16::name, arguments); }},
+const std::vector<Kernel> kernels_bf16 = {
+#include "table-bf16.inc"
 };
 
 // Threads of the block that runs, each on its stack. All are at the same barrier or at their end.
@@ -145,7 +155,7 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
     return INVALID_VALUE;
 }
 thread_local void* current_context;
-char a_context, a_stream, a_module;
+char a_context, a_stream;
 int cuDevicePrimaryCtxRetain(void** context, int) {
     *context = &a_context;
     return SUCCESS;
@@ -193,13 +203,18 @@ int cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, void*) {
 
 int cuModuleLoadData(void** module, const void* image) {
     // What the compiler beside this library makes.
-    if (std::memcmp(image, "emulated", 8) != 0) return 200;
-    *module = &a_module;
+    if (std::strcmp((const char*)image, "emulated f32") == 0) {
+        *module = (void*)&kernels_f32;
+    } else if (std::strcmp((const char*)image, "emulated bf16") == 0) {
+        *module = (void*)&kernels_bf16;
+    } else {
+        return 200;
+    }
     return SUCCESS;
 }
 int cuModuleUnload(void*) { return SUCCESS; }
-int cuModuleGetFunction(void** function, void*, const char* name) {
-    for (const Kernel& kernel : kernels) {
+int cuModuleGetFunction(void** function, void* module, const char* name) {
+    for (const Kernel& kernel : *(const std::vector<Kernel>*)module) {
         if (std::strcmp(kernel.name, name) == 0) {
             *function = (void*)&kernel;
             return SUCCESS;

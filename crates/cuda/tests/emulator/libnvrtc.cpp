@@ -7,6 +7,7 @@
 namespace {
 char a_program;
 bool compiled = false;
+const char* image = "emulated f32";
 }
 
 extern "C" {
@@ -21,7 +22,9 @@ int nvrtcGetSupportedArchs(int* archs) {
 }
 int nvrtcCreateProgram(void** program, const char* source, const char*, int headers, const char* const*, const char* const*) {
     *program = &a_program;
-    return source && headers == 0 ? 0 : 2;
+    if (!source || headers != 0) return 2;
+    image = std::strstr(source, "typedef u16 value;") ? "emulated bf16" : "emulated f32";
+    return 0;
 }
 int nvrtcCompileProgram(void*, int count, const char* const* options) {
     if (std::getenv("EMULATED_COMPILER_FAILS")) return 6;
@@ -30,15 +33,15 @@ int nvrtcCompileProgram(void*, int count, const char* const* options) {
 }
 int nvrtcDestroyProgram(void** program) { return *program == &a_program ? 0 : 3; }
 int nvrtcGetCUBINSize(void*, size_t* bytes) {
-    *bytes = 9;
+    *bytes = std::strlen(image) + 1;
     return compiled ? 0 : 4;
 }
-int nvrtcGetCUBIN(void*, char* image) {
-    std::memcpy(image, "emulated", 9);
+int nvrtcGetCUBIN(void*, char* into) {
+    std::memcpy(into, image, std::strlen(image) + 1);
     return 0;
 }
 int nvrtcGetPTXSize(void*, size_t* bytes) { return nvrtcGetCUBINSize(nullptr, bytes); }
-int nvrtcGetPTX(void*, char* image) { return nvrtcGetCUBIN(nullptr, image); }
+int nvrtcGetPTX(void*, char* into) { return nvrtcGetCUBIN(nullptr, into); }
 int nvrtcGetProgramLogSize(void*, size_t* bytes) {
     *bytes = 14;
     return 0;

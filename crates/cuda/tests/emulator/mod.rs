@@ -5,7 +5,15 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const LIBRARIES: [&str; 3] = ["libcuda", "libcublas", "libnvrtc"];
+use alexnet_ops::Precision;
+
+const LIBRARIES: [&str; 4] = ["libcuda", "libcublas", "libcudnn", "libnvrtc"];
+
+/// How a kernel's declaration begins.
+const KERNEL: &str = "extern \"C\" __global__ void ";
+
+/// What a block shares, here a variable beside both namespaces.
+const SHARED: &str = "extern __shared__ float shared[];";
 
 /// Builds the libraries into a folder of this name, from the kernels after `edits`: each `(what,
 /// instead)` must be found in them. `None`, said aloud, where nothing here can build them.
@@ -16,17 +24,22 @@ pub(crate) fn build(name: &str, edits: &[(&str, &str)]) -> Option<PathBuf> {
     };
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("emulated-{name}"));
     std::fs::create_dir_all(&folder).expect("a folder for the libraries");
-    let mut source = alexnet_cuda::source().to_owned();
-    for (what, instead) in edits {
-        assert!(source.contains(what), "the kernels have no {what:?}");
-        source = source.replacen(what, instead, 1);
+    for (name, precision) in [("f32", Precision::F32), ("bf16", Precision::Bf16)] {
+        let mut source = alexnet_cuda::source(precision).to_owned();
+        for (what, instead) in edits {
+            assert!(source.contains(what), "the kernels have no {what:?}");
+            source = source.replacen(what, instead, 1);
+        }
+        let kernels = source.split(KERNEL).skip(1);
+        let table: String = kernels
+            .map(|text| format!("KERNEL({})\n", text.split('(').next().unwrap_or_default()))
+            .collect();
+        // Both are one library's, which knows them apart by their namespaces.
+        let source = source.replace(KERNEL, "void ").replace(SHARED, "");
+        let written = std::fs::write(folder.join(format!("kernels-{name}.inc")), source);
+        written.and_then(|()| std::fs::write(folder.join(format!("table-{name}.inc")), table))
+            .expect("kernels and table are written");
     }
-    let kernels = source.split("extern \"C\" __global__ void ").skip(1);
-    let table: String = kernels
-        .map(|text| format!("KERNEL({})\n", text.split('(').next().unwrap_or_default()))
-        .collect();
-    std::fs::write(folder.join("kernels.inc"), source).expect("the kernels are written");
-    std::fs::write(folder.join("table.inc"), table).expect("the table is written");
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cuda/tests/emulator");
     for library in LIBRARIES {
         let mut command = Command::new(&compiler);

@@ -8,7 +8,7 @@
 use alexnet_ops::Device;
 
 use super::{Batch, Network, Parameter, Part, Share};
-use crate::plan::{ParameterRole, ParameterSpec, Step};
+use crate::plan::{ParameterRole, Plan, Step};
 
 /// Gradients up to here are sound. A velocity gathers `1 / (1 − momentum)` of them at most, and the
 /// rest of the range of `f32` is room for that.
@@ -33,6 +33,51 @@ pub struct NotFinite {
 const NOT_AGAIN: &str = ", but not when the same step was computed again, which gives the same bits \
                          on a sound machine: suspect its memory or processor";
 
+/// Something that must be sound before anything is updated: where it is, and values an image.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Look {
+    Logits { place: usize, each: usize },
+    Losses,
+    Gradient(usize),
+    Value(usize),
+    /// Of a linear layer whose gradient is formed with its update.
+    Input { place: usize, each: usize, weights: usize },
+    /// Of the same layer, right after its input.
+    OutputGradient { place: usize, each: usize, weights: usize },
+}
+
+/// Everything that a step of training has looked at: losses, then all gradients, those that are yet
+/// to be formed among them, and all that is small: biases, batch normalisation and its running
+/// statistics.
+pub(super) fn looks(plan: &Plan) -> Vec<Look> {
+    let Some(back) = plan.back() else { return Vec::new() };
+    let last = plan.steps.len();
+    let (place, each) = (plan.places.activations[last], plan.model.config.classes);
+    let mut looks = vec![Look::Logits { place, each }, Look::Losses];
+    looks.extend((back.lowest..last).rev().flat_map(|index| looks_of(plan, index)));
+    looks
+}
+
+/// The same of one step's.
+fn looks_of(plan: &Plan, index: usize) -> Vec<Look> {
+    let step = plan.steps[index];
+    let mut looks = Vec::new();
+    for at in step.parameters() {
+        if plan.has_gradient(at) {
+            looks.push(Look::Gradient(at));
+        }
+        if plan.parameters[at].role != ParameterRole::Weight {
+            looks.push(Look::Value(at));
+        }
+    }
+    if let (true, Step::Linear { shape, weights, .. }) = (plan.is_fused(index), step) {
+        let [place, after] = [plan.places.activations[index], plan.places.gradients[index + 1]];
+        looks.push(Look::Input { place, each: shape.inputs, weights });
+        looks.push(Look::OutputGradient { place: after, each: shape.outputs, weights });
+    }
+    looks
+}
+
 /// A step computed once more: the first that is not finite, when it was found.
 #[derive(Default)]
 pub(super) struct Walk {
@@ -43,21 +88,23 @@ impl<D: Device> Network<D> {
     /// All gradients of the batch, known to be finite.
     pub(super) fn form_sound_gradients(&mut self, batch: &Batch) -> Result<(), NotFinite> {
         self.keep_running();
-        let formed = self.form_gradients(batch).and_then(|()| self.check_gradients());
+        let formed = self.form_gradients(batch).and_then(|()| self.check_all());
         let Err(seen) = formed else {
             self.tell(Part::Check);
             return Ok(());
         };
         self.put_back_running();
         self.walk = Some(Walk::default());
-        let again = self.form_gradients(batch).and_then(|()| self.check_gradients());
+        let again = self.form_gradients(batch).and_then(|()| self.check_all());
         let found = self.walk.take().and_then(|walk| walk.found);
         self.put_back_running();
         Err(found.or(again.err()).unwrap_or(NotFinite { repeats: false, ..seen }))
     }
 
-    /// Whether the losses and logits of a part are finite.
-    pub(super) fn check_losses(&self, share: Share) -> Result<(), NotFinite> {
+    /// Whether the losses and logits of a part are finite, on the host, which says of which image
+    /// they are not.
+    pub(super) fn check_losses(&mut self, share: Share) -> Result<(), NotFinite> {
+        self.download_outputs(share);
         let Share { first, count, .. } = share;
         let classes = self.classes();
         let losses = self.host_losses[first..first + count].iter();
@@ -72,57 +119,75 @@ impl<D: Device> Network<D> {
         Ok(())
     }
 
-    /// Whether all gradients are sound, those that are yet to be formed among them, and all that is
-    /// small: biases, batch normalisation and its running statistics.
-    fn check_gradients(&self) -> Result<(), NotFinite> {
-        for index in (self.lowest..self.plan.steps.len()).rev() {
-            self.check_gradients_of(index)?;
-        }
-        Ok(())
+    /// Whether everything that the plan has looked at is sound.
+    fn check_all(&mut self) -> Result<(), NotFinite> {
+        let looks = std::mem::take(&mut self.looks);
+        let sound = self.check(&looks);
+        self.looks = looks;
+        sound
     }
 
-    /// The same of one step's.
-    fn check_gradients_of(&self, index: usize) -> Result<(), NotFinite> {
-        let step = self.plan.steps[index];
-        for at in step.parameters() {
-            let Parameter { spec, values, gradient, .. } = &self.parameters[at];
-            if let Some(gradient) = gradient {
-                self.check("gradient", spec, gradient)?;
-            }
+    /// Has the device look at all of it before the host waits for what it found.
+    fn check(&mut self, looks: &[Look]) -> Result<(), NotFinite> {
+        for (at, &look) in looks.iter().enumerate() {
+            let (array, len) = match look {
+                Look::Losses => (&self.losses, self.share.count),
+                Look::Gradient(at) => {
+                    let Parameter { spec, gradient, .. } = &self.parameters[at];
+                    (gradient.as_ref().expect("only what is there is looked at"), spec.len())
+                }
+                Look::Value(at) => (&self.parameters[at].values, self.parameters[at].spec.len()),
+                Look::Logits { place, each }
+                | Look::Input { place, each, .. }
+                | Look::OutputGradient { place, each, .. } => {
+                    (&self.values[place], self.share.count * each)
+                }
+            };
+            self.device.largest(&mut self.found, at, array, len);
+        }
+        let mut found = std::mem::take(&mut self.host_found);
+        self.device.download(&mut found[..looks.len()], &self.found);
+        let judged = looks.iter().enumerate().try_for_each(|(at, &look)| {
+            let before = at.checked_sub(1).map_or(0.0, |before| found[before]);
+            self.judge(look, f64::from(found[at]), f64::from(before))
+        });
+        self.host_found = found;
+        judged
+    }
+
+    /// Whether a look's largest magnitude is sound; that of the look before is at hand.
+    fn judge(&mut self, look: Look, largest: f64, before: f64) -> Result<(), NotFinite> {
+        match look {
+            Look::Logits { .. } | Look::Losses if largest.is_finite() => Ok(()),
+            Look::Logits { .. } | Look::Losses => self.check_losses(self.share),
+            Look::Gradient(at) => self.judge_parameter("gradient", at, largest),
             // What of them is spoilt need not reach a gradient; weights do.
-            match spec.role {
-                ParameterRole::Bias | ParameterRole::Affine => self.check("value", spec, values)?,
-                ParameterRole::Running => self.check("running statistics", spec, values)?,
-                ParameterRole::Weight => {}
+            Look::Value(at) => match self.parameters[at].spec.role {
+                ParameterRole::Running => self.judge_parameter("running statistics", at, largest),
+                _ => self.judge_parameter("value", at, largest),
+            },
+            Look::Input { weights, .. } => {
+                let layer = &self.parameters[weights].spec.layer;
+                sound(largest, layer, || format!("input of {layer}"))
+            }
+            // The gradient of a linear layer's weights is a sum of products of inputs and output
+            // gradients, one for each image: with the largest of both it has a bound before it is
+            // formed.
+            Look::OutputGradient { weights, .. } => {
+                let layer = &self.parameters[weights].spec.layer;
+                let bound = self.share.count as f64 * before * largest;
+                sound(bound, layer, || format!("gradient of {layer}.weight"))
             }
         }
-        if self.plan.is_fused(index) { self.check_fused(index) } else { Ok(()) }
     }
 
-    fn check(&self, what: &str, spec: &ParameterSpec, values: &D::Floats) -> Result<(), NotFinite> {
-        let value = self.device.largest(values, spec.len());
-        let what = || match spec.role {
+    fn judge_parameter(&self, what: &str, at: usize, largest: f64) -> Result<(), NotFinite> {
+        let spec = &self.parameters[at].spec;
+        sound(largest, &spec.layer, || match spec.role {
             ParameterRole::Weight => format!("{what} of {}.weight", spec.layer),
             ParameterRole::Bias => format!("{what} of {}.bias", spec.layer),
             _ => format!("{what} of {}'s batch normalisation", spec.layer),
-        };
-        sound(f64::from(value), &spec.layer, what)
-    }
-
-    /// The gradient of a linear layer's weights is a sum of products of inputs and output gradients,
-    /// one for each image: with the largest of both it has a bound before it is formed.
-    fn check_fused(&self, index: usize) -> Result<(), NotFinite> {
-        let count = self.share.count;
-        let Step::Linear { shape, weights, .. } = self.plan.steps[index] else { return Ok(()) };
-        let largest = |place: usize, features: usize| {
-            f64::from(self.device.largest(&self.values[place], count * features))
-        };
-        let places = &self.plan.places;
-        let x = largest(places.activations[index], shape.inputs);
-        let d_y = largest(places.gradients[index + 1], shape.outputs);
-        let layer = &self.parameters[weights].spec.layer;
-        sound(x, layer, || format!("input of {layer}"))?;
-        sound(count as f64 * x * d_y, layer, || format!("gradient of {layer}.weight"))
+        })
     }
 
     /// Looks at what a part of the walk has left, unless something was found before.
@@ -133,45 +198,55 @@ impl<D: Device> Network<D> {
         }
     }
 
-    fn look_at(&self, part: Part) -> Result<(), NotFinite> {
-        let (places, count) = (&self.plan.places, self.share.count);
-        let finite = |place: usize, len: usize, layer: &str, what: &dyn Fn() -> String| {
-            let value = self.device.largest(&self.values[place], len);
-            let shown = if value.is_finite() { 0.0 } else { f64::from(value) };
-            sound(shown, layer, what)
-        };
+    fn look_at(&mut self, part: Part) -> Result<(), NotFinite> {
+        let count = self.share.count;
         match part {
             Part::Input => {
                 let len = count * self.plan.image_len();
-                finite(places.activations[0], len, "input", &|| "input".to_owned())
+                self.check_place(self.plan.places.activations[0], len, "input", "input".to_owned())
             }
             Part::Forward(index) => {
                 let step = self.plan.steps[index];
                 for at in step.parameters() {
-                    let Parameter { spec, values, .. } = &self.parameters[at];
-                    self.check("value", spec, values)?;
+                    self.check(&[Look::Value(at)])?;
                 }
                 let len = step.at(count, self.plan.batch).output_len();
-                let layer = self.layer(index);
-                finite(places.activations[index + 1], len, layer, &|| format!("output of {layer}"))
+                let layer = self.layer(index).to_owned();
+                let place = self.plan.places.activations[index + 1];
+                self.check_place(place, len, &layer, format!("output of {layer}"))
             }
             Part::Loss => {
-                let last = self.plan.steps.len();
+                let place = self.plan.places.gradients[self.plan.steps.len()];
                 let len = count * self.classes();
-                let what = || "gradient of the loss".to_owned();
-                finite(places.gradients[last], len, "loss", &what)
+                self.check_place(place, len, "loss", "gradient of the loss".to_owned())
             }
             Part::Backward(index) => {
                 if index > self.lowest {
                     let step = self.plan.steps[index - 1].at(count, self.plan.batch);
-                    let (len, layer) = (step.output_len(), self.layer(index));
-                    let what = || format!("gradient of the input of {layer}");
-                    finite(places.gradients[index], len, layer, &what)?;
+                    let layer = self.layer(index).to_owned();
+                    let place = self.plan.places.gradients[index];
+                    let what = format!("gradient of the input of {layer}");
+                    self.check_place(place, step.output_len(), &layer, what)?;
                 }
-                self.check_gradients_of(index)
+                self.check(&looks_of(&self.plan, index))
             }
             Part::Check | Part::FusedUpdate(_) | Part::Update => Ok(()),
         }
+    }
+
+    /// Whether the first `len` values of a place are finite.
+    fn check_place(
+        &mut self,
+        place: usize,
+        len: usize,
+        layer: &str,
+        what: String,
+    ) -> Result<(), NotFinite> {
+        self.device.largest(&mut self.found, 0, &self.values[place], len);
+        let mut found = [0.0];
+        self.device.download(&mut found, &self.found);
+        let shown = if found[0].is_finite() { 0.0 } else { f64::from(found[0]) };
+        sound(shown, layer, || what.clone())
     }
 
     /// The name of the layer that step `index` computes.

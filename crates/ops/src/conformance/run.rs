@@ -10,13 +10,19 @@ impl Case {
     /// Runs the case's operations and returns everything they wrote. Outputs are arrays a little
     /// longer than they need be.
     pub fn run<D: Device>(&self, device: &D) -> Outputs {
-        self.run_on(&On { device, spare: 3 })
+        self.run_on(&On { device, spare: 3, rounds: false })
+    }
+
+    /// The same from inputs that bf16 can hold: for devices that keep values so, which would else be
+    /// judged by what their inputs lost.
+    pub fn run_from_bf16<D: Device>(&self, device: &D) -> Outputs {
+        self.run_on(&On { device, spare: 3, rounds: true })
     }
 
     /// The same with outputs exactly as long as the shape says: for devices whose memory shows
     /// whether anything beside an array is touched.
     pub fn run_exact<D: Device>(&self, device: &D) -> Outputs {
-        self.run_on(&On { device, spare: 0 })
+        self.run_on(&On { device, spare: 0, rounds: false })
     }
 
     fn run_on<D: Device>(&self, on: &On<D>) -> Outputs {
@@ -40,25 +46,61 @@ impl Case {
     }
 }
 
+/// Maxima that the case of the largest value asks for, of both kinds of arrays.
+const LARGEST_MAX: usize = 2 * (1 + 4 * 3);
+
 struct On<'d, D> {
     device: &'d D,
     /// Elements that outputs have besides.
     spare: usize,
+    /// Whether inputs are rounded to bf16.
+    rounds: bool,
+}
+
+/// The nearest number that bf16 holds, ties to even.
+fn rounded(value: f32) -> f32 {
+    let bits = value.to_bits();
+    if value.is_nan() {
+        return value;
+    }
+    f32::from_bits(bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
 }
 
 impl<D: Device> On<'_, D> {
-    /// An input array.
-    fn up(&self, values: &[f32]) -> D::Floats {
-        let mut array = self.device.floats(values.len());
-        self.device.upload(&mut array, values);
+    fn filled(&self, mut array: D::Floats, values: &[f32]) -> D::Floats {
+        if self.rounds {
+            let values: Vec<f32> = values.iter().copied().map(rounded).collect();
+            self.device.upload(&mut array, &values);
+        } else {
+            self.device.upload(&mut array, values);
+        }
         array
+    }
+    /// Activations or their gradients, to be read.
+    fn up(&self, values: &[f32]) -> D::Floats {
+        self.filled(self.device.values(values.len()), values)
     }
     fn input(&self, len: usize, salt: u32) -> D::Floats {
         self.up(&values(len, salt, 1.0))
     }
-    /// An output array, full of NaN.
+    /// The same to be written, full of NaN.
     fn poisoned(&self, len: usize) -> D::Floats {
         self.up(&vec![f32::NAN; len + self.spare])
+    }
+    /// Weights of a layer.
+    fn weights(&self, len: usize, salt: u32) -> D::Floats {
+        self.filled(self.device.weights(len), &values(len, salt, 1.0))
+    }
+    /// Other parameters, gradients of parameters and sums, to be read.
+    fn parameters(&self, values: &[f32]) -> D::Floats {
+        self.filled(self.device.floats(values.len()), values)
+    }
+    fn parameter(&self, len: usize, salt: u32) -> D::Floats {
+        self.parameters(&values(len, salt, 1.0))
+    }
+    /// The same to be written, full of NaN.
+    fn poisoned_parameter(&self, len: usize) -> D::Floats {
+        self.parameters(&vec![f32::NAN; len + self.spare])
     }
     fn down(&self, array: &D::Floats, len: usize) -> Vec<f32> {
         let mut values = vec![0.0; len];
@@ -68,10 +110,11 @@ impl<D: Device> On<'_, D> {
 
     fn conv(&self, shape: &ConvShape, activation: Activation) -> Outputs {
         let (x_len, y_len, w_len) = (shape.input_len(), shape.output_len(), shape.weights_len());
-        let (x, weights) = (self.input(x_len, 1), self.input(w_len, 2));
-        let (bias, d_y) = (self.input(shape.out_c, 3), self.input(y_len, 4));
+        let (x, weights) = (self.input(x_len, 1), self.weights(w_len, 2));
+        let (bias, d_y) = (self.parameter(shape.out_c, 3), self.input(y_len, 4));
         let (mut y, mut d_x) = (self.poisoned(y_len), self.poisoned(x_len));
-        let (mut d_weights, mut d_bias) = (self.poisoned(w_len), self.poisoned(shape.out_c));
+        let [mut d_weights, mut d_bias] =
+            [w_len, shape.out_c].map(|len| self.poisoned_parameter(len));
         self.device.conv_forward(&mut y, &x, &weights, &bias, activation, shape);
         self.device.conv_backward_input(&mut d_x, &d_y, &weights, shape);
         self.device.conv_backward_weights(&mut d_weights, &mut d_bias, &d_y, &x, shape);
@@ -86,16 +129,18 @@ impl<D: Device> On<'_, D> {
     fn linear(&self, shape: &LinearShape, activation: Activation) -> Outputs {
         let LinearShape { batch, inputs, outputs } = *shape;
         let (x_len, y_len, w_len) = (batch * inputs, batch * outputs, inputs * outputs);
-        let (x, mut weights) = (self.input(x_len, 1), self.input(w_len, 2));
-        let (bias, d_y) = (self.input(outputs, 3), self.input(y_len, 4));
+        let (x, mut weights) = (self.input(x_len, 1), self.weights(w_len, 2));
+        let (bias, d_y) = (self.parameter(outputs, 3), self.input(y_len, 4));
         let (mut y, mut y_settled) = (self.poisoned(y_len), self.poisoned(y_len));
         let mut d_x = self.poisoned(x_len);
-        let (mut d_weights, mut d_bias) = (self.poisoned(w_len), self.poisoned(outputs));
+        let [mut d_weights, mut d_bias] =
+            [w_len, outputs].map(|len| self.poisoned_parameter(len));
         self.device.linear_forward(&mut y, &x, &weights, &bias, activation, shape);
         self.device.settle(&mut weights);
         self.device.linear_forward(&mut y_settled, &x, &weights, &bias, activation, shape);
         self.device.linear_backward_input(&mut d_x, &d_y, &weights, shape);
-        let (mut sums, mut d_bias_again) = (self.input(w_len, 5), self.poisoned(outputs));
+        let mut sums = self.parameter(w_len, 5);
+        let mut d_bias_again = self.poisoned_parameter(outputs);
         self.device.linear_backward_weights(&mut d_weights, &mut d_bias, &d_y, &x, shape);
         self.device.linear_backward_add(&mut sums, &mut d_bias_again, &d_y, &x, shape);
         vec![
@@ -113,8 +158,8 @@ impl<D: Device> On<'_, D> {
         let LinearShape { batch, inputs, outputs } = *shape;
         let len = inputs * outputs;
         let (x, d_y) = (self.input(batch * inputs, 1), self.input(batch * outputs, 4));
-        let (mut weights, mut velocity) = (self.input(len, 2), self.input(len, 3));
-        let mut d_bias = self.poisoned(outputs);
+        let (mut weights, mut velocity) = (self.weights(len, 2), self.parameter(len, 3));
+        let mut d_bias = self.poisoned_parameter(outputs);
         self.device.linear_backward_update(&mut weights, &mut velocity, &d_y, &x, step, shape);
         self.device.linear_backward_bias(&mut d_bias, &d_y, shape);
         vec![
@@ -174,11 +219,11 @@ impl<D: Device> On<'_, D> {
 
     fn batch_norm(&self, shape: &BatchNormShape) -> Outputs {
         let (len, pair) = (shape.rows * shape.channels, 2 * shape.channels);
-        let (x, d_y, affine) = (self.input(len, 1), self.input(len, 2), self.input(pair, 3));
+        let (x, d_y, affine) = (self.input(len, 1), self.input(len, 2), self.parameter(pair, 3));
         let old: Vec<f32> = (0..pair).map(|i| 1.0 + value(i, 4) / 2.0).collect();
-        let mut running = self.up(&old);
-        let (mut y, mut statistics) = (self.poisoned(len), self.poisoned(pair));
-        let (mut d_x, mut d_affine) = (self.poisoned(len), self.poisoned(pair));
+        let mut running = self.parameters(&old);
+        let (mut y, mut statistics) = (self.poisoned(len), self.poisoned_parameter(pair));
+        let (mut d_x, mut d_affine) = (self.poisoned(len), self.poisoned_parameter(pair));
         let mut evaluated = self.poisoned(len);
         self.device.batch_norm_evaluate(&mut evaluated, &x, &affine, &running, shape);
         self.device.batch_norm_train(&mut y, &mut statistics, &mut running, &x, &affine, shape);
@@ -212,7 +257,8 @@ impl<D: Device> On<'_, D> {
         let chosen: Vec<u32> = (0..batch).map(|n| ((n * 7 + 1) % classes) as u32).collect();
         let mut labels = self.device.labels(batch);
         self.device.upload_labels(&mut labels, &chosen);
-        let (mut losses, mut d_logits) = (self.poisoned(batch), self.poisoned(batch * classes));
+        let mut losses = self.poisoned_parameter(batch);
+        let mut d_logits = self.poisoned(batch * classes);
         self.device.softmax_cross_entropy(&mut losses, &mut d_logits, &logits, &labels, shape);
         vec![
             ("losses", self.down(&losses, batch)),
@@ -221,9 +267,10 @@ impl<D: Device> On<'_, D> {
     }
 
     fn sgd(&self, len: usize, step: &SgdStep) -> Outputs {
-        let (mut weights, mut velocity) = (self.input(len, 1), self.input(len, 2));
+        let (mut weights, mut velocity) = (self.weights(len, 1), self.parameter(len, 2));
         for salt in [3, 4] {
-            self.device.sgd_update(&mut weights, &mut velocity, &self.input(len, salt), step, len);
+            let gradient = self.parameter(len, salt);
+            self.device.sgd_update(&mut weights, &mut velocity, &gradient, step, len);
         }
         vec![("weights", self.down(&weights, len)), ("velocity", self.down(&velocity, len))]
     }
@@ -232,28 +279,38 @@ impl<D: Device> On<'_, D> {
     fn largest(&self, len: usize) -> Outputs {
         let mut x = values(len, 1, 1.0);
         x[len - 1] = -3.0;
-        let mut sums = self.input(len, 2);
-        self.device.add(&mut sums, &self.up(&x), len);
-        let squares = self.device.sum_of_squares(&self.up(&x), len) as f32;
-        let mut largest = vec![self.device.largest(&self.up(&x), len)];
+        let mut sums = self.parameter(len, 2);
+        self.device.add(&mut sums, &self.parameters(&x), len);
+        let squares = self.device.sum_of_squares(&self.parameters(&x), len) as f32;
+        let (mut found, mut count) = (self.poisoned_parameter(LARGEST_MAX), 0);
+        let mut look = |x: &[f32]| {
+            for array in [self.up(x), self.parameters(x)] {
+                self.device.largest(&mut found, count, &array, len);
+                count += 1;
+            }
+        };
+        look(&x);
         for value in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for at in [0, len / 2, len - 1] {
                 let kept = std::mem::replace(&mut x[at], value);
-                let found = self.device.largest(&self.up(&x), len);
-                // So that one case tells infinity from NaN.
-                largest.push(if found == f32::INFINITY { -1.0 } else { found });
+                look(&x);
                 x[at] = kept;
             }
         }
+        let mut largest = self.down(&found, count);
+        // So that one case tells infinity from NaN.
+        largest.iter_mut().filter(|found| found.is_infinite()).for_each(|found| *found = -1.0);
         vec![("sums", self.down(&sums, len)), ("largest", largest), ("squares", vec![squares])]
     }
 
     fn not_finite(&self, value: f32) -> Outputs {
-        let planted = |len: usize, at: usize| {
+        let with = |len: usize, at: usize| {
             let mut values = values(len, 1, 1.0);
             values[at] = value;
-            self.up(&values)
+            values
         };
+        let planted = |len: usize, at: usize| self.up(&with(len, at));
+        let spoilt_bias = |len: usize, at: usize| self.parameters(&with(len, at));
         const LEN: usize = 1_001;
         let relu = |at| {
             let mut y = self.poisoned(LEN);
@@ -282,12 +339,12 @@ impl<D: Device> On<'_, D> {
         // A bias spoils all of an output's sums.
         for images in [1, 3, 40] {
             let shape = LinearShape { batch: images, inputs: 50, outputs: 21 };
-            let (x, mut weights) = (self.input(images * 50, 2), self.input(50 * 21, 3));
+            let (x, mut weights) = (self.input(images * 50, 2), self.weights(50 * 21, 3));
             for settled in [false, true] {
                 if settled {
                     self.device.settle(&mut weights);
                 }
-                let (mut y, bias) = (self.poisoned(images * 21), planted(21, 20));
+                let (mut y, bias) = (self.poisoned(images * 21), spoilt_bias(21, 20));
                 self.device.linear_forward(&mut y, &x, &weights, &bias, Activation::Relu, &shape);
                 outputs.push(("ReLU behind a linear layer", self.down(&y, images * 21)));
             }
@@ -306,8 +363,8 @@ impl<D: Device> On<'_, D> {
                 groups: 1,
             };
             let (x, weights) =
-                (self.input(shape.input_len(), 2), self.input(shape.weights_len(), 3));
-            let (mut y, bias) = (self.poisoned(shape.output_len()), planted(out_c, 37));
+                (self.input(shape.input_len(), 2), self.weights(shape.weights_len(), 3));
+            let (mut y, bias) = (self.poisoned(shape.output_len()), spoilt_bias(out_c, 37));
             self.device.conv_forward(&mut y, &x, &weights, &bias, Activation::Relu, &shape);
             outputs.push(("ReLU behind a convolution", self.down(&y, shape.output_len())));
         }

@@ -282,8 +282,8 @@ impl<T: Real> Device for Reference<T> {
     fn add(&self, sums: &mut Vec<T>, values: &Vec<T>, len: usize) {
         elementwise::add(&mut sums[..len], &values[..len]);
     }
-    fn largest(&self, values: &Vec<T>, len: usize) -> f32 {
-        elementwise::largest(&values[..len]).to_f32()
+    fn largest(&self, found: &mut Vec<T>, at: usize, values: &Vec<T>, len: usize) {
+        found[at] = elementwise::largest(&values[..len]);
     }
     fn sum_of_squares(&self, values: &Vec<T>, len: usize) -> f64 {
         elementwise::sum_of_squares(&values[..len])

@@ -17,7 +17,7 @@ const ROUNDS: usize = 5;
 pub(super) struct Ceilings {
     /// Of one large matrix product on the device.
     pub(super) matrix_product_gflops: f64,
-    /// Of all threads reading memory, and nothing else.
+    /// Of all threads reading memory, and nothing else; on a GPU of reading and writing its own.
     pub(super) memory_read_gb_per_s: f64,
 }
 
@@ -25,28 +25,44 @@ impl Ceilings {
     pub(super) fn measure<D: Device>(device: &D, threads: usize) -> Self {
         Self {
             matrix_product_gflops: matrix_product_gflops(device),
-            memory_read_gb_per_s: memory_read_gb_per_s(threads),
+            memory_read_gb_per_s: if device.is_asynchronous() {
+                device_memory_gb_per_s(device)
+            } else {
+                memory_read_gb_per_s(threads)
+            },
         }
     }
 }
 
 /// Square matrices that do not fit the inner caches.
 fn matrix_product_gflops<D: Device>(device: &D) -> f64 {
-    const SIDE: usize = 1536;
-    let shape = LinearShape { batch: SIDE, inputs: SIDE, outputs: SIDE };
-    let array = |salt| {
-        let mut array = device.floats(SIDE * SIDE);
-        device.upload(&mut array, &values(SIDE * SIDE, salt, 1.0));
+    // A GPU is not full with less.
+    let side = if device.is_asynchronous() { 8192 } else { 1536 };
+    let shape = LinearShape { batch: side, inputs: side, outputs: side };
+    let filled = |mut array, salt| {
+        device.upload(&mut array, &values(side * side, salt, 1.0));
         array
     };
-    let (x, weights, mut y) = (array(1), array(2), device.floats(SIDE * SIDE));
-    let bias = device.floats(SIDE);
-    let mut corner = [0.0];
+    let x = filled(device.values(side * side), 1);
+    let weights = filled(device.weights(side * side), 2);
+    let (mut y, bias) = (device.values(side * side), device.floats(side));
     let seconds = best_seconds(|| {
         device.linear_forward(&mut y, &x, &weights, &bias, Activation::Identity, &shape);
-        device.download(&mut corner, &y);
+        device.finish();
     });
-    2e-9 * (SIDE as f64).powi(3) / seconds
+    2e-9 * (side as f64).powi(3) / seconds
+}
+
+/// Arrays much larger than any cache, one copied to the other.
+fn device_memory_gb_per_s<D: Device>(device: &D) -> f64 {
+    const LEN: usize = 1 << 28;
+    let (mut y, x) = (device.floats(LEN), device.floats(LEN));
+    let seconds = best_seconds(|| {
+        device.add(&mut y, &x, LEN);
+        device.finish();
+    });
+    // Both are read, and one is written.
+    3e-9 * (LEN * size_of::<f32>()) as f64 / seconds
 }
 
 /// An array that no cache holds, fetched once by all threads together.

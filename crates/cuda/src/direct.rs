@@ -1,0 +1,264 @@
+//! Convolutions of bf16 by cuDNN.
+//!
+//! Tensor cores want channels by the eight. Where a layer has fewer, as the first one has, it is taken
+//! in blocks: `kernels/blocks.cu` says how.
+
+use alexnet_ops::{ConvPass, ConvShape};
+
+use crate::Engine;
+use crate::driver::{Convolutions, EIGHT, Gpu, Launch, Reals, RealsMut, View, ViewMut};
+use crate::elementwise::{factor, widen};
+use crate::floats::Floats;
+use crate::reduce::word;
+use crate::scratch::Room;
+
+/// Says whether it could, as the others do.
+pub(crate) fn forward(
+    engine: &mut Engine,
+    y: RealsMut<'_>,
+    x: &Floats,
+    weights: &Floats,
+    shape: &ConvShape,
+) -> bool {
+    let Some(way) = Way::of(engine, shape, ConvPass::Forward) else { return false };
+    let (RealsMut::Bf16(y), Reals::Bf16(x)) = (y, x.values(shape.input_len())) else {
+        return false;
+    };
+    let Engine { gpu, scratch, convolutions: Some(convolutions), .. } = engine else {
+        return false;
+    };
+    let x = way.input(gpu, &mut scratch.columns, x);
+    let weights = way.weights(gpu, &mut scratch.rounded[0], weights, shape);
+    way.run(gpu, convolutions, &mut scratch.workspace, y, [x, weights]);
+    true
+}
+
+pub(crate) fn backward_input(
+    engine: &mut Engine,
+    d_x: RealsMut<'_>,
+    d_y: &Floats,
+    weights: &Floats,
+    shape: &ConvShape,
+) -> bool {
+    let Some(way) = Way::of(engine, shape, ConvPass::BackwardInput) else { return false };
+    let (RealsMut::Bf16(d_x), Reals::Bf16(d_y)) = (d_x, d_y.values(shape.output_len())) else {
+        return false;
+    };
+    let Engine { gpu, scratch, convolutions: Some(convolutions), .. } = engine else {
+        return false;
+    };
+    let weights = way.weights(gpu, &mut scratch.rounded[0], weights, shape);
+    way.run(gpu, convolutions, &mut scratch.workspace, d_x, [weights, d_y]);
+    true
+}
+
+pub(crate) fn backward_weights(
+    engine: &mut Engine,
+    d_weights: ViewMut<'_, f32>,
+    d_y: &Floats,
+    x: &Floats,
+    shape: &ConvShape,
+) -> bool {
+    let Some(way) = Way::of(engine, shape, ConvPass::BackwardWeights) else { return false };
+    let (Reals::Bf16(x), Reals::Bf16(d_y)) =
+        (x.values(shape.input_len()), d_y.values(shape.output_len()))
+    else {
+        return false;
+    };
+    let Engine { gpu, scratch, convolutions: Some(convolutions), .. } = engine else {
+        return false;
+    };
+    let x = way.input(gpu, &mut scratch.columns, x);
+    let mut formed: ViewMut<'_, u16> = scratch.rounded[0].take(gpu, way.shape.weights_len());
+    way.run(gpu, convolutions, &mut scratch.workspace, formed.again(), [x, d_y]);
+    match &way.blocks {
+        Some(blocks) => blocks.leave_weights(gpu, d_weights, formed.into_read()),
+        None => widen(gpu, d_weights, formed.into_read()),
+    }
+    true
+}
+
+/// How cuDNN runs a pass.
+struct Way {
+    /// The convolution that it is asked for.
+    shape: ConvShape,
+    pass: ConvPass,
+    workspace_bytes: usize,
+    blocks: Option<Blocks>,
+}
+
+impl Way {
+    fn of(engine: &mut Engine, shape: &ConvShape, pass: ConvPass) -> Option<Self> {
+        let convolutions = engine.convolutions.as_mut()?;
+        let by_eight = |channels: usize| (channels / shape.groups).is_multiple_of(EIGHT);
+        let blocks = if by_eight(shape.in_c) { None } else { Some(Blocks::of(shape, pass)?) };
+        if !by_eight(shape.out_c) {
+            return None;
+        }
+        let shape = blocks.as_ref().map_or(*shape, |blocks| blocks.shape(shape));
+        let workspace_bytes = convolutions.workspace_bytes(&shape, pass)?;
+        Some(Self { shape, pass, workspace_bytes, blocks })
+    }
+
+    fn input<'a>(&self, gpu: &Gpu, room: &'a mut Room, x: View<'a, u16>) -> View<'a, u16> {
+        match &self.blocks {
+            Some(blocks) => blocks.input(gpu, room, x, self.shape.input_len()),
+            None => x,
+        }
+    }
+
+    fn weights<'a>(
+        &self,
+        gpu: &Gpu,
+        room: &'a mut Room,
+        weights: &'a Floats,
+        shape: &ConvShape,
+    ) -> View<'a, u16> {
+        if let Some(blocks) = &self.blocks {
+            let weights = weights.first(shape.weights_len());
+            return blocks.enter_weights(gpu, room, weights, self.shape.weights_len());
+        }
+        match factor(gpu, true, room, weights, shape.weights_len()) {
+            Reals::Bf16(rounded) => rounded,
+            Reals::F32(_) => unreachable!("asked for bf16"),
+        }
+    }
+
+    fn run(
+        &self,
+        gpu: &Gpu,
+        convolutions: &Convolutions,
+        room: &mut Room,
+        out: ViewMut<'_, u16>,
+        inputs: [View<'_, u16>; 2],
+    ) {
+        let room = room.take(gpu, self.workspace_bytes);
+        convolutions.run(gpu, (&self.shape, self.pass), out, inputs, room);
+    }
+}
+
+/// A convolution taken in blocks: `struct Blocks` of the kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Blocks {
+    in_h: usize,
+    in_w: usize,
+    in_c: usize,
+    kernel: usize,
+    pad: usize,
+    /// Places of a block's side: the stride.
+    side: usize,
+    /// Of blocks.
+    rows: usize,
+    columns: usize,
+    /// Of a block, up to a multiple of eight.
+    channels: usize,
+    /// Blocks that a kernel's side reaches over.
+    taps: usize,
+}
+
+impl Blocks {
+    /// `None` where blocks do not help: with groups, and for the input's gradient, of which nothing
+    /// stands in blocks.
+    fn of(shape: &ConvShape, pass: ConvPass) -> Option<Self> {
+        if shape.groups > 1 || pass == ConvPass::BackwardInput {
+            return None;
+        }
+        let ConvShape { in_h, in_w, in_c, out_h, out_w, kernel, stride, pad, .. } = *shape;
+        let taps = kernel.div_ceil(stride);
+        let channels = (stride * stride * in_c).next_multiple_of(EIGHT);
+        let [rows, columns] = [out_h, out_w].map(|windows| windows + taps - 1);
+        Some(Self { in_h, in_w, in_c, kernel, pad, side: stride, rows, columns, channels, taps })
+    }
+
+    /// The convolution of blocks, with the outputs of this one.
+    fn shape(&self, of: &ConvShape) -> ConvShape {
+        ConvShape {
+            in_h: self.rows,
+            in_w: self.columns,
+            in_c: self.channels,
+            kernel: self.taps,
+            stride: 1,
+            pad: 0,
+            ..*of
+        }
+    }
+
+    fn numbers(&self) -> [u32; 10] {
+        let Self { in_h, in_w, in_c, kernel, pad, side, rows, columns, channels, taps } = *self;
+        [in_h, in_w, in_c, kernel, pad, side, rows, columns, channels, taps].map(word)
+    }
+
+    /// The input in blocks.
+    fn input<'r>(
+        &self,
+        gpu: &Gpu,
+        room: &'r mut Room,
+        x: View<'_, u16>,
+        len: usize,
+    ) -> View<'r, u16> {
+        let mut blocks: ViewMut<'_, u16> = room.take(gpu, len);
+        let (numbers, threads) = (self.numbers(), len / EIGHT);
+        let arguments =
+            [blocks.again().into(), x.into(), (&numbers).into(), word(threads).into()];
+        gpu.launch("block_input", Launch::threads(threads), &arguments);
+        blocks.into_read()
+    }
+
+    /// Weights where blocks have them.
+    fn enter_weights<'r>(
+        &self,
+        gpu: &Gpu,
+        room: &'r mut Room,
+        weights: View<'_, f32>,
+        len: usize,
+    ) -> View<'r, u16> {
+        let mut blocks: ViewMut<'_, u16> = room.take(gpu, len);
+        gpu.clear(blocks.again());
+        let (numbers, count) = (self.numbers(), weights.len());
+        let arguments =
+            [blocks.again().into(), weights.into(), (&numbers).into(), word(count).into()];
+        gpu.launch("block_weights", Launch::threads(count), &arguments);
+        blocks.into_read()
+    }
+
+    /// Their gradient, back from there.
+    fn leave_weights(&self, gpu: &Gpu, weights: ViewMut<'_, f32>, blocks: View<'_, u16>) {
+        let (numbers, count) = (self.numbers(), weights.len());
+        let arguments = [weights.into(), blocks.into(), (&numbers).into(), word(count).into()];
+        gpu.launch("unblock_weights", Launch::threads(count), &arguments);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_layer_becomes_one_of_48_channels_and_three_taps() {
+        let shape = ConvShape {
+            batch: 2,
+            in_h: 224,
+            in_w: 224,
+            in_c: 3,
+            out_h: 55,
+            out_w: 55,
+            out_c: 96,
+            kernel: 11,
+            stride: 4,
+            pad: 2,
+            groups: 1,
+        };
+        let blocks = Blocks::of(&shape, ConvPass::Forward).expect("it has no groups").shape(&shape);
+        let expected = ConvShape {
+            in_h: 57,
+            in_w: 57,
+            in_c: 48,
+            kernel: 3,
+            stride: 1,
+            pad: 0,
+            ..shape
+        };
+        assert_eq!(blocks, expected);
+        assert_eq!(Blocks::of(&shape, ConvPass::BackwardInput), None);
+    }
+}

@@ -1,0 +1,378 @@
+//! cuDNN's convolutions of bf16 values, where cuDNN is at hand.
+//!
+//! cuDNN is told of a convolution as a graph of one operation; its heuristics then name engines that
+//! could run it, best first, and a plan is made for the first that forms the same bits every time.
+//! So the choice, and with it the bits, depends on the GPU, the library and the shape alone. Plans
+//! are made once a shape and kept.
+//!
+//! Everything is declared by attributes of descriptors (cuDNN's backend API), which are values of
+//! changing type behind one pointer; [`Descriptor`] is the one place that passes them.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::ptr::null_mut;
+use std::sync::Arc;
+
+use alexnet_ops::{ConvPass, ConvShape};
+use cudarc::cudnn::result::CudnnError;
+use cudarc::cudnn::sys::{self, cudnnBackendAttributeName_t as Name};
+use cudarc::driver::CudaStream;
+
+use super::error::{CudaError, fail};
+use super::gpu::Gpu;
+use super::libraries::{Library, find};
+use super::memory::{View, ViewMut};
+use sys::cudnnBackendAttributeType_t as Type;
+use sys::cudnnBackendDescriptorType_t as Kind;
+
+/// Room that a plan may ask for: more is rarely faster, and memory is scarce beside large batches.
+const WORKSPACE_BYTES_MAX: i64 = 256 << 20;
+/// Engines asked for: those at the end of cuDNN's list are seldom worth anything.
+const ENGINES_MAX: usize = 32;
+/// Arrays begin at multiples of this, where a plan may load them fastest.
+const ALIGNMENT_BYTES: i64 = 16;
+/// What an engine says of itself that rules it out: sums in an order that varies, or in fewer bits.
+const RULED_OUT: [u32; 2] = [
+    sys::cudnnBackendNumericalNote_t::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC as u32,
+    sys::cudnnBackendNumericalNote_t::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION as u32,
+];
+/// Notes that cuDNN knows, and room for those of newer ones.
+const NOTES_MAX: usize = 64;
+
+/// cuDNN on one stream.
+pub(crate) struct Convolutions {
+    // Dropped first: plans belong to the handle.
+    plans: HashMap<(ConvShape, ConvPass), Option<Plan>>,
+    handle: sys::cudnnHandle_t,
+    stream: Arc<CudaStream>,
+}
+
+// SAFETY: handle and descriptors may be used from any thread, though not from two at a time; they are
+// behind the lock of their device.
+unsafe impl Send for Convolutions {}
+// SAFETY: as above.
+unsafe impl Sync for Convolutions {}
+
+/// How one pass of one shape is run.
+struct Plan {
+    plan: Descriptor,
+    workspace_bytes: usize,
+}
+
+/// Numbers of the arrays within a plan.
+const OUT: i64 = 1;
+const FIRST: i64 = 2;
+const SECOND: i64 = 3;
+
+impl Convolutions {
+    /// cuDNN for this GPU, if it is at hand.
+    ///
+    /// # Errors
+    /// When it is there but does not start.
+    pub(crate) fn open(gpu: &Gpu) -> Result<Option<Self>, CudaError> {
+        if find(Library::Convolutions).is_err() {
+            return Ok(None);
+        }
+        gpu.bind();
+        let (mut handle, stream) = (null_mut(), gpu.stream().clone());
+        // SAFETY: the pointer is to a handle that outlives the call.
+        unsafe { sys::cudnnCreate(&mut handle) }.result().map_err(|e| refused("start", e))?;
+        let this = Self { plans: HashMap::new(), handle, stream };
+        // SAFETY: both are live: the stream is kept beside the handle.
+        unsafe { sys::cudnnSetStream(handle, this.stream.cu_stream().cast()) }
+            .result()
+            .map_err(|error| refused("take a stream", error))?;
+        Ok(Some(this))
+    }
+
+    /// Its version, 9.19 as (9, 19).
+    pub(crate) fn version() -> (usize, usize) {
+        // SAFETY: the library was found, and the function takes nothing.
+        let version = unsafe { sys::cudnnGetVersion() };
+        (version / 10_000, version / 100 % 100)
+    }
+
+    /// Bytes of room that a pass takes; `None` where cuDNN cannot run it.
+    pub(crate) fn workspace_bytes(&mut self, shape: &ConvShape, pass: ConvPass) -> Option<usize> {
+        let handle = self.handle;
+        let plan = self.plans.entry((*shape, pass)).or_insert_with(|| plan(handle, shape, pass));
+        plan.as_ref().map(|plan| plan.workspace_bytes)
+    }
+
+    /// Runs a pass: the output, of x, w and y the other two in this order, and room.
+    ///
+    /// # Panics
+    /// When [`Self::workspace_bytes`] has not said that there is a plan, or an array is too short.
+    pub(crate) fn run(
+        &self,
+        gpu: &Gpu,
+        (shape, pass): (&ConvShape, ConvPass),
+        out: ViewMut<'_, u16>,
+        [first, second]: [View<'_, u16>; 2],
+        room: ViewMut<'_, u8>,
+    ) {
+        let plan = self.plans.get(&(*shape, pass)).and_then(Option::as_ref).expect("a plan");
+        let lens = [shape.input_len(), shape.weights_len(), shape.output_len()];
+        let arrays = match pass {
+            ConvPass::Forward => [first.len(), second.len(), out.len()],
+            ConvPass::BackwardInput => [out.len(), first.len(), second.len()],
+            ConvPass::BackwardWeights => [first.len(), out.len(), second.len()],
+        };
+        let long_enough = arrays.iter().zip(lens).all(|(&array, len)| array >= len);
+        assert!(long_enough && room.len() >= plan.workspace_bytes, "{arrays:?} for {shape:?}");
+        gpu.bind();
+        let addresses = [out.address(), first.address(), second.address()];
+        plan.run(self.handle, addresses, room.address())
+            .unwrap_or_else(|error| fail(refused("convolve", error)));
+    }
+}
+
+impl Drop for Convolutions {
+    fn drop(&mut self) {
+        self.plans.clear();
+        if self.stream.context().bind_to_thread().is_ok() {
+            // SAFETY: the handle is live and nobody's after this. A failure leaks it.
+            let _ = unsafe { sys::cudnnDestroy(self.handle) };
+        }
+    }
+}
+
+fn refused(doing: &'static str, error: CudnnError) -> CudaError {
+    CudaError::Convolutions { doing, code: format!("{:?}", error.0) }
+}
+
+impl Plan {
+    fn run(&self, handle: sys::cudnnHandle_t, arrays: [u64; 3], room: u64) -> Done<()> {
+        let mut pack = Descriptor::new(Kind::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)?;
+        let pointers = arrays.map(|address| address as *mut c_void);
+        let room = [room as *mut c_void];
+        pack.set(Name::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, Type::CUDNN_TYPE_VOID_PTR, &pointers)?;
+        pack.longs(Name::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, &[OUT, FIRST, SECOND])?;
+        pack.set(Name::CUDNN_ATTR_VARIANT_PACK_WORKSPACE, Type::CUDNN_TYPE_VOID_PTR, &room)?;
+        pack.finish()?;
+        // SAFETY: handle, plan and pack are live, and the arrays as long as the plan's shape says,
+        // which `Convolutions::run` has seen to.
+        unsafe { sys::cudnnBackendExecute(handle, self.plan.0, pack.0) }.result()
+    }
+}
+
+type Done<T> = Result<T, CudnnError>;
+
+/// The plan of the best engine that can run the pass with the same bits every time.
+fn plan(handle: sys::cudnnHandle_t, shape: &ConvShape, pass: ConvPass) -> Option<Plan> {
+    let graph = graph(handle, shape, pass).ok()?;
+    let modes = [
+        sys::cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_A,
+        sys::cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_FALLBACK,
+    ];
+    let engines = modes.into_iter().flat_map(|mode| engines(&graph, mode).unwrap_or_default());
+    engines.filter_map(|engine| plan_of(handle, &engine).ok().flatten()).next()
+}
+
+/// The plan of one engine, unless it is ruled out.
+fn plan_of(handle: sys::cudnnHandle_t, config: &Descriptor) -> Done<Option<Plan>> {
+    let engine = Descriptor::new(Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?;
+    let mut found = [engine.0];
+    let kind = Type::CUDNN_TYPE_BACKEND_DESCRIPTOR;
+    config.get(Name::CUDNN_ATTR_ENGINECFG_ENGINE, kind, &mut found)?;
+    let mut notes = [u32::MAX; NOTES_MAX];
+    let kind = Type::CUDNN_TYPE_NUMERICAL_NOTE;
+    let count = engine.get(Name::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, kind, &mut notes)?;
+    if notes[..count.min(NOTES_MAX)].iter().any(|note| RULED_OUT.contains(note)) {
+        return Ok(None);
+    }
+    let mut plan = Descriptor::new(Kind::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?;
+    plan.set(Name::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, Type::CUDNN_TYPE_HANDLE, &[handle])?;
+    plan.child(Name::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config)?;
+    plan.finish()?;
+    let mut bytes = [0_i64];
+    let name = Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE;
+    plan.get(name, Type::CUDNN_TYPE_INT64, &mut bytes)?;
+    let workspace_bytes = usize::try_from(bytes[0]).unwrap_or(0);
+    Ok((bytes[0] <= WORKSPACE_BYTES_MAX).then_some(Plan { plan, workspace_bytes }))
+}
+
+/// Engines for a graph, best first.
+fn engines(graph: &Descriptor, mode: sys::cudnnBackendHeurMode_t) -> Done<Vec<Descriptor>> {
+    let mut heuristics = Descriptor::new(Kind::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?;
+    heuristics.child(Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph)?;
+    heuristics.set(Name::CUDNN_ATTR_ENGINEHEUR_MODE, Type::CUDNN_TYPE_HEUR_MODE, &[mode])?;
+    heuristics.finish()?;
+    let new = |_| Descriptor::new(Kind::CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+    let mut configs = (0..ENGINES_MAX).map(new).collect::<Done<Vec<_>>>()?;
+    let mut handles: Vec<_> = configs.iter().map(|config| config.0).collect();
+    let kind = Type::CUDNN_TYPE_BACKEND_DESCRIPTOR;
+    let count = heuristics.get(Name::CUDNN_ATTR_ENGINEHEUR_RESULTS, kind, &mut handles)?;
+    configs.truncate(count);
+    Ok(configs)
+}
+
+/// A graph of one operation.
+fn graph(handle: sys::cudnnHandle_t, shape: &ConvShape, pass: ConvPass) -> Done<Descriptor> {
+    let ConvShape { batch, in_h, in_w, in_c, out_h, out_w, out_c, kernel, groups, .. } = *shape;
+    let [x, w, y] = match pass {
+        ConvPass::Forward => [FIRST, SECOND, OUT],
+        ConvPass::BackwardInput => [OUT, FIRST, SECOND],
+        ConvPass::BackwardWeights => [FIRST, OUT, SECOND],
+    };
+    let x = tensor(x, [batch, in_c, in_h, in_w])?;
+    // That there are groups follows from the channels.
+    let w = tensor(w, [out_c, in_c / groups, kernel, kernel])?;
+    let y = tensor(y, [batch, out_c, out_h, out_w])?;
+    let convolution = convolution(shape)?;
+    let names = Names::of(pass);
+    let mut operation = Descriptor::new(names.operation)?;
+    for (name, child) in
+        [(names.x, &x), (names.w, &w), (names.y, &y), (names.convolution, &convolution)]
+    {
+        operation.child(name, child)?;
+    }
+    operation.set(names.alpha, Type::CUDNN_TYPE_FLOAT, &[1.0_f32])?;
+    operation.set(names.beta, Type::CUDNN_TYPE_FLOAT, &[0.0_f32])?;
+    operation.finish()?;
+    let mut graph = Descriptor::new(Kind::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?;
+    graph.child(Name::CUDNN_ATTR_OPERATIONGRAPH_OPS, &operation)?;
+    graph.set(Name::CUDNN_ATTR_OPERATIONGRAPH_HANDLE, Type::CUDNN_TYPE_HANDLE, &[handle])?;
+    graph.finish()?;
+    Ok(graph)
+}
+
+/// What the attributes of an operation are called.
+struct Names {
+    operation: Kind,
+    x: Name,
+    w: Name,
+    y: Name,
+    convolution: Name,
+    alpha: Name,
+    beta: Name,
+}
+
+impl Names {
+    fn of(pass: ConvPass) -> Self {
+        match pass {
+            ConvPass::Forward => Self {
+                operation: Kind::CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+                x: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+                w: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+                y: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
+                convolution: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+                alpha: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
+                beta: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA,
+            },
+            ConvPass::BackwardInput => Self {
+                operation: Kind::CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
+                x: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
+                w: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
+                y: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
+                convolution: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
+                alpha: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
+                beta: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA,
+            },
+            ConvPass::BackwardWeights => Self {
+                operation: Kind::CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
+                x: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
+                w: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
+                y: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
+                convolution: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
+                alpha: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
+                beta: Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA,
+            },
+        }
+    }
+}
+
+/// An array of bf16 with these sizes, channels before rows and columns as cuDNN counts them, and last
+/// in memory.
+fn tensor(number: i64, sizes: [usize; 4]) -> Done<Descriptor> {
+    let [count, channels, rows, columns] = sizes.map(|size| size as i64);
+    let strides = [rows * columns * channels, 1, columns * channels, channels];
+    let mut tensor = Descriptor::new(Kind::CUDNN_BACKEND_TENSOR_DESCRIPTOR)?;
+    let bf16 = [sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16];
+    tensor.set(Name::CUDNN_ATTR_TENSOR_DATA_TYPE, Type::CUDNN_TYPE_DATA_TYPE, &bf16)?;
+    tensor.longs(Name::CUDNN_ATTR_TENSOR_DIMENSIONS, &[count, channels, rows, columns])?;
+    tensor.longs(Name::CUDNN_ATTR_TENSOR_STRIDES, &strides)?;
+    tensor.longs(Name::CUDNN_ATTR_TENSOR_UNIQUE_ID, &[number])?;
+    tensor.longs(Name::CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, &[ALIGNMENT_BYTES])?;
+    tensor.finish()?;
+    Ok(tensor)
+}
+
+/// Strides and padding, with sums in f32. What the windows do not reach at the bottom and right is
+/// not padded.
+fn convolution(shape: &ConvShape) -> Done<Descriptor> {
+    let after = |input: usize, output: usize| {
+        let reach = (output - 1) * shape.stride + shape.kernel;
+        (reach as i64 - (input + shape.pad) as i64).max(0)
+    };
+    let (stride, pad) = (shape.stride as i64, shape.pad as i64);
+    let post = [after(shape.in_h, shape.out_h), after(shape.in_w, shape.out_w)];
+    let mut convolution = Descriptor::new(Kind::CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR)?;
+    let (f32, cross) = (
+        [sys::cudnnDataType_t::CUDNN_DATA_FLOAT],
+        [sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION],
+    );
+    let mode = Type::CUDNN_TYPE_CONVOLUTION_MODE;
+    convolution.set(Name::CUDNN_ATTR_CONVOLUTION_COMP_TYPE, Type::CUDNN_TYPE_DATA_TYPE, &f32)?;
+    convolution.set(Name::CUDNN_ATTR_CONVOLUTION_CONV_MODE, mode, &cross)?;
+    convolution.longs(Name::CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, &[2])?;
+    convolution.longs(Name::CUDNN_ATTR_CONVOLUTION_DILATIONS, &[1, 1])?;
+    convolution.longs(Name::CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, &[stride, stride])?;
+    convolution.longs(Name::CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, &[pad, pad])?;
+    convolution.longs(Name::CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, &post)?;
+    convolution.finish()?;
+    Ok(convolution)
+}
+
+/// One of cuDNN's descriptors, destroyed with this value.
+struct Descriptor(sys::cudnnBackendDescriptor_t);
+
+impl Descriptor {
+    fn new(kind: Kind) -> Done<Self> {
+        let mut descriptor = null_mut();
+        // SAFETY: the pointer is to a descriptor that outlives the call.
+        unsafe { sys::cudnnBackendCreateDescriptor(kind, &mut descriptor) }.result()?;
+        Ok(Self(descriptor))
+    }
+
+    /// Sets an attribute of several values, whose type is the one `kind` names.
+    fn set<T: Copy>(&mut self, name: Name, kind: Type, values: &[T]) -> Done<()> {
+        let count = values.len() as i64;
+        // SAFETY: the descriptor is live, and cuDNN copies so many values before it returns.
+        unsafe {
+            sys::cudnnBackendSetAttribute(self.0, name, kind, count, values.as_ptr().cast())
+        }
+        .result()
+    }
+
+    fn longs(&mut self, name: Name, values: &[i64]) -> Done<()> {
+        self.set(name, Type::CUDNN_TYPE_INT64, values)
+    }
+
+    /// Another descriptor, which cuDNN keeps for itself.
+    fn child(&mut self, name: Name, child: &Descriptor) -> Done<()> {
+        self.set(name, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, &[child.0])
+    }
+
+    fn finish(&mut self) -> Done<()> {
+        // SAFETY: the descriptor is live.
+        unsafe { sys::cudnnBackendFinalize(self.0) }.result()
+    }
+
+    /// Reads an attribute into `values`, whose type is the one `kind` names; how many there are.
+    fn get<T: Copy>(&self, name: Name, kind: Type, values: &mut [T]) -> Done<usize> {
+        let mut count = 0_i64;
+        let (room, into) = (values.len() as i64, values.as_mut_ptr().cast());
+        // SAFETY: the descriptor is live, and there is room for as many values as are asked for.
+        unsafe { sys::cudnnBackendGetAttribute(self.0, name, kind, room, &mut count, into) }
+            .result()?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // SAFETY: the descriptor is live and nobody's after this. A failure leaks it.
+        let _ = unsafe { sys::cudnnBackendDestroyDescriptor(self.0) };
+    }
+}

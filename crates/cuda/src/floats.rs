@@ -1,0 +1,106 @@
+//! Arrays of real numbers as this device keeps them.
+
+use crate::driver::{Buffer, Gpu, Reals, RealsMut, View, ViewMut};
+use crate::elementwise::{round, widen};
+use crate::scratch::Room;
+
+/// An array of real numbers: in `f32`, rounded to bf16, or both.
+///
+/// Parameters, their gradients and sums are `f32`. What flows through a network whose products are
+/// bf16 is bf16: half the bytes to move, and what products take anyway. Weights are then kept in
+/// both, the bf16 ones rounded anew with each update.
+pub struct Floats {
+    wide: Option<Buffer<f32>>,
+    rounded: Option<Buffer<u16>>,
+}
+
+const VALUES_ONLY: &str = "an array of a network's values where one of f32 is wanted";
+
+impl Floats {
+    /// `len` zeros in `f32`.
+    pub(crate) fn wide(gpu: &Gpu, len: usize) -> Self {
+        Self { wide: Some(gpu.zeros(len)), rounded: None }
+    }
+
+    /// `len` zeros in bf16.
+    pub(crate) fn rounded(gpu: &Gpu, len: usize) -> Self {
+        Self { wide: None, rounded: Some(gpu.zeros(len)) }
+    }
+
+    /// `len` zeros in both.
+    pub(crate) fn both(gpu: &Gpu, len: usize) -> Self {
+        Self { wide: Some(gpu.zeros(len)), rounded: Some(gpu.zeros(len)) }
+    }
+
+    /// The first `len` numbers in `f32`, to be read.
+    pub(crate) fn first(&self, len: usize) -> View<'_, f32> {
+        self.wide.as_ref().expect(VALUES_ONLY).first(len)
+    }
+
+    /// The same to be written.
+    pub(crate) fn first_mut(&mut self, len: usize) -> ViewMut<'_, f32> {
+        self.wide.as_mut().expect(VALUES_ONLY).first_mut(len)
+    }
+
+    /// The first `len` numbers in both kinds, to be written.
+    pub(crate) fn first_of_both(
+        &mut self,
+        len: usize,
+    ) -> (ViewMut<'_, f32>, Option<ViewMut<'_, u16>>) {
+        let wide = self.wide.as_mut().expect(VALUES_ONLY).first_mut(len);
+        (wide, self.rounded.as_mut().map(|buffer| buffer.first_mut(len)))
+    }
+
+    /// The first `len` values, to be read: `f32` if they are kept so.
+    pub(crate) fn values(&self, len: usize) -> Reals<'_> {
+        match (&self.wide, &self.rounded) {
+            (Some(wide), _) => Reals::F32(wide.first(len)),
+            (None, rounded) => Reals::Bf16(rounded.as_ref().expect("either kind").first(len)),
+        }
+    }
+
+    /// The same to be written.
+    pub(crate) fn values_mut(&mut self, len: usize) -> RealsMut<'_> {
+        match (&mut self.wide, &mut self.rounded) {
+            (Some(wide), _) => RealsMut::F32(wide.first_mut(len)),
+            (None, rounded) => {
+                RealsMut::Bf16(rounded.as_mut().expect("either kind").first_mut(len))
+            }
+        }
+    }
+
+    /// Copies `src` to the beginning. When this returns, `src` was read.
+    pub(crate) fn upload(&mut self, gpu: &Gpu, crossing: &mut Room, src: &[f32]) {
+        let len = src.len();
+        if let Some(wide) = &mut self.wide {
+            gpu.upload(wide.first_mut(len), src);
+        }
+        let Some(rounded) = &mut self.rounded else { return };
+        let rounded = rounded.first_mut(len);
+        match &self.wide {
+            Some(wide) => round(gpu, rounded, wide.first(len)),
+            None => {
+                let mut crossed: ViewMut<'_, f32> = crossing.take(gpu, len);
+                gpu.upload(crossed.again(), src);
+                round(gpu, rounded, crossed.into_read());
+            }
+        }
+    }
+
+    /// Copies the beginning to all of `dst`, when everything before it is done.
+    pub(crate) fn download(&self, gpu: &Gpu, crossing: &mut Room, dst: &mut [f32]) {
+        match self.values(dst.len()) {
+            Reals::F32(wide) => gpu.download(dst, wide),
+            Reals::Bf16(rounded) => {
+                let mut crossed: ViewMut<'_, f32> = crossing.take(gpu, dst.len());
+                widen(gpu, crossed.again(), rounded);
+                gpu.download(dst, crossed.into_read());
+            }
+        }
+    }
+
+    /// The first `len` numbers in bf16, if they are kept so.
+    pub(crate) fn first_rounded(&self, len: usize) -> Option<View<'_, u16>> {
+        self.rounded.as_ref().map(|buffer| buffer.first(len))
+    }
+}
