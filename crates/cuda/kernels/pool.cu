@@ -51,7 +51,7 @@ extern "C" __global__ void max_pool_forward(value* y, u8* positions, const value
         for (u32 t = 0; t < columns; ++t) {
             Eight run = read_run(corner + ((u64)r * s.in_w + t) * s.channels, width);
             for (u32 k = 0; k < EIGHT; ++k) {
-                bool better = run.at[k] > best.at[k] || run.at[k] != run.at[k];
+                bool better = run.at[k] > best.at[k];
                 best.at[k] = better ? run.at[k] : best.at[k];
                 position[k] = better ? r * s.size + t : position[k];
                 seen.at[k] += spoilt(run.at[k]);
@@ -87,6 +87,45 @@ extern "C" __global__ void max_pool_backward(value* d_x, const value* d_y, const
         }
     }
     write_run(d_x + (u64)i * width, sum, width);
+}
+
+// The same where windows begin at every second row and column: one thread for eight channels of two
+// inputs by two, which lie in the same windows, so that each window is read once for all four.
+extern "C" __global__ void max_pool_backward_by_two(value* d_x, const value* d_y, const u8* positions, MaxPool s, u32 width, u32 len) {
+    u32 i = (u32)thread_number();
+    if (i >= len) return;
+    Place at = place_of(i, s.channels, width, (s.in_w + 1) / 2, (s.in_h + 1) / 2);
+    // Windows that begin before these inputs and reach them.
+    u32 reach = (s.size - 1) / 2;
+    Eight sum[2][2] = {};
+    for (u32 up = reach + 1; up-- > 0;) {
+        if (at.row < up || at.row - up >= s.out_h) continue;
+        for (u32 left = reach + 1; left-- > 0;) {
+            if (at.column < left || at.column - left >= s.out_w) continue;
+            u64 window = (((u64)at.image * s.out_h + at.row - up) * s.out_w + at.column - left) * s.channels + at.channel;
+            Eight gradient = read_run(d_y + window, width);
+            u32 position[EIGHT];
+            read_bytes(position, positions + window, width);
+            for (u32 r = 0; r < 2; ++r) {
+                for (u32 t = 0; t < 2; ++t) {
+                    u32 row = 2 * up + r, column = 2 * left + t;
+                    if (row >= s.size || column >= s.size) continue;
+                    u32 here = row * s.size + column;
+                    for (u32 k = 0; k < EIGHT; ++k) {
+                        if (position[k] == here) sum[r][t].at[k] += gradient.at[k];
+                    }
+                }
+            }
+        }
+    }
+    for (u32 r = 0; r < 2; ++r) {
+        for (u32 t = 0; t < 2; ++t) {
+            u32 row = 2 * at.row + r, column = 2 * at.column + t;
+            if (row >= s.in_h || column >= s.in_w) continue;
+            u64 place = ((u64)at.image * s.in_h + row) * s.in_w + column;
+            write_run(d_x + place * s.channels + at.channel, sum[r][t], width);
+        }
+    }
 }
 
 struct AveragePool {

@@ -127,7 +127,7 @@ impl Way {
     fn run(
         &self,
         gpu: &Gpu,
-        convolutions: &Convolutions,
+        convolutions: &mut Convolutions,
         room: &mut Room,
         out: ViewMut<'_, u16>,
         inputs: [View<'_, u16>; 2],

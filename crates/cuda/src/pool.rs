@@ -57,7 +57,12 @@ pub(crate) fn max_backward(
     for images in pieces(shape.batch, input.max(output), engine.limits.elements) {
         let (numbers, _) = max_numbers(shape, images.len());
         let [inputs, outputs] = [input, output].map(|each| images.start * each..images.end * each);
-        let threads = inputs.len() / width;
+        let (kernel, places) = if shape.stride == 2 {
+            ("max_pool_backward_by_two", shape.in_h.div_ceil(2) * shape.in_w.div_ceil(2))
+        } else {
+            ("max_pool_backward", shape.in_h * shape.in_w)
+        };
+        let threads = images.len() * places * shape.channels / width;
         let arguments = [
             d_x.part(inputs).into(),
             d_y.part(outputs.clone()).into(),
@@ -66,7 +71,7 @@ pub(crate) fn max_backward(
             word(width).into(),
             word(threads).into(),
         ];
-        engine.gpu.launch("max_pool_backward", Launch::threads(threads), &arguments);
+        engine.gpu.launch(kernel, Launch::threads(threads), &arguments);
     }
 }
 

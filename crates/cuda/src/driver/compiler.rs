@@ -57,6 +57,18 @@ pub fn compile(source: &str, gpu: Architecture) -> Result<Vec<u8>, CudaError> {
     program.compile(target).map_err(fails)
 }
 
+/// The version of NVRTC.
+///
+/// # Errors
+/// When NVRTC is not there.
+pub(super) fn version() -> Result<(i32, i32), CudaError> {
+    find(Library::Compiler)?;
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: the pointers are to numbers that outlive the call. Of a failure 0.0 is left.
+    let _ = unsafe { sys::nvrtcVersion(&mut major, &mut minor) };
+    Ok((major, minor))
+}
+
 fn known_architectures() -> Result<Vec<Architecture>, result::NvrtcError> {
     let mut count = 0;
     // SAFETY: the pointer is to a number that lives until the call returns.

@@ -1,23 +1,26 @@
 //! cuDNN's convolutions of bf16 values, where cuDNN is at hand.
 //!
 //! cuDNN is told of a convolution as a graph of one operation; its heuristics then name engines that
-//! could run it, best first, and a plan is made for the first that forms the same bits every time.
-//! So the choice, and with it the bits, depends on the GPU, the library and the shape alone. Plans
-//! are made once a shape and kept.
+//! could run it, best first. Of those that form the same bits every time, the first few are tried on
+//! the first arrays that come, and the fastest is kept: cuDNN's own first choice can take three times
+//! as long. Which one that is depends on a clock, so it is written down for later runs, whose bits
+//! are then the same.
 //!
 //! Everything is declared by attributes of descriptors (cuDNN's backend API), which are values of
 //! changing type behind one pointer; [`Descriptor`] is the one place that passes them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::Arc;
+use std::time::Instant;
 
 use alexnet_ops::{ConvPass, ConvShape};
 use cudarc::cudnn::result::CudnnError;
 use cudarc::cudnn::sys::{self, cudnnBackendAttributeName_t as Name};
 use cudarc::driver::CudaStream;
 
+use super::cache::{Cache, hash_of};
 use super::error::{CudaError, fail};
 use super::gpu::Gpu;
 use super::libraries::{Library, find};
@@ -29,6 +32,11 @@ use sys::cudnnBackendDescriptorType_t as Kind;
 const WORKSPACE_BYTES_MAX: i64 = 256 << 20;
 /// Engines asked for: those at the end of cuDNN's list are seldom worth anything.
 const ENGINES_MAX: usize = 32;
+/// Engines tried.
+const TRIED_MAX: usize = 10;
+/// How often each runs together in a trial, and how many trials there are.
+const RUNS: u32 = 4;
+const TRIALS: usize = 3;
 /// Arrays begin at multiples of this, where a plan may load them fastest.
 const ALIGNMENT_BYTES: i64 = 16;
 /// What an engine says of itself that rules it out: sums in an order that varies, or in fewer bits.
@@ -41,8 +49,9 @@ const NOTES_MAX: usize = 64;
 
 /// cuDNN on one stream.
 pub(crate) struct Convolutions {
-    // Dropped first: plans belong to the handle.
-    plans: HashMap<(ConvShape, ConvPass), Option<Plan>>,
+    // Plans belong to the handle, and go before it.
+    ways: HashMap<(ConvShape, ConvPass), Way>,
+    choices: Choices,
     handle: sys::cudnnHandle_t,
     stream: Arc<CudaStream>,
 }
@@ -53,8 +62,17 @@ unsafe impl Send for Convolutions {}
 // SAFETY: as above.
 unsafe impl Sync for Convolutions {}
 
-/// How one pass of one shape is run.
+/// How one pass of one shape is run: by one of these plans, of which several are left until they were
+/// tried; by none where cuDNN cannot.
+struct Way {
+    plans: Vec<Plan>,
+    /// Of the longest.
+    workspace_bytes: usize,
+}
+
+/// A plan for one engine, and its place among those that could be tried.
 struct Plan {
+    number: usize,
     plan: Descriptor,
     workspace_bytes: usize,
 }
@@ -77,7 +95,8 @@ impl Convolutions {
         let (mut handle, stream) = (null_mut(), gpu.stream().clone());
         // SAFETY: the pointer is to a handle that outlives the call.
         unsafe { sys::cudnnCreate(&mut handle) }.result().map_err(|e| refused("start", e))?;
-        let this = Self { plans: HashMap::new(), handle, stream };
+        let choices = Choices::read(gpu, Self::version());
+        let this = Self { ways: HashMap::new(), choices, handle, stream };
         // SAFETY: both are live: the stream is kept beside the handle.
         unsafe { sys::cudnnSetStream(handle, this.stream.cu_stream().cast()) }
             .result()
@@ -94,24 +113,31 @@ impl Convolutions {
 
     /// Bytes of room that a pass takes; `None` where cuDNN cannot run it.
     pub(crate) fn workspace_bytes(&mut self, shape: &ConvShape, pass: ConvPass) -> Option<usize> {
-        let handle = self.handle;
-        let plan = self.plans.entry((*shape, pass)).or_insert_with(|| plan(handle, shape, pass));
-        plan.as_ref().map(|plan| plan.workspace_bytes)
+        let (handle, choices) = (self.handle, &self.choices);
+        let way = self.ways.entry((*shape, pass)).or_insert_with(|| {
+            let mut plans = plans(handle, shape, pass);
+            if let Some(chosen) = choices.of(shape, pass) {
+                plans.retain(|plan| plan.number == chosen);
+            }
+            let workspace_bytes = plans.iter().map(|plan| plan.workspace_bytes).max();
+            Way { plans, workspace_bytes: workspace_bytes.unwrap_or(0) }
+        });
+        (!way.plans.is_empty()).then_some(way.workspace_bytes)
     }
 
     /// Runs a pass: the output, of x, w and y the other two in this order, and room.
     ///
     /// # Panics
-    /// When [`Self::workspace_bytes`] has not said that there is a plan, or an array is too short.
+    /// When [`Self::workspace_bytes`] has not said that there is a way, or an array is too short.
     pub(crate) fn run(
-        &self,
+        &mut self,
         gpu: &Gpu,
         (shape, pass): (&ConvShape, ConvPass),
         out: ViewMut<'_, u16>,
         [first, second]: [View<'_, u16>; 2],
         room: ViewMut<'_, u8>,
     ) {
-        let plan = self.plans.get(&(*shape, pass)).and_then(Option::as_ref).expect("a plan");
+        let way = self.ways.get_mut(&(*shape, pass)).expect("a way");
         let lens = [shape.input_len(), shape.weights_len(), shape.output_len()];
         let arrays = match pass {
             ConvPass::Forward => [first.len(), second.len(), out.len()],
@@ -119,17 +145,79 @@ impl Convolutions {
             ConvPass::BackwardWeights => [first.len(), out.len(), second.len()],
         };
         let long_enough = arrays.iter().zip(lens).all(|(&array, len)| array >= len);
-        assert!(long_enough && room.len() >= plan.workspace_bytes, "{arrays:?} for {shape:?}");
+        assert!(long_enough && room.len() >= way.workspace_bytes, "{arrays:?} for {shape:?}");
         gpu.bind();
         let addresses = [out.address(), first.address(), second.address()];
-        plan.run(self.handle, addresses, room.address())
-            .unwrap_or_else(|error| fail(refused("convolve", error)));
+        let handle = self.handle;
+        let run = |plan: &Plan| plan.run(handle, addresses, room.address());
+        if way.plans.len() > 1 {
+            let fastest = fastest(gpu, &way.plans, run);
+            way.plans = vec![way.plans.swap_remove(fastest)];
+            self.choices.write_down(shape, pass, way.plans[0].number);
+        }
+        run(&way.plans[0]).unwrap_or_else(|error| fail(refused("convolve", error)));
+    }
+}
+
+/// Which of the plans takes least, each run a few times.
+fn fastest(gpu: &Gpu, plans: &[Plan], run: impl Fn(&Plan) -> Done<()>) -> usize {
+    let trial = |plan: &Plan| {
+        gpu.wait();
+        let begin = Instant::now();
+        let ran = (0..RUNS).try_for_each(|_| run(plan));
+        gpu.wait();
+        ran.map_or(f64::INFINITY, |()| begin.elapsed().as_secs_f64())
+    };
+    let mut times = vec![f64::INFINITY; plans.len()];
+    for number in 0..=TRIALS {
+        for (time, plan) in times.iter_mut().zip(plans) {
+            let again = trial(plan);
+            // The first time of all, what is loaded is loaded.
+            *time = if number == 0 { f64::INFINITY } else { time.min(again) };
+        }
+    }
+    (0..plans.len()).min_by(|&a, &b| times[a].total_cmp(&times[b])).unwrap_or(0)
+}
+
+/// The engines found to be the fastest, in this run and in earlier ones.
+struct Choices {
+    cache: Cache,
+    name: String,
+    found: BTreeMap<String, usize>,
+}
+
+impl Choices {
+    fn read(gpu: &Gpu, version: (usize, usize)) -> Self {
+        let cache = Cache::usual();
+        let name = format!("engines-{:016x}", hash_of(&(&gpu.name, version)));
+        let text = cache.read(&name).and_then(|bytes| String::from_utf8(bytes).ok());
+        let lines = text.iter().flat_map(|text| text.lines());
+        let line = |line: &str| {
+            let (key, number) = line.rsplit_once(' ')?;
+            Some((key.to_owned(), number.parse().ok()?))
+        };
+        let found = lines.filter_map(line).collect();
+        Self { cache, name, found }
+    }
+
+    fn key(shape: &ConvShape, pass: ConvPass) -> String {
+        format!("{pass:?} {shape:?}")
+    }
+
+    fn of(&self, shape: &ConvShape, pass: ConvPass) -> Option<usize> {
+        self.found.get(&Self::key(shape, pass)).copied()
+    }
+
+    fn write_down(&mut self, shape: &ConvShape, pass: ConvPass, number: usize) {
+        self.found.insert(Self::key(shape, pass), number);
+        let lines = self.found.iter().map(|(key, number)| format!("{key} {number}\n"));
+        self.cache.write(&self.name, lines.collect::<String>().as_bytes());
     }
 }
 
 impl Drop for Convolutions {
     fn drop(&mut self) {
-        self.plans.clear();
+        self.ways.clear();
         if self.stream.context().bind_to_thread().is_ok() {
             // SAFETY: the handle is live and nobody's after this. A failure leaks it.
             let _ = unsafe { sys::cudnnDestroy(self.handle) };
@@ -158,19 +246,24 @@ impl Plan {
 
 type Done<T> = Result<T, CudnnError>;
 
-/// The plan of the best engine that can run the pass with the same bits every time.
-fn plan(handle: sys::cudnnHandle_t, shape: &ConvShape, pass: ConvPass) -> Option<Plan> {
-    let graph = graph(handle, shape, pass).ok()?;
+/// Plans of the engines that can run the pass with the same bits every time, as cuDNN orders them.
+fn plans(handle: sys::cudnnHandle_t, shape: &ConvShape, pass: ConvPass) -> Vec<Plan> {
+    let Ok(graph) = graph(handle, shape, pass) else { return Vec::new() };
     let modes = [
         sys::cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_A,
         sys::cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_FALLBACK,
     ];
     let engines = modes.into_iter().flat_map(|mode| engines(&graph, mode).unwrap_or_default());
-    engines.filter_map(|engine| plan_of(handle, &engine).ok().flatten()).next()
+    let plan = |(number, engine)| plan_of(handle, &engine, number).ok().flatten();
+    engines.enumerate().filter_map(plan).take(TRIED_MAX).collect()
 }
 
 /// The plan of one engine, unless it is ruled out.
-fn plan_of(handle: sys::cudnnHandle_t, config: &Descriptor) -> Done<Option<Plan>> {
+fn plan_of(
+    handle: sys::cudnnHandle_t,
+    config: &Descriptor,
+    number: usize,
+) -> Done<Option<Plan>> {
     let engine = Descriptor::new(Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?;
     let mut found = [engine.0];
     let kind = Type::CUDNN_TYPE_BACKEND_DESCRIPTOR;
@@ -189,7 +282,7 @@ fn plan_of(handle: sys::cudnnHandle_t, config: &Descriptor) -> Done<Option<Plan>
     let name = Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE;
     plan.get(name, Type::CUDNN_TYPE_INT64, &mut bytes)?;
     let workspace_bytes = usize::try_from(bytes[0]).unwrap_or(0);
-    Ok((bytes[0] <= WORKSPACE_BYTES_MAX).then_some(Plan { plan, workspace_bytes }))
+    Ok((bytes[0] <= WORKSPACE_BYTES_MAX).then_some(Plan { number, plan, workspace_bytes }))
 }
 
 /// Engines for a graph, best first.

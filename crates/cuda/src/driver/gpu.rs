@@ -10,7 +10,8 @@ use cudarc::cublas::{result as cublas, sys as cublas_sys};
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
 use cudarc::driver::{CudaContext, CudaStream, DevicePtr, DriverError, result, sys};
 
-use super::compiler::{Architecture, compile};
+use super::cache::{Cache, hash_of};
+use super::compiler::{self, Architecture, compile};
 use super::declaration::{Parameter, declarations};
 use super::error::{CudaError, fail};
 use super::libraries::{Library, find};
@@ -443,11 +444,21 @@ impl Module {
         precision: Precision,
     ) -> Result<Self, CudaError> {
         let source = source(precision);
-        let image = compile(source, architecture)?;
+        let cache = Cache::usual();
+        let hash = hash_of(&(source, compiler::version()?));
+        let name = format!("kernels-{architecture}-{hash:016x}");
         context.bind_to_thread().map_err(|error| driver("be used", error))?;
-        // SAFETY: the image is a whole one of NVRTC's.
-        let handle = unsafe { result::module::load_data(image.as_ptr().cast()) }
-            .map_err(|error| driver("load the kernels", error))?;
+        // SAFETY: an image is a whole one of NVRTC's, from this run or an earlier one.
+        let load = |image: &[u8]| unsafe { result::module::load_data(image.as_ptr().cast()) };
+        let kept = cache.read(&name).and_then(|image| load(&image).ok());
+        let handle = match kept {
+            Some(handle) => handle,
+            None => {
+                let image = compile(source, architecture)?;
+                cache.write(&name, &image);
+                load(&image).map_err(|error| driver("load the kernels", error))?
+            }
+        };
         let mut module = Self { handle, kernels: HashMap::new(), context: context.clone() };
         for (name, parameters) in declarations(source) {
             let symbol = CString::new(name.clone()).expect("a name in a source");

@@ -117,6 +117,7 @@ impl Library {
                 "nvrtcGetProgramLog",
                 "nvrtcGetProgramLogSize",
                 "nvrtcGetSupportedArchs",
+                "nvrtcVersion",
             ],
             Self::Products => &[
                 "cublasCreate_v2",

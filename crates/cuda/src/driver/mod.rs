@@ -2,6 +2,7 @@
 //! are safe to call.
 //!
 //! - `libraries` finds the libraries at run time, or says what is missing.
+//! - `cache` keeps from run to run what takes time to find out.
 //! - `compiler` has NVRTC make a program of the kernels' sources.
 //! - `declaration` reads what arguments each kernel takes, from the same sources.
 //! - `memory` has arrays on the device, and borrowed parts of them.
@@ -10,6 +11,7 @@
 
 #![expect(unsafe_code, reason = "the one place that calls into CUDA's libraries")]
 
+mod cache;
 mod compiler;
 mod convolutions;
 mod declaration;
