@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::images::{Normalisation, normalised};
 use crate::shape::{
     AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LossShape, LrnShape, MaxPoolShape,
 };
@@ -110,6 +111,16 @@ pub trait Device {
     fn labels(&self, len: usize) -> Self::Labels;
     /// Copies `src` to the beginning of `dst`.
     fn upload(&self, dst: &mut Self::Floats, src: &[f32]);
+    /// Copies images to the beginning of `dst`, each normalised by its own of `normalise`, to the
+    /// bit as [`Normalisation`] says. `levels` (N, H, W, 3) hold N images of equal size, `normalise`
+    /// has N. Unless a device knows better, the numbers are made on the host.
+    fn upload_levels(&self, dst: &mut Self::Floats, levels: &[u8], normalise: &[Normalisation]) {
+        self.upload(dst, &normalised(levels, normalise));
+    }
+    /// Whether images reach the device faster by [`Self::upload_levels`] than by [`Self::upload`].
+    fn prefers_levels(&self) -> bool {
+        false
+    }
     /// Copies `src` to the beginning of `dst`.
     fn upload_labels(&self, dst: &mut Self::Labels, src: &[u32]);
     /// Copies the beginning of `src` to all of `dst`, when everything before it is done.

@@ -1,9 +1,10 @@
 //! How a case runs on a device: inputs up, outputs poisoned, the operations, outputs down.
 
 use super::{Case, Outputs, cases::Levels, value, values};
+use crate::images::normalised;
 use crate::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LossShape, LrnShape, MaxPoolShape, Saturation, SgdStep,
+    LossShape, LrnShape, MaxPoolShape, Normalisation, Saturation, SgdStep,
 };
 
 impl Case {
@@ -21,6 +22,7 @@ impl Case {
 
     fn run_on<D: Device>(&self, on: &On<D>) -> Outputs {
         match *self {
+            Case::Images(images, pixels) => on.images(images, pixels),
             Case::Conv(shape, activation) => on.conv(&shape, activation),
             Case::Linear(shape, activation) => on.linear(&shape, activation),
             Case::LinearUpdate(shape, step) => on.linear_update(&shape, &step),
@@ -64,6 +66,27 @@ impl<D: Device> On<'_, D> {
         let mut values = vec![0.0; len];
         self.device.download(&mut values, array);
         values
+    }
+
+    /// Levels, black and white among them, and figures of its own for each image.
+    fn images(&self, images: usize, pixels: usize) -> Outputs {
+        let len = images * pixels * 3;
+        let any = |at| ((value(at, 1) + 1.0) * 128.0) as u8;
+        let extreme = |at: usize| if at.is_multiple_of(2) { 0 } else { 255 };
+        let levels: Vec<u8> =
+            (0..len).map(|at| if at % 5 < 2 { extreme(at) } else { any(at) }).collect();
+        let figure = |image: usize, c: usize, salt| value(image * 3 + c, salt);
+        let normalise = |image| Normalisation {
+            mean: std::array::from_fn(|c| 120.0 + 20.0 * figure(image, c, 2)),
+            scale: std::array::from_fn(|c| 0.02 + 0.01 * figure(image, c, 3)),
+        };
+        let normalise: Vec<_> = (0..images).map(normalise).collect();
+        let mut x = self.poisoned(len);
+        self.device.upload_levels(&mut x, &levels, &normalise);
+        let x = self.down(&x, len);
+        let expected = normalised(&levels, &normalise);
+        let others = x.iter().zip(&expected).filter(|(x, y)| x.to_bits() != y.to_bits()).count();
+        vec![("x", x), ("values of other bits", vec![others as f32])]
     }
 
     fn conv(&self, shape: &ConvShape, activation: Activation) -> Outputs {
