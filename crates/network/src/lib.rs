@@ -14,6 +14,7 @@ mod order;
 mod places;
 mod plan;
 
+pub use alexnet_ops::Images;
 pub use initial::{Fill, Initialisation};
 pub use layer::{Conv, DropoutForm, Layer, Linear, Units};
 pub use models::{Model, ModelConfig, ModelError, ModelName};

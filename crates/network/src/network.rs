@@ -5,7 +5,7 @@ mod arrays;
 mod health;
 mod steps;
 
-use alexnet_ops::{ConvPass, Device, LossShape, SgdStep};
+use alexnet_ops::{ConvPass, Device, Images, LossShape, SgdStep};
 
 pub use self::arrays::{Array, LoadError};
 pub use self::health::NotFinite;
@@ -52,7 +52,7 @@ pub enum Part {
 /// The images of a step of training.
 #[derive(Clone, Copy)]
 struct Batch<'b> {
-    images: &'b [f32],
+    images: Images<'b>,
     labels: &'b [u32],
     seed: u64,
     step: u64,
@@ -251,12 +251,11 @@ impl<D: Device> Network<D> {
 
     /// Logits (N, classes) of `images` (N, H, W, 3), N up to the plan's batch; any N with
     /// [`Purpose::Accumulate`].
-    pub fn forward(&mut self, images: &[f32], pass: Pass) -> &[f32] {
-        let (image, of) = (self.plan.image_len(), images.len() / self.plan.image_len());
-        assert_eq!(images.len(), of * image, "whole images");
+    pub fn forward<'i>(&mut self, images: impl Into<Images<'i>>, pass: Pass) -> &[f32] {
+        let images = images.into();
+        let of = images.count(self.plan.image_len());
         for share in self.shares(of) {
-            let Share { first, count, .. } = share;
-            self.forward_share(&images[first * image..(first + count) * image], pass, share);
+            self.forward_share(images, pass, share);
         }
         &self.host_logits[..of * self.classes()]
     }
@@ -272,11 +271,12 @@ impl<D: Device> Network<D> {
         (0..of).step_by(batch).map(move |first| Share { first, count: batch.min(of - first), of })
     }
 
-    /// The list of steps, from the images to the logits.
-    fn forward_share(&mut self, images: &[f32], pass: Pass, share: Share) {
+    /// The list of steps, from a part of the images to its logits.
+    fn forward_share(&mut self, images: Images<'_>, pass: Pass, share: Share) {
         let Share { first, count, .. } = share;
         let mut from = self.plan.places.activations[0];
-        self.device.upload(&mut self.values[from], images);
+        let images = images.part(first..first + count, self.plan.image_len());
+        images.upload(&self.device, &mut self.values[from]);
         self.tell(Part::Input);
         for index in 0..self.plan.steps.len() {
             if self.plan.steps[index].is_identity(pass) {
@@ -299,15 +299,15 @@ impl<D: Device> Network<D> {
     /// # Errors
     /// When a loss, a gradient or a running statistic is not finite. Then nothing was updated:
     /// weights, velocities and running statistics are to the bit what they were.
-    pub fn train_step(
+    pub fn train_step<'i>(
         &mut self,
-        images: &[f32],
+        images: impl Into<Images<'i>>,
         labels: &[u32],
         seed: u64,
         step: u64,
         sgd: impl Fn(&ParameterSpec) -> SgdStep,
     ) -> Result<(&[f32], &[f32]), NotFinite> {
-        self.form_sound_gradients(&Batch { images, labels, seed, step })?;
+        self.form_sound_gradients(&Batch { images: images.into(), labels, seed, step })?;
         self.update(sgd);
         Ok(self.outputs(labels.len()))
     }
@@ -320,15 +320,15 @@ impl<D: Device> Network<D> {
     ///
     /// # Panics
     /// When the plan does not keep all gradients.
-    pub fn gradient_step(
+    pub fn gradient_step<'i>(
         &mut self,
-        images: &[f32],
+        images: impl Into<Images<'i>>,
         labels: &[u32],
         seed: u64,
         step: u64,
     ) -> Result<(&[f32], &[f32]), NotFinite> {
         assert!(self.plan.keeps_gradients(), "{TOO_FEW}");
-        self.form_sound_gradients(&Batch { images, labels, seed, step })?;
+        self.form_sound_gradients(&Batch { images: images.into(), labels, seed, step })?;
         Ok(self.outputs(labels.len()))
     }
 
@@ -382,9 +382,8 @@ impl<D: Device> Network<D> {
     /// [`Self::backward`].
     fn loss(&mut self, batch: &Batch, share: Share) {
         let Share { first, count, of } = share;
-        let (image, classes) = (self.plan.image_len(), self.classes());
-        let images = &batch.images[first * image..(first + count) * image];
-        self.forward_share(images, batch.pass(), share);
+        let classes = self.classes();
+        self.forward_share(batch.images, batch.pass(), share);
         let smoothing = self.label_smoothing;
         let shape = LossShape { images: count, classes, mean_over: of, smoothing };
         self.device.upload_labels(&mut self.labels, &batch.labels[first..first + count]);
