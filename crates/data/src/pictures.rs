@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use alexnet_ops::{Images, Normalisation};
+use alexnet_ops::{Device, Images, Normalisation};
 
 /// As what a batch holds its pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,14 @@ pub enum Pixels {
     Values,
     /// As levels, a byte each, that whoever has the batch normalises: to the bit the same values.
     Levels,
+}
+
+impl Pixels {
+    /// As what they reach `device` fastest.
+    #[must_use]
+    pub fn preferred_by<D: Device>(device: &D) -> Self {
+        if device.prefers_levels() { Self::Levels } else { Self::Values }
+    }
 }
 
 /// The N pictures of a batch.

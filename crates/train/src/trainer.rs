@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use alexnet_data::{
-    DataError, Dataset, Epoch, Loader, LoaderConfig, Order, Unreadable, UnreadableImage, View,
-    unreadable_budget,
+    DataError, Dataset, Epoch, Loader, LoaderConfig, Order, Pictures, Pixels, Unreadable,
+    UnreadableImage, View, unreadable_budget,
 };
 use alexnet_network::{
     Array, LoadError, Model, ModelError, Network, NotFinite, Pass, Plan, Purpose,
@@ -241,6 +241,7 @@ impl<D: Device> Trainer<D> {
             ..train_config.clone()
         };
         let train = Loader::new(dataset.train.samples.to_vec(), train_config)?;
+        let train = train.with_pixels(Pixels::preferred_by(&device));
         let validation = Loader::new(dataset.val.samples.to_vec(), validation_config)?;
         let validation = validation.sharing_memory(&train);
         let mut network = Network::new(device, plan, config.seed);
@@ -314,7 +315,8 @@ impl<D: Device> Trainer<D> {
     /// Seconds of a forward pass over a batch, measured: a training step takes about three. Changes
     /// nothing.
     pub fn forward_seconds(&mut self) -> f64 {
-        let blank = vec![0.0; self.config.batch_size * self.network.plan().image_len()];
+        let (images, image_len) = (self.config.batch_size, self.network.plan().image_len());
+        let blank = Pictures::blank(self.train.pixels(), images, image_len);
         // The first pass also pays for memory that was never touched.
         self.network.forward(&blank, Pass::Evaluate);
         let begin = Instant::now();
