@@ -39,7 +39,10 @@ fn alexnet(folder: &Path, arguments: &[&str]) -> Command {
 fn emulated(arguments: &[&str], variables: &[(&str, &str)]) -> Option<(i32, String, String)> {
     let (libraries, folder) = EMULATED.as_ref()?;
     let mut command = alexnet(folder.path(), arguments);
-    command.env("LD_LIBRARY_PATH", libraries).env("ALEXNET_CACHE_DIR", "").envs(variables.iter().copied());
+    command
+        .env("LD_LIBRARY_PATH", libraries)
+        .env("ALEXNET_CACHE_DIR", "")
+        .envs(variables.iter().copied());
     Some(outcome(command))
 }
 

@@ -198,8 +198,7 @@ impl Blocks {
     ) -> View<'r, u16> {
         let mut blocks: ViewMut<'_, u16> = room.take(gpu, len);
         let (numbers, threads) = (self.numbers(), len / EIGHT);
-        let arguments =
-            [blocks.again().into(), x.into(), (&numbers).into(), word(threads).into()];
+        let arguments = [blocks.again().into(), x.into(), (&numbers).into(), word(threads).into()];
         gpu.launch("block_input", Launch::threads(threads), &arguments);
         blocks.into_read()
     }
@@ -249,15 +248,8 @@ mod tests {
             groups: 1,
         };
         let blocks = Blocks::of(&shape, ConvPass::Forward).expect("it has no groups").shape(&shape);
-        let expected = ConvShape {
-            in_h: 57,
-            in_w: 57,
-            in_c: 48,
-            kernel: 3,
-            stride: 1,
-            pad: 0,
-            ..shape
-        };
+        let expected =
+            ConvShape { in_h: 57, in_w: 57, in_c: 48, kernel: 3, stride: 1, pad: 0, ..shape };
         assert_eq!(blocks, expected);
         assert_eq!(Blocks::of(&shape, ConvPass::BackwardInput), None);
     }

@@ -4,8 +4,9 @@ use std::sync::LazyLock;
 
 use alexnet_ops::Precision;
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     include_str!("../kernels/common.cuh"),
+    include_str!("../kernels/images.cu"),
     include_str!("../kernels/elementwise.cu"),
     include_str!("../kernels/dropout.cu"),
     include_str!("../kernels/pool.cu"),

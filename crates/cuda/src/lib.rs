@@ -16,6 +16,7 @@ mod direct;
 mod driver;
 mod elementwise;
 mod floats;
+mod images;
 mod kernels;
 mod linear;
 mod loss;
@@ -29,13 +30,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LossShape, LrnShape, MaxPoolShape, Precision, Saturation, SgdStep,
+    LossShape, LrnShape, MaxPoolShape, Normalisation, Precision, Saturation, SgdStep,
 };
 
-use elementwise::Updated;
-use driver::{Convolutions, Gpu};
-pub use floats::Floats;
 pub use driver::{Architecture, Buffer, CudaError, Library, Source, catch, compile, find};
+use driver::{Convolutions, Crossing, Gpu};
+use elementwise::Updated;
+pub use floats::Floats;
 pub use kernels::source;
 use pieces::Limits;
 use scratch::Scratch;
@@ -60,6 +61,7 @@ pub struct Cuda {
 pub(crate) struct Engine {
     // Before the context goes.
     convolutions: Option<Convolutions>,
+    crossing: Crossing,
     gpu: Gpu,
     scratch: Scratch,
     bf16: bool,
@@ -106,7 +108,8 @@ impl Cuda {
         };
         let name = format!("cuda:{index} ({}{with})", gpu.name).into();
         let (scratch, limits) = (Scratch::default(), Limits::USUAL);
-        let engine = Engine { convolutions, gpu, scratch, bf16, limits };
+        let crossing = Crossing::open(&gpu)?;
+        let engine = Engine { convolutions, crossing, gpu, scratch, bf16, limits };
         Ok(Self { engine: Arc::new(Mutex::new(engine)), name })
     }
 
@@ -168,6 +171,19 @@ impl Device for Cuda {
     fn upload(&self, dst: &mut Floats, src: &[f32]) {
         let Engine { gpu, scratch, .. } = &mut *self.engine();
         dst.upload(gpu, &mut scratch.crossing, src);
+    }
+    fn upload_levels(&self, dst: &mut Floats, levels: &[u8], normalise: &[Normalisation]) {
+        self.bring_levels(levels, normalise);
+        self.upload_brought(dst, levels, normalise);
+    }
+    fn prefers_levels(&self) -> bool {
+        true
+    }
+    fn bring_levels(&self, levels: &[u8], normalise: &[Normalisation]) {
+        images::bring(&mut self.engine(), levels, normalise);
+    }
+    fn upload_brought(&self, dst: &mut Floats, levels: &[u8], normalise: &[Normalisation]) {
+        images::normalise(&self.engine(), dst, levels.len(), normalise.len());
     }
     fn upload_labels(&self, dst: &mut Buffer<u32>, src: &[u32]) {
         self.engine().gpu.upload(dst.view_mut(), src);

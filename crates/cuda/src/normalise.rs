@@ -186,13 +186,7 @@ pub(crate) fn batch_norm_evaluate(
 }
 
 /// `y = (x − mean) · inverse deviation · scale + shift`.
-fn apply(
-    gpu: &Gpu,
-    y: RealsMut<'_>,
-    x: Reals<'_>,
-    affine: &Floats,
-    statistics: View<'_, f32>,
-) {
+fn apply(gpu: &Gpu, y: RealsMut<'_>, x: Reals<'_>, affine: &Floats, statistics: View<'_, f32>) {
     let (len, channels) = (y.len(), statistics.len() / 2);
     let arguments = [
         y.into(),

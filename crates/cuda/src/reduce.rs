@@ -48,12 +48,7 @@ pub(crate) fn finish_rows(
 }
 
 /// One round: `sums (⌈rows / GROUP⌉, columns)`.
-fn sum_groups(
-    gpu: &Gpu,
-    sums: ViewMut<'_, f32>,
-    values: Reals<'_>,
-    [rows, columns]: [usize; 2],
-) {
+fn sum_groups(gpu: &Gpu, sums: ViewMut<'_, f32>, values: Reals<'_>, [rows, columns]: [usize; 2]) {
     let groups = rows.div_ceil(GROUP);
     assert!(values.len() >= rows * columns && sums.len() >= groups * columns);
     let (kernel, width) = (named("sum_rows", "sum_value_rows", values), width(columns));

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::colour::{ColourNoise, Tint};
 use crate::image::Image;
+use crate::pictures::Place;
 use crate::preprocess::{Placement, Preprocess, PreprocessError};
 use crate::random::{Purpose, generator};
 use crate::resize::Window;
@@ -103,7 +104,36 @@ impl Augment {
         key: SampleKey,
         out: &mut [f32],
     ) -> Result<(), PreprocessError> {
+        self.fill(image, preprocess, key, Place::Values(out))
+    }
+
+    /// As [`Self::apply`], wherever the pictures go.
+    pub(crate) fn fill(
+        &self,
+        image: &Image,
+        preprocess: &Preprocess,
+        key: SampleKey,
+        place: Place<'_>,
+    ) -> Result<(), PreprocessError> {
         self.check(preprocess)?;
+        let (placements, tint) = self.draw(image, preprocess, key);
+        let len = preprocess.image_len();
+        let (expected, actual) = (placements.len() * len, place.len());
+        if expected != actual {
+            return Err(PreprocessError::Buffer { expected, actual });
+        }
+        let mut pictures = placements.iter().zip(place.split(1, len));
+        pictures
+            .try_for_each(|(placement, place)| preprocess.render(image, placement, &tint, place))
+    }
+
+    /// Where the pictures of an image lie in it, and what is done to its colours.
+    fn draw(
+        &self,
+        image: &Image,
+        preprocess: &Preprocess,
+        key: SampleKey,
+    ) -> (Vec<Placement>, Tint) {
         let SampleKey { seed, epoch, sample, .. } = key;
         let member = if self.shared > 1 { GROUP | (key.position / self.shared) } else { sample };
         let mut random = generator(seed, Purpose::Augment, epoch, member);
@@ -111,14 +141,14 @@ impl Augment {
         let flip = random.random::<bool>();
         let placement = match self.view {
             View::Centre => Placement { flip: false, ..preprocess.centre(image) },
-            View::TenCrops => return ten_crops(image, preprocess, &tint, out),
+            View::TenCrops => return (ten_crops(image, preprocess), tint),
             View::RandomCrop => random_crop(image, preprocess, flip, &mut random),
             View::RandomResizedCrop => {
                 let window = random_part(image, &mut random);
                 Placement { window, at: None, flip }
             }
         };
-        preprocess.render(image, &placement, &tint, out)
+        (vec![placement], tint)
     }
 }
 
@@ -136,16 +166,7 @@ fn random_crop(
     preprocess.place(image, left, top, flip)
 }
 
-fn ten_crops(
-    image: &Image,
-    preprocess: &Preprocess,
-    tint: &Tint,
-    out: &mut [f32],
-) -> Result<(), PreprocessError> {
-    let len = preprocess.image_len();
-    if out.len() != 10 * len {
-        return Err(PreprocessError::Buffer { expected: 10 * len, actual: out.len() });
-    }
+fn ten_crops(image: &Image, preprocess: &Preprocess) -> Vec<Placement> {
     let (right, bottom) = preprocess.last_offsets(image);
     let centre = preprocess.centre(image);
     let corners = [(0, 0), (right, 0), (0, bottom), (right, bottom)];
@@ -153,11 +174,7 @@ fn ten_crops(
     let [first, second, third, fourth] = corners;
     let five = [first, second, centre, third, fourth];
     let mirrored = five.map(|placement| Placement { flip: true, ..placement });
-    let mut pictures = out.chunks_exact_mut(len);
-    five.iter()
-        .chain(&mirrored)
-        .zip(&mut pictures)
-        .try_for_each(|(placement, out)| preprocess.render(image, placement, tint, out))
+    [five, mirrored].concat()
 }
 
 /// A whole number of pixels of random area and shape, as torchvision draws it.

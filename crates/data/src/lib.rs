@@ -35,6 +35,7 @@ mod random;
 mod resize;
 
 mod loader;
+mod pictures;
 
 mod check;
 mod sample_set;
@@ -69,6 +70,7 @@ pub use pack::{
 };
 pub use parallel::Progress;
 pub use parquet::{Cell, Table};
+pub use pictures::{Pictures, Pixels};
 pub use preprocess::{
     Fit, IMAGENET_MEAN, IMAGENET_STD, MAX_RESIZE_PIXELS, MeanImage, MeanPart, Preprocess,
     PreprocessError,

@@ -19,6 +19,7 @@ use rand::seq::SliceRandom;
 
 use crate::augment::{Augment, SampleKey};
 use crate::error::DataError;
+use crate::pictures::{Pictures, Pixels, Place};
 use crate::preprocess::Preprocess;
 use crate::random::{Purpose, generator};
 use crate::sample::{Reader, Sample};
@@ -94,7 +95,7 @@ pub struct LoaderConfig {
 #[derive(Debug, Default)]
 pub struct Batch {
     /// (N, views, crop, crop, 3): [`crate::View::count`] views.
-    pub images: Vec<f32>,
+    pub images: Pictures,
     /// (N), indices into the classes.
     pub labels: Vec<u32>,
     /// (N), indices into the split.
@@ -122,6 +123,7 @@ impl Batch {
 pub struct Loader {
     samples: Arc<[Sample]>,
     config: Arc<LoaderConfig>,
+    pixels: Pixels,
     /// Batches whose memory is used again.
     spare: Arc<Mutex<Vec<Batch>>>,
 }
@@ -140,7 +142,12 @@ impl Loader {
     ) -> Result<Loader, DataError> {
         assert!(config.batch_size > 0, "a batch has at least one image");
         config.augment.check(&config.preprocess)?;
-        Ok(Loader { samples: samples.into(), config: Arc::new(config), spare: Arc::default() })
+        Ok(Loader {
+            samples: samples.into(),
+            config: Arc::new(config),
+            pixels: Pixels::Values,
+            spare: Arc::default(),
+        })
     }
 
     /// The same loader, which uses the memory of `other`'s batches again, and `other` its.
@@ -154,6 +161,20 @@ impl Loader {
     pub fn with_unreadable(self, unreadable: Unreadable) -> Loader {
         let config = LoaderConfig { unreadable, ..(*self.config).clone() };
         Loader { config: Arc::new(config), ..self }
+    }
+
+    /// The same loader, whose batches hold their pixels so, in place of [`Pixels::Values`]. A mean
+    /// image has a mean for each pixel: where there is one, batches hold values all the same.
+    #[must_use]
+    pub fn with_pixels(self, pixels: Pixels) -> Loader {
+        let as_values = self.config.preprocess.mean_image.is_some();
+        Loader { pixels: if as_values { Pixels::Values } else { pixels }, ..self }
+    }
+
+    /// As what batches hold their pixels.
+    #[must_use]
+    pub fn pixels(&self) -> Pixels {
+        self.pixels
     }
 
     /// Seconds in which one thread makes a batch, measured with the first of an epoch. Images that
@@ -275,7 +296,7 @@ impl Epoch {
     /// The next batch with its labels, its images yet to be made, and the place of its first image
     /// in the epoch.
     fn begin_batch(&mut self) -> Option<(u64, Batch)> {
-        let Loader { samples, config, .. } = &self.source.loader;
+        let Loader { samples, config, pixels, .. } = &self.source.loader;
         let members = self.order.chunks(config.batch_size).nth(self.next_batch)?;
         let first = (self.next_batch * config.batch_size) as u64;
         self.next_batch += 1;
@@ -285,7 +306,8 @@ impl Epoch {
         batch.labels.clear();
         batch.labels.extend(members.iter().map(|&sample| samples[sample].label));
         batch.unreadable.clear();
-        batch.images.resize(members.len() * config.pictures_len(), 0.0);
+        let (views, picture_len) = config.picture_sizes();
+        batch.images.make_room(*pixels, members.len() * views, picture_len);
         Some((first, batch))
     }
 }
@@ -298,9 +320,9 @@ struct Source {
 }
 
 impl LoaderConfig {
-    /// Numbers of all views of one image.
-    fn pictures_len(&self) -> usize {
-        self.augment.view.count() * self.preprocess.image_len()
+    /// Views of one image, and the numbers of each.
+    fn picture_sizes(&self) -> (usize, usize) {
+        (self.augment.view.count(), self.preprocess.image_len())
     }
 }
 
@@ -319,15 +341,16 @@ impl Source {
         reader: &mut Reader,
         sample: usize,
         position: u64,
-        out: &mut [f32],
+        mut place: Place<'_>,
     ) -> Result<(), MakeError> {
-        let Err(error) = self.try_make(reader, sample, position, out) else { return Ok(()) };
+        let made = self.try_make(reader, sample, position, place.lend());
+        let Err(error) = made else { return Ok(()) };
         match self.loader.config.unreadable {
             Unreadable::Blank => {
-                out.fill(0.0);
+                place.blank();
                 Err(MakeError::Shown(None, error))
             }
-            Unreadable::Replace { .. } => Err(self.replace(reader, sample, position, error, out)),
+            Unreadable::Replace { .. } => Err(self.replace(reader, sample, position, error, place)),
         }
     }
 
@@ -338,13 +361,13 @@ impl Source {
         sample: usize,
         position: u64,
         error: DataError,
-        out: &mut [f32],
+        mut place: Place<'_>,
     ) -> MakeError {
         let seed = self.loader.config.seed;
         let mut random = generator(seed, Purpose::Replacement, self.epoch, sample as u64);
         for _ in 0..REPLACEMENTS_MAX {
             let other = random.random_range(0..self.loader.samples.len());
-            if self.try_make(reader, other, position, out).is_ok() {
+            if self.try_make(reader, other, position, place.lend()).is_ok() {
                 return MakeError::Shown(Some(other), error);
             }
         }
@@ -356,7 +379,7 @@ impl Source {
         reader: &mut Reader,
         sample: usize,
         position: u64,
-        out: &mut [f32],
+        place: Place<'_>,
     ) -> Result<(), DataError> {
         let Loader { samples, config, .. } = &self.loader;
         let (seed, epoch) = (config.seed, self.epoch);
@@ -364,7 +387,7 @@ impl Source {
         // The decoders' panics are caught, and their file named, in `decode`; this is for our own.
         let made = catch_unwind(AssertUnwindSafe(|| {
             let image = reader.read(&samples[sample].content)?;
-            let applied = config.augment.apply(&image, &config.preprocess, key, out);
+            let applied = config.augment.fill(&image, &config.preprocess, key, place);
             reader.recycle(image);
             Ok(applied?)
         }));
@@ -375,14 +398,15 @@ impl Source {
     fn fill(&self, first: u64, mut batch: Batch, stop: &AtomicBool) -> Result<Batch, DataError> {
         let config = &self.loader.config;
         let mut images = std::mem::take(&mut batch.images);
-        let slots = Mutex::new(images.chunks_exact_mut(config.pictures_len()).enumerate());
+        let (views, picture_len) = config.picture_sizes();
+        let slots = Mutex::new(images.places(views, picture_len).enumerate());
         let failed = Mutex::new(Vec::new());
         let work = || {
             let mut reader = Reader::default();
             while !stop.load(Relaxed) {
-                let Some((slot, out)) = locked(&slots).next() else { break };
+                let Some((slot, place)) = locked(&slots).next() else { break };
                 let position = first + slot as u64;
-                if let Err(error) = self.make(&mut reader, batch.samples[slot], position, out) {
+                if let Err(error) = self.make(&mut reader, batch.samples[slot], position, place) {
                     locked(&failed).push((slot, error));
                 }
             }
@@ -398,6 +422,7 @@ impl Source {
             }
             work();
         });
+        drop(slots);
         let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
         // So that what is said does not depend on the threads.
         failed.sort_unstable_by_key(|&(slot, _)| slot);
@@ -512,12 +537,12 @@ mod tests {
             preprocess,
             order: Order::Sequential,
         };
-        let loader = Loader::new(Vec::new(), config).unwrap();
+        let loader = Loader::new(Vec::new(), config).unwrap().with_pixels(Pixels::Levels);
         let ahead = Ahead::new(&Source { loader, epoch: 0 }).unwrap();
         for _ in 0..3 {
             // There is no such sample: looking it up panics.
             let batch = Batch {
-                images: vec![0.0; 3],
+                images: Pictures::blank(Pixels::Levels, 1, 3),
                 labels: vec![0],
                 samples: vec![9],
                 unreadable: Vec::new(),

@@ -2,11 +2,13 @@
 
 use std::array;
 
+use alexnet_ops::Normalisation;
 use multiversion::multiversion;
 use serde::{Deserialize, Serialize};
 
 use crate::colour::Tint;
 use crate::image::Image;
+use crate::pictures::Place;
 use crate::resize::{Window, each_resized_row};
 
 /// The largest shorter side an image may be resized to, in pixels.
@@ -179,7 +181,7 @@ impl Preprocess {
     /// As [`Preprocess::check`], or if `out` has another length.
     pub fn evaluate(&self, image: &Image, out: &mut [f32]) -> Result<(), PreprocessError> {
         self.check()?;
-        self.render(image, &self.centre(image), &Tint::NONE, out)
+        self.render(image, &self.centre(image), &Tint::NONE, Place::Values(out))
     }
 
     /// The picture, (crop, crop, 3) bytes, that the numbers of an input are. Of what
@@ -271,27 +273,70 @@ impl Preprocess {
         (window, size)
     }
 
-    /// One picture of `image` resized to (crop, crop, 3) and normalised into `out`.
+    /// One picture of `image` resized to (crop, crop, 3), put into its place. As levels it cannot
+    /// have a mean image.
     pub(crate) fn render(
         &self,
         image: &Image,
         placement: &Placement,
         tint: &Tint,
-        out: &mut [f32],
+        place: Place<'_>,
     ) -> Result<(), PreprocessError> {
-        let (expected, actual) = (self.image_len(), out.len());
+        let (expected, actual) = (self.image_len(), place.len());
         if expected != actual {
             return Err(PreprocessError::Buffer { expected, actual });
         }
+        let normalisation = self.normalisation(tint);
+        match place {
+            Place::Values(out) => {
+                let runs = Runs::new(&normalisation);
+                let normalise = |levels: &[u8], out: &mut [f32]| normalise_row(levels, out, &runs);
+                self.each_row(image, placement, out, normalise);
+                self.subtract_mean_image(placement, tint, out)
+            }
+            Place::Levels(out, normalise) => {
+                assert!(self.mean_image.is_none(), "a mean image has a mean for each pixel");
+                normalise.fill(normalisation);
+                self.each_row(image, placement, out, |levels, out| out.copy_from_slice(levels));
+                Ok(())
+            }
+        }
+    }
+
+    /// How levels become the network's input, but for a mean image:
+    /// `(level - (mean - shift)) * (1 / (std * divisor))`.
+    fn normalisation(&self, tint: &Tint) -> Normalisation {
         let mean = if self.mean_image.is_some() { [0.0; 3] } else { self.mean };
+        Normalisation {
+            mean: array::from_fn(|c| mean[c] - tint.shift[c]),
+            scale: self.std.map(|std| (std * tint.divisor).recip()),
+        }
+    }
+
+    /// Has `put` bring each row of a picture, (crop, 3) levels, to its place in `out`.
+    fn each_row<T>(
+        &self,
+        image: &Image,
+        placement: &Placement,
+        out: &mut [T],
+        put: impl Fn(&[u8], &mut [T]),
+    ) {
         let size = (self.crop, self.crop);
-        let normalise = Normalise::new(mean, self.std, tint);
         let mut rows = out.chunks_exact_mut(self.crop as usize * 3);
         each_resized_row(image, placement.window, size, placement.flip, |levels| {
             if let Some(out) = rows.next() {
-                normalise_row(levels, out, &normalise);
+                put(levels, out);
             }
         });
+    }
+
+    /// Subtracts the part of the mean image that belongs to a picture, if there is one.
+    fn subtract_mean_image(
+        &self,
+        placement: &Placement,
+        tint: &Tint,
+        out: &mut [f32],
+    ) -> Result<(), PreprocessError> {
         let Some(mean_image) = &self.mean_image else { return Ok(()) };
         let Some(at) = placement.at else {
             return Err(self.no_mean_image(mean_image));
@@ -329,26 +374,26 @@ impl Preprocess {
     }
 }
 
-/// From levels to the network's input, `(level - (mean - shift)) * (1 / (std * divisor))`; each
-/// place of a run has a colour of its own, so that runs are vectors' work.
-struct Normalise {
+/// A [`Normalisation`] where each place of a run has a colour of its own, so that runs are vectors'
+/// work.
+struct Runs {
     mean: [f32; RUN],
     scale: [f32; RUN],
 }
 
-impl Normalise {
-    fn new(mean: [f32; 3], std: [f32; 3], tint: &Tint) -> Self {
+impl Runs {
+    fn new(normalisation: &Normalisation) -> Self {
         Self {
-            mean: array::from_fn(|at| mean[at % 3] - tint.shift[at % 3]),
-            scale: array::from_fn(|at| (std[at % 3] * tint.divisor).recip()),
+            mean: array::from_fn(|at| normalisation.mean[at % 3]),
+            scale: array::from_fn(|at| normalisation.scale[at % 3]),
         }
     }
 }
 
 /// Whole pixels of (width, 3) `levels`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
-fn normalise_row(levels: &[u8], out: &mut [f32], normalise: &Normalise) {
-    let Normalise { mean, scale } = normalise;
+fn normalise_row(levels: &[u8], out: &mut [f32], runs: &Runs) {
+    let Runs { mean, scale } = runs;
     let (runs, rest) = levels.as_chunks::<RUN>();
     let (out_runs, out_rest) = out.as_chunks_mut::<RUN>();
     for (out, run) in out_runs.iter_mut().zip(runs) {

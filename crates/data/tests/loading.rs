@@ -48,7 +48,7 @@ fn batches(loader: &Loader, epoch: u64, first: usize) -> Vec<Shown> {
         let batch = batch.unwrap();
         let unreadable = &batch.unreadable;
         all.push(Shown {
-            images: batch.images.clone(),
+            images: batch.images.values().into_owned(),
             labels: batch.labels.clone(),
             samples: batch.samples.clone(),
             unreadable: unreadable.iter().map(|u| (u.slot, u.sample, u.replacement)).collect(),

@@ -73,7 +73,7 @@ fn the_network_sees_the_same_from_the_folder_and_from_the_pack_with_any_number_o
         let mut epoch = Loader::new(&*dataset.train.samples, config).unwrap().epoch(2, first);
         let mut all = Vec::new();
         while let Some(batch) = epoch.next_batch() {
-            all.extend(batch.unwrap().images);
+            all.extend_from_slice(&batch.unwrap().images.values());
         }
         all
     };

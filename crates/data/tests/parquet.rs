@@ -91,7 +91,7 @@ fn epoch(dataset: &Dataset, workers: usize, first: usize, seed: u64) -> (Vec<f32
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     while let Some(batch) = epoch.next_batch() {
         let batch = batch.unwrap();
-        images.extend(batch.images);
+        images.extend_from_slice(&batch.images.values());
         labels.extend(batch.labels);
     }
     (images, labels)

@@ -4,7 +4,8 @@ use std::f64::consts::PI;
 use std::time::Instant;
 
 use alexnet_data::{
-    Fit, Loader, LoaderConfig, Order, Preprocess, Sample, Unreadable, View, unreadable_budget,
+    Fit, Loader, LoaderConfig, Order, Pixels, Preprocess, Sample, Unreadable, View,
+    unreadable_budget,
 };
 use alexnet_network::{
     Initialisation, Model, Network, ParameterRole, ParameterSpec, Plan, Purpose,
@@ -198,7 +199,7 @@ impl<D: Device + Clone> Workbench<'_, D> {
             preprocess: preprocess(pixels),
             order: if shuffled_by.is_some() { Order::Shuffled } else { Order::Sequential },
         };
-        Ok(Loader::new(samples, config)?)
+        Ok(Loader::new(samples, config)?.with_pixels(Pixels::preferred_by(&self.device)))
     }
 }
 

@@ -5,7 +5,9 @@ mod arrays;
 mod health;
 mod steps;
 
-use alexnet_ops::{ConvPass, Device, LossShape, SgdStep};
+use std::ops::Range;
+
+use alexnet_ops::{ConvPass, Device, Images, LossShape, SgdStep};
 
 pub use self::arrays::{Array, LoadError};
 pub use self::health::NotFinite;
@@ -49,13 +51,17 @@ pub enum Part {
     Update,
 }
 
-/// The images of a step of training.
+/// What a step of training is about.
 #[derive(Clone, Copy)]
-struct Batch<'b> {
-    images: &'b [f32],
-    labels: &'b [u32],
-    seed: u64,
-    step: u64,
+pub struct StepBatch<'b> {
+    /// (N, H, W, 3)
+    pub images: Images<'b>,
+    /// (N)
+    pub labels: &'b [u32],
+    /// The run's seed.
+    pub seed: u64,
+    /// The training step, counted from the first of the run.
+    pub step: u64,
 }
 
 /// The part of a batch that a pass is over.
@@ -109,6 +115,10 @@ pub struct Network<D: Device> {
     looks: Vec<Look>,
     found: D::Floats,
     host_found: Vec<f32>,
+    /// What became of the step that was begun.
+    formed: Result<(), NotFinite>,
+    /// Where the levels were that the device has.
+    brought: Option<Range<usize>>,
     /// The last part of the last batch.
     share: Share,
     label_smoothing: f32,
@@ -175,6 +185,8 @@ impl<D: Device> Network<D> {
             frozen_norms,
             running_before,
             lowest: plan.back().map_or(plan.steps.len(), |back| back.lowest),
+            formed: Ok(()),
+            brought: None,
             share: Share { first: 0, count: 0, of: 0 },
             label_smoothing: 0.0,
             trust: None,
@@ -262,12 +274,11 @@ impl<D: Device> Network<D> {
 
     /// Logits (N, classes) of `images` (N, H, W, 3), N up to the plan's batch; any N with
     /// [`Purpose::Accumulate`].
-    pub fn forward(&mut self, images: &[f32], pass: Pass) -> &[f32] {
-        let (image, of) = (self.plan.image_len(), images.len() / self.plan.image_len());
-        assert_eq!(images.len(), of * image, "whole images");
+    pub fn forward<'i>(&mut self, images: impl Into<Images<'i>>, pass: Pass) -> &[f32] {
+        let images = images.into();
+        let of = images.count(self.plan.image_len());
         for share in self.shares(of) {
-            let Share { first, count, .. } = share;
-            self.forward_share(&images[first * image..(first + count) * image], pass, share);
+            self.forward_share(images, pass, share);
             self.download_logits(share);
         }
         &self.host_logits[..of * self.classes()]
@@ -284,10 +295,11 @@ impl<D: Device> Network<D> {
         (0..of).step_by(batch).map(move |first| Share { first, count: batch.min(of - first), of })
     }
 
-    /// The list of steps, from the images to the logits.
-    fn forward_share(&mut self, images: &[f32], pass: Pass, share: Share) {
+    /// The list of steps, from a part of the images to its logits.
+    fn forward_share(&mut self, images: Images<'_>, pass: Pass, share: Share) {
+        let Share { first, count, .. } = share;
         let mut from = self.plan.places.activations[0];
-        self.device.upload(&mut self.values[from], images);
+        self.upload(images.part(first..first + count, self.plan.image_len()), from);
         self.tell(Part::Input);
         for index in 0..self.plan.steps.len() {
             if self.plan.steps[index].is_identity(pass) {
@@ -298,6 +310,18 @@ impl<D: Device> Network<D> {
             self.tell(Part::Forward(index));
             from = to;
         }
+    }
+
+    /// Images to a place: from the host, unless they were brought.
+    fn upload(&mut self, images: Images<'_>, place: usize) {
+        let place = &mut self.values[place];
+        if let Images::Levels { levels, normalise } = images {
+            if self.brought == Some(addresses(levels)) {
+                return self.device.upload_brought(place, levels, normalise);
+            }
+            self.brought = None;
+        }
+        images.upload(&self.device, place);
     }
 
     /// Logits of a part, once it went forward.
@@ -322,17 +346,49 @@ impl<D: Device> Network<D> {
     /// # Errors
     /// When a loss, a gradient or a running statistic is not finite. Then nothing was updated:
     /// weights, velocities and running statistics are to the bit what they were.
-    pub fn train_step(
+    pub fn train_step<'i>(
         &mut self,
-        images: &[f32],
+        images: impl Into<Images<'i>>,
         labels: &[u32],
         seed: u64,
         step: u64,
         sgd: impl Fn(&ParameterSpec) -> SgdStep,
     ) -> Result<(&[f32], &[f32]), NotFinite> {
-        self.form_sound_gradients(&Batch { images, labels, seed, step })?;
+        let batch = StepBatch { images: images.into(), labels, seed, step };
+        self.begin_step(&batch);
+        self.finish_step(&batch, sgd)
+    }
+
+    /// Asks the device for the first part of [`Self::train_step`], forward, loss and backward.
+    /// [`Self::finish_step`] is the rest: where a device computes by itself, the host has time for
+    /// other things between.
+    pub fn begin_step(&mut self, batch: &StepBatch<'_>) {
+        self.keep_running();
+        self.formed = self.form_gradients(batch);
+    }
+
+    /// The rest of the step that [`Self::begin_step`] has begun with the same batch.
+    ///
+    /// # Errors
+    /// As [`Self::train_step`].
+    pub fn finish_step(
+        &mut self,
+        batch: &StepBatch<'_>,
+        sgd: impl Fn(&ParameterSpec) -> SgdStep,
+    ) -> Result<(&[f32], &[f32]), NotFinite> {
+        self.check_gradients(batch)?;
         self.update(sgd);
-        Ok(self.outputs(labels.len()))
+        Ok(self.outputs(batch.labels.len()))
+    }
+
+    /// Has the device bring the images of a later pass beside what it computes, where it can. They
+    /// must be the same when that pass comes, and stay there for every pass over them until others
+    /// come.
+    pub fn bring<'i>(&mut self, images: impl Into<Images<'i>>) {
+        if let Images::Levels { levels, normalise } = images.into() {
+            self.device.bring_levels(levels, normalise);
+            self.brought = Some(addresses(levels));
+        }
     }
 
     /// The first half of a training step, forward, loss and all gradients; [`Self::update`] is the
@@ -343,15 +399,17 @@ impl<D: Device> Network<D> {
     ///
     /// # Panics
     /// When the plan does not keep all gradients.
-    pub fn gradient_step(
+    pub fn gradient_step<'i>(
         &mut self,
-        images: &[f32],
+        images: impl Into<Images<'i>>,
         labels: &[u32],
         seed: u64,
         step: u64,
     ) -> Result<(&[f32], &[f32]), NotFinite> {
         assert!(self.plan.keeps_gradients(), "{TOO_FEW}");
-        self.form_sound_gradients(&Batch { images, labels, seed, step })?;
+        let batch = StepBatch { images: images.into(), labels, seed, step };
+        self.begin_step(&batch);
+        self.check_gradients(&batch)?;
         Ok(self.outputs(labels.len()))
     }
 
@@ -387,7 +445,7 @@ impl<D: Device> Network<D> {
 
     /// Forward, loss and backward over every part of the batch, and the sum of what they give.
     /// Stops after losses that are not finite.
-    fn form_gradients(&mut self, batch: &Batch) -> Result<(), NotFinite> {
+    fn form_gradients(&mut self, batch: &StepBatch<'_>) -> Result<(), NotFinite> {
         let of = batch.labels.len();
         assert!(self.plan.purpose.is_training(), "a plan for inference has no gradients");
         for share in self.shares(of) {
@@ -409,14 +467,13 @@ impl<D: Device> Network<D> {
 
     /// A forward pass and the loss of each image; leaves the logits' gradient for
     /// [`Self::backward`].
-    fn loss(&mut self, batch: &Batch, share: Share) {
+    fn loss(&mut self, batch: &StepBatch<'_>, share: Share) {
         let Share { first, count, of } = share;
-        let (image, classes) = (self.plan.image_len(), self.classes());
-        let images = &batch.images[first * image..(first + count) * image];
-        self.forward_share(images, batch.pass(), share);
+        let classes = self.classes();
+        self.device.upload_labels(&mut self.labels, &batch.labels[first..first + count]);
+        self.forward_share(batch.images, batch.pass(), share);
         let smoothing = self.label_smoothing;
         let shape = LossShape { images: count, classes, mean_over: of, smoothing };
-        self.device.upload_labels(&mut self.labels, &batch.labels[first..first + count]);
         let (places, last) = (&self.plan.places, self.plan.steps.len());
         let (logits, d_logits) =
             steps::pair(&mut self.values, places.activations[last], places.gradients[last]);
@@ -426,7 +483,7 @@ impl<D: Device> Network<D> {
 
     /// The list of steps read upwards, from the gradient of the logits to that of the first
     /// weights that learn.
-    fn backward(&mut self, batch: &Batch, share: Share) {
+    fn backward(&mut self, batch: &StepBatch<'_>, share: Share) {
         for index in (self.lowest..self.plan.steps.len()).rev() {
             self.backward_step(index, batch.pass(), share);
             self.tell(Part::Backward(index));
@@ -457,10 +514,16 @@ impl<D: Device> Network<D> {
 const TOO_FEW: &str = "this plan keeps too few gradients";
 const TOO_MANY: &str = "only a plan that accumulates takes more images than its batch";
 
-impl Batch<'_> {
+impl StepBatch<'_> {
     fn pass(&self) -> Pass {
         Pass::Train { seed: self.seed, step: self.step }
     }
+}
+
+/// Where levels are in the host's memory.
+fn addresses(levels: &[u8]) -> Range<usize> {
+    let first = levels.as_ptr().addr();
+    first..first + levels.len()
 }
 
 /// What multiplies the rate of weights with these norms; 1 where one of them is 0.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::images::{Normalisation, normalised};
 use crate::shape::{
     AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LossShape, LrnShape, MaxPoolShape,
 };
@@ -129,6 +130,24 @@ pub trait Device {
     fn labels(&self, len: usize) -> Self::Labels;
     /// Copies `src` to the beginning of `dst`.
     fn upload(&self, dst: &mut Self::Floats, src: &[f32]);
+    /// Copies images to the beginning of `dst`, each normalised by its own of `normalise`, to the
+    /// bit as [`Normalisation`] says. `levels` (N, H, W, 3) hold N images of equal size, `normalise`
+    /// has N. Unless a device knows better, the numbers are made on the host.
+    fn upload_levels(&self, dst: &mut Self::Floats, levels: &[u8], normalise: &[Normalisation]) {
+        self.upload(dst, &normalised(levels, normalise));
+    }
+    /// Whether images reach the device faster by [`Self::upload_levels`] than by [`Self::upload`].
+    fn prefers_levels(&self) -> bool {
+        false
+    }
+    /// Begins to bring levels to the device, beside whatever it computes; returns when they were read.
+    /// They stay there until others come. A hint: [`Self::upload_brought`] has the same result
+    /// without.
+    fn bring_levels(&self, _levels: &[u8], _normalise: &[Normalisation]) {}
+    /// [`Self::upload_levels`] of what was brought last, which the caller gives once more.
+    fn upload_brought(&self, dst: &mut Self::Floats, levels: &[u8], normalise: &[Normalisation]) {
+        self.upload_levels(dst, levels, normalise);
+    }
     /// Copies `src` to the beginning of `dst`.
     fn upload_labels(&self, dst: &mut Self::Labels, src: &[u32]);
     /// Copies the beginning of `src` to all of `dst`, when everything before it is done.

@@ -15,6 +15,7 @@
 
 pub mod conformance;
 mod device;
+mod images;
 pub mod philox;
 mod real;
 mod reference;
@@ -24,6 +25,7 @@ mod softmax;
 pub use device::{
     Activation, ConvPass, Device, DropoutKey, Precision, Saturation, SgdStep, UpdateRule,
 };
+pub use images::{Images, Normalisation};
 pub use real::Real;
 pub use reference::Reference;
 pub use shape::{

@@ -1,7 +1,7 @@
 //! Loss and accuracy of one network or of several together.
 
-use alexnet_data::{Batch, DataError, Loader};
-use alexnet_network::{Network, Pass};
+use alexnet_data::{Batch, DataError, Loader, Pixels};
+use alexnet_network::{Images, Network, Pass};
 use alexnet_ops::{Device, softmax};
 
 use crate::metrics::{Metrics, Totals, rank};
@@ -33,7 +33,8 @@ pub struct Ranked<'e> {
 /// Evaluates `networks` over all of `loader`'s images. Several are an ensemble: their probabilities
 /// are averaged, as the paper does (§6); so are those of several views of an image (§4.1). An image
 /// that could not be read counts as wrong, with the loss of a guess. After each batch `counted` is
-/// told it, and how many images are done; its error ends the evaluation.
+/// told it, and how many images are done; its error ends the evaluation. Pixels come as the networks'
+/// device prefers them.
 ///
 /// # Errors
 /// When an image cannot be read, or `counted` says so.
@@ -57,10 +58,12 @@ pub fn evaluate_each<D: Device>(
 ) -> Result<Metrics, DataError> {
     let mut totals = Totals::default();
     let (mut probabilities, mut outputs) = (Vec::new(), Vec::new());
+    let pixels = networks.first().map(|network| Pixels::preferred_by(network.device()));
+    let loader = loader.clone().with_pixels(pixels.unwrap_or_default());
     let mut epoch = loader.epoch(0, 0);
     while let Some(batch) = epoch.next_batch() {
         let batch = batch?;
-        mean_probabilities(&mut probabilities, networks, &batch.images, loader.views());
+        mean_probabilities(&mut probabilities, networks, (&batch.images).into(), loader.views());
         let classes = probabilities.len() / batch.len();
         let mut unreadable = batch.unreadable.iter().map(|image| image.slot).peekable();
         for (slot, row) in probabilities.chunks_exact(classes).enumerate() {
@@ -106,18 +109,19 @@ fn loss(probability: f64) -> f64 {
 fn mean_probabilities<D: Device>(
     mean: &mut Vec<f64>,
     networks: &mut [Network<D>],
-    images: &[f32],
+    images: Images<'_>,
     views: usize,
 ) {
     let share = 1.0 / (networks.len() * views) as f64;
     mean.clear();
     for network in networks {
         let (classes, picture_len) = (network.classes(), network.plan().image_len());
-        let pictures = images.len() / picture_len;
+        let (pictures, at_a_time) = (images.count(picture_len), network.plan().batch);
         mean.resize(pictures / views * classes, 0.0);
         let mut picture = 0;
         // Ten views of a batch are more than a network takes at a time.
-        for part in images.chunks(network.plan().batch * picture_len) {
+        for first in (0..pictures).step_by(at_a_time) {
+            let part = images.part(first..pictures.min(first + at_a_time), picture_len);
             for row in network.forward(part, Pass::Evaluate).chunks_exact(classes) {
                 let mean = &mut mean[picture / views * classes..][..classes];
                 mean.iter_mut().zip(softmax(row)).for_each(|(mean, p)| *mean += p * share);

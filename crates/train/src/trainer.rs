@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use alexnet_data::{
-    DataError, Dataset, Epoch, Loader, LoaderConfig, Order, Unreadable, UnreadableImage, View,
-    unreadable_budget,
+    Batch, DataError, Dataset, Epoch, Loader, LoaderConfig, Order, Pictures, Pixels, Unreadable,
+    UnreadableImage, View, unreadable_budget,
 };
 use alexnet_network::{
-    Array, LoadError, Model, ModelError, Network, NotFinite, Pass, Plan, Purpose,
+    Array, LoadError, Model, ModelError, Network, NotFinite, Pass, Plan, Purpose, StepBatch,
 };
 use alexnet_ops::Device;
 use alexnet_weights::{ModelFile, WeightsError};
@@ -241,6 +241,7 @@ impl<D: Device> Trainer<D> {
             ..train_config.clone()
         };
         let train = Loader::new(dataset.train.samples.to_vec(), train_config)?;
+        let train = train.with_pixels(Pixels::preferred_by(&device));
         let validation = Loader::new(dataset.val.samples.to_vec(), validation_config)?;
         let validation = validation.sharing_memory(&train);
         let mut network = Network::new(device, plan, config.seed);
@@ -314,7 +315,8 @@ impl<D: Device> Trainer<D> {
     /// Seconds of a forward pass over a batch, measured: a training step takes about three. Changes
     /// nothing.
     pub fn forward_seconds(&mut self) -> f64 {
-        let blank = vec![0.0; self.config.batch_size * self.network.plan().image_len()];
+        let (images, image_len) = (self.config.batch_size, self.network.plan().image_len());
+        let blank = Pictures::blank(self.train.pixels(), images, image_len);
         // The first pass also pays for memory that was never touched.
         self.network.forward(&blank, Pass::Evaluate);
         let begin = Instant::now();
@@ -359,8 +361,10 @@ impl<D: Device> Trainer<D> {
         while self.progress.epoch < self.config.epochs && !self.is_out_of_patience() {
             let first = self.progress.step_in_epoch as usize;
             let mut batches = self.train.epoch(self.progress.epoch, first);
+            let mut upcoming = None;
             while self.progress.step_in_epoch < self.train.batches() as u64 {
-                let Some(report) = self.step(&mut batches, observer)? else { break };
+                let step = self.step(&mut batches, &mut upcoming, observer)?;
+                let Some(report) = step else { break };
                 observer.step(&report);
                 let saved = self.saver.poll();
                 self.hear(saved, false, observer)?;
@@ -395,14 +399,16 @@ impl<D: Device> Trainer<D> {
     }
 
     /// One step: images, forward, loss, backward, update. `None` when the epoch has no images left.
+    /// `upcoming` are those of the next step, if they were fetched already.
     fn step(
         &mut self,
         batches: &mut Epoch,
+        upcoming: &mut Option<Result<Batch, DataError>>,
         observer: &mut dyn Observer,
     ) -> Result<Option<StepReport>, TrainError> {
         let begin = Instant::now();
-        let Some(batch) = batches.next_batch() else { return Ok(None) };
-        let batch = batch?;
+        let next = upcoming.take().or_else(|| batches.next_batch());
+        let Some(batch) = next.transpose()? else { return Ok(None) };
         batch.unreadable.iter().for_each(|image| observer.unreadable(image));
         let data_s = begin.elapsed().as_secs_f64();
         let steps = self.train.batches() as u64;
@@ -410,9 +416,18 @@ impl<D: Device> Trainer<D> {
         let rate = self.config.learning_rate(&self.progress.schedule, epoch, step_in_epoch, steps);
         let position = epoch as f64 + step_in_epoch as f64 / steps as f64;
         let config = &self.config;
-        let (images, labels) = (&batch.images, &batch.labels);
+        let (images, labels) = ((&batch.images).into(), &batch.labels[..]);
         let update = |of: &_| config.update(of, rate, position);
-        let stepped = self.network.train_step(images, labels, config.seed, step, update);
+        let begun = StepBatch { images, labels, seed: config.seed, step };
+        self.network.begin_step(&begun);
+        if self.network.device().prefers_levels() {
+            // The next step's images are fetched and cross while the device computes this one.
+            *upcoming = batches.next_batch();
+            if let Some(Ok(next)) = upcoming {
+                self.network.bring(&next.images);
+            }
+        }
+        let stepped = self.network.finish_step(&begun, update);
         let (losses, logits) = stepped.map_err(|found| TrainError::NotFinite {
             found,
             epoch: epoch + 1,

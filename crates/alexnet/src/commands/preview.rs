@@ -141,7 +141,7 @@ impl<'d> Preview<'d> {
         let batch = batch.context("an epoch ends after its last image")??;
         batch.unreadable.iter().for_each(terminal::unreadable);
         let side = self.preprocess.crop as usize;
-        let pixels = self.preprocess.denormalise(&batch.images);
+        let pixels = self.preprocess.denormalise(&batch.images.values());
         Picture::new(side, side, pixels).context("a picture is a square")
     }
 

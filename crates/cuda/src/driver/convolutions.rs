@@ -234,7 +234,11 @@ impl Plan {
         let mut pack = Descriptor::new(Kind::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)?;
         let pointers = arrays.map(|address| address as *mut c_void);
         let room = [room as *mut c_void];
-        pack.set(Name::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, Type::CUDNN_TYPE_VOID_PTR, &pointers)?;
+        pack.set(
+            Name::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS,
+            Type::CUDNN_TYPE_VOID_PTR,
+            &pointers,
+        )?;
         pack.longs(Name::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, &[OUT, FIRST, SECOND])?;
         pack.set(Name::CUDNN_ATTR_VARIANT_PACK_WORKSPACE, Type::CUDNN_TYPE_VOID_PTR, &room)?;
         pack.finish()?;
@@ -259,11 +263,7 @@ fn plans(handle: sys::cudnnHandle_t, shape: &ConvShape, pass: ConvPass) -> Vec<P
 }
 
 /// The plan of one engine, unless it is ruled out.
-fn plan_of(
-    handle: sys::cudnnHandle_t,
-    config: &Descriptor,
-    number: usize,
-) -> Done<Option<Plan>> {
+fn plan_of(handle: sys::cudnnHandle_t, config: &Descriptor, number: usize) -> Done<Option<Plan>> {
     let engine = Descriptor::new(Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?;
     let mut found = [engine.0];
     let kind = Type::CUDNN_TYPE_BACKEND_DESCRIPTOR;
@@ -432,10 +432,8 @@ impl Descriptor {
     fn set<T: Copy>(&mut self, name: Name, kind: Type, values: &[T]) -> Done<()> {
         let count = values.len() as i64;
         // SAFETY: the descriptor is live, and cuDNN copies so many values before it returns.
-        unsafe {
-            sys::cudnnBackendSetAttribute(self.0, name, kind, count, values.as_ptr().cast())
-        }
-        .result()
+        unsafe { sys::cudnnBackendSetAttribute(self.0, name, kind, count, values.as_ptr().cast()) }
+            .result()
     }
 
     fn longs(&mut self, name: Name, values: &[i64]) -> Done<()> {

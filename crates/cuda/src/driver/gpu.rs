@@ -374,13 +374,7 @@ impl Gpu {
     ///
     /// # Panics
     /// When an array is shorter than the product says.
-    pub(crate) fn multiply(
-        &self,
-        c: RealsMut<'_>,
-        a: Reals<'_>,
-        b: Reals<'_>,
-        product: &Product,
-    ) {
+    pub(crate) fn multiply(&self, c: RealsMut<'_>, a: Reals<'_>, b: Reals<'_>, product: &Product) {
         let Product { batch, rows, columns, depth, .. } = *product;
         assert!(batch > 0 && rows > 0 && columns > 0 && depth > 0, "{product:?}");
         assert!(product.a.reach(batch, rows, depth) <= a.len(), "first factor of {product:?}");
@@ -394,7 +388,7 @@ impl Gpu {
     }
 }
 
-fn driver(doing: &'static str, error: DriverError) -> CudaError {
+pub(super) fn driver(doing: &'static str, error: DriverError) -> CudaError {
     let text = |text: Result<&std::ffi::CStr, DriverError>| {
         text.map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
     };

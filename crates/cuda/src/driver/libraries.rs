@@ -36,8 +36,7 @@ pub struct Source {
 
 impl Library {
     /// All four.
-    pub const ALL: [Self; 4] =
-        [Self::Driver, Self::Compiler, Self::Products, Self::Convolutions];
+    pub const ALL: [Self; 4] = [Self::Driver, Self::Compiler, Self::Products, Self::Convolutions];
 
     /// Whether a GPU can be used without it.
     pub fn is_optional(self) -> bool {
@@ -87,6 +86,10 @@ impl Library {
                 "cuDevicePrimaryCtxRetain",
                 "cuDeviceTotalMem_v2",
                 "cuDriverGetVersion",
+                "cuEventCreate",
+                "cuEventDestroy_v2",
+                "cuEventRecord",
+                "cuEventSynchronize",
                 "cuGetErrorName",
                 "cuGetErrorString",
                 "cuInit",
@@ -94,7 +97,9 @@ impl Library {
                 "cuMemAllocAsync",
                 "cuMemAlloc_v2",
                 "cuMemFreeAsync",
+                "cuMemFreeHost",
                 "cuMemFree_v2",
+                "cuMemHostAlloc",
                 "cuMemcpyDtoHAsync_v2",
                 "cuMemcpyHtoDAsync_v2",
                 "cuMemsetD8Async",
@@ -104,6 +109,7 @@ impl Library {
                 "cuStreamCreate",
                 "cuStreamDestroy_v2",
                 "cuStreamSynchronize",
+                "cuStreamWaitEvent",
             ],
             Self::Compiler => &[
                 "nvrtcCompileProgram",

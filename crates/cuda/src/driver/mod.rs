@@ -7,6 +7,7 @@
 //! - `declaration` reads what arguments each kernel takes, from the same sources.
 //! - `memory` has arrays on the device, and borrowed parts of them.
 //! - `gpu` opens a device; copies, launches and multiplies on it.
+//! - `crossing` brings images beside what is computed.
 //! - `convolutions` has cuDNN convolve, where it is at hand.
 
 #![expect(unsafe_code, reason = "the one place that calls into CUDA's libraries")]
@@ -14,6 +15,7 @@
 mod cache;
 mod compiler;
 mod convolutions;
+mod crossing;
 mod declaration;
 mod error;
 mod gpu;
@@ -23,6 +25,7 @@ mod memory;
 pub use compiler::{Architecture, compile};
 
 pub(crate) use convolutions::Convolutions;
+pub(crate) use crossing::Crossing;
 pub use error::{CudaError, catch};
 pub(crate) use gpu::{Argument, EIGHT, Gpu, Launch, Matrix, Product};
 pub use libraries::{Library, Source, find};

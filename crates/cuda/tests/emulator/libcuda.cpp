@@ -155,7 +155,7 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
     return INVALID_VALUE;
 }
 thread_local void* current_context;
-char a_context, a_stream;
+char a_context, a_stream, an_event;
 int cuDevicePrimaryCtxRetain(void** context, int) {
     *context = &a_context;
     return SUCCESS;
@@ -169,12 +169,32 @@ int cuCtxSetCurrent(void* context) {
     current_context = context;
     return SUCCESS;
 }
+// Work of all streams is done when it is asked for, so that events have nothing to wait for.
 int cuStreamCreate(void** stream, unsigned) {
     *stream = &a_stream;
     return SUCCESS;
 }
 int cuStreamDestroy_v2(void* stream) { return stream == &a_stream ? SUCCESS : INVALID_VALUE; }
 int cuStreamSynchronize(void* stream) { return stream == &a_stream ? SUCCESS : INVALID_VALUE; }
+int cuStreamWaitEvent(void* stream, void* event, unsigned) {
+    return stream == &a_stream && event == &an_event ? SUCCESS : INVALID_VALUE;
+}
+int cuEventCreate(void** event, unsigned) {
+    *event = &an_event;
+    return SUCCESS;
+}
+int cuEventDestroy_v2(void* event) { return event == &an_event ? SUCCESS : INVALID_VALUE; }
+int cuEventRecord(void* event, void* stream) { return cuStreamWaitEvent(stream, event, 0); }
+int cuEventSynchronize(void* event) { return event == &an_event ? SUCCESS : INVALID_VALUE; }
+
+int cuMemHostAlloc(void** memory, size_t bytes, unsigned) {
+    *memory = std::malloc(bytes);
+    return bytes == 0 ? INVALID_VALUE : *memory ? SUCCESS : OUT_OF_MEMORY;
+}
+int cuMemFreeHost(void* memory) {
+    std::free(memory);
+    return SUCCESS;
+}
 
 int cuMemAlloc_v2(Pointer* address, size_t bytes) {
     if (bytes == 0) return INVALID_VALUE;

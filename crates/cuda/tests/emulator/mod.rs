@@ -37,7 +37,8 @@ pub(crate) fn build(name: &str, edits: &[(&str, &str)]) -> Option<PathBuf> {
         // Both are one library's, which knows them apart by their namespaces.
         let source = source.replace(KERNEL, "void ").replace(SHARED, "");
         let written = std::fs::write(folder.join(format!("kernels-{name}.inc")), source);
-        written.and_then(|()| std::fs::write(folder.join(format!("table-{name}.inc")), table))
+        written
+            .and_then(|()| std::fs::write(folder.join(format!("table-{name}.inc")), table))
             .expect("kernels and table are written");
     }
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cuda/tests/emulator");

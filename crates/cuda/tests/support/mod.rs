@@ -53,10 +53,40 @@ pub(crate) fn by_eights() -> Vec<Case> {
         // Some of the last rows and columns are seen by no window.
         ConvShape { out_h: 4, out_w: 3, stride: 3, pad: 0, ..shape },
         // In blocks: as the first layer of every model, and with a stride of 1.
-        ConvShape { in_h: 31, in_w: 35, in_c: 3, out_h: 7, out_w: 8, kernel: 11, stride: 4, pad: 2, ..shape },
-        ConvShape { in_h: 31, in_w: 35, in_c: 3, out_h: 6, out_w: 7, kernel: 11, stride: 4, pad: 0, ..shape },
+        ConvShape {
+            in_h: 31,
+            in_w: 35,
+            in_c: 3,
+            out_h: 7,
+            out_w: 8,
+            kernel: 11,
+            stride: 4,
+            pad: 2,
+            ..shape
+        },
+        ConvShape {
+            in_h: 31,
+            in_w: 35,
+            in_c: 3,
+            out_h: 6,
+            out_w: 7,
+            kernel: 11,
+            stride: 4,
+            pad: 0,
+            ..shape
+        },
         ConvShape { in_c: 5, ..shape },
-        ConvShape { in_h: 8, in_w: 8, in_c: 1, out_h: 4, out_w: 4, kernel: 2, stride: 2, pad: 0, ..shape },
+        ConvShape {
+            in_h: 8,
+            in_w: 8,
+            in_c: 1,
+            out_h: 4,
+            out_w: 4,
+            kernel: 2,
+            stride: 2,
+            pad: 0,
+            ..shape
+        },
     ];
     let mut cases: Vec<Case> =
         shapes.into_iter().map(|shape| Case::Conv(shape, Activation::Relu)).collect();

@@ -1,6 +1,6 @@
 //! Nearest training images by the last hidden layer: figure 4, right, and a count.
 
-use alexnet_data::{Loader, Sample, View};
+use alexnet_data::{Loader, Pictures, Sample, View};
 use alexnet_figures::{ContactSheet, Picture, SheetRow};
 use alexnet_network::{Initialisation, Network, Pass, Plan, Purpose};
 use alexnet_ops::Device;
@@ -140,14 +140,14 @@ fn picture(images: &Vectors, index: usize) -> Option<Picture> {
 
 /// The pixels themselves.
 fn pixels(images: &Loader) -> Result<Vectors, LabError> {
-    vectors(images, preprocess(PIXELS).image_len(), <[f32]>::to_vec)
+    vectors(images, preprocess(PIXELS).image_len(), |batch| batch.values().into_owned())
 }
 
 /// What `of` makes of each batch.
 fn vectors(
     images: &Loader,
     len: usize,
-    mut of: impl FnMut(&[f32]) -> Vec<f32>,
+    mut of: impl FnMut(&Pictures) -> Vec<f32>,
 ) -> Result<Vectors, LabError> {
     let (mut values, mut epoch) = (Vec::new(), images.epoch(0, 0));
     while let Some(batch) = epoch.next_batch() {

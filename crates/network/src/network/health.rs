@@ -7,7 +7,7 @@
 
 use alexnet_ops::Device;
 
-use super::{Batch, Network, Parameter, Part, Share};
+use super::{Network, Parameter, Part, Share, StepBatch};
 use crate::plan::{ParameterRole, Plan, Step};
 
 /// Gradients up to here are sound. A velocity gathers `1 / (1 − momentum)` of them at most, and the
@@ -36,14 +36,25 @@ const NOT_AGAIN: &str = ", but not when the same step was computed again, which 
 /// Something that must be sound before anything is updated: where it is, and values an image.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Look {
-    Logits { place: usize, each: usize },
+    Logits {
+        place: usize,
+        each: usize,
+    },
     Losses,
     Gradient(usize),
     Value(usize),
     /// Of a linear layer whose gradient is formed with its update.
-    Input { place: usize, each: usize, weights: usize },
+    Input {
+        place: usize,
+        each: usize,
+        weights: usize,
+    },
     /// Of the same layer, right after its input.
-    OutputGradient { place: usize, each: usize, weights: usize },
+    OutputGradient {
+        place: usize,
+        each: usize,
+        weights: usize,
+    },
 }
 
 /// Everything that a step of training has looked at: losses, then all gradients, those that are yet
@@ -85,11 +96,10 @@ pub(super) struct Walk {
 }
 
 impl<D: Device> Network<D> {
-    /// All gradients of the batch, known to be finite.
-    pub(super) fn form_sound_gradients(&mut self, batch: &Batch) -> Result<(), NotFinite> {
-        self.keep_running();
-        let formed = self.form_gradients(batch).and_then(|()| self.check_all());
-        let Err(seen) = formed else {
+    /// Whether all gradients of the batch, which were asked for, are finite.
+    pub(super) fn check_gradients(&mut self, batch: &StepBatch<'_>) -> Result<(), NotFinite> {
+        let formed = std::mem::replace(&mut self.formed, Ok(()));
+        let Err(seen) = formed.and_then(|()| self.check_all()) else {
             self.tell(Part::Check);
             return Ok(());
         };
@@ -256,7 +266,7 @@ impl<D: Device> Network<D> {
     }
 
     /// Running statistics are written in the forward pass, before anything is known.
-    fn keep_running(&mut self) {
+    pub(super) fn keep_running(&mut self) {
         for step in &self.plan.steps {
             if let Step::BatchNorm { running, statistics, .. } = *step {
                 let Parameter { spec, values, .. } = &self.parameters[running];

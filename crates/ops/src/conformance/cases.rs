@@ -9,6 +9,8 @@ use crate::{
 /// One operation, forward and backward, at one shape.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Case {
+    /// So many images of so many pixels, normalised on the device: the very bits.
+    Images(usize, usize),
     /// Convolution and its three gradients.
     Conv(ConvShape, Activation),
     /// A linear layer and its three gradients.
@@ -52,7 +54,9 @@ pub enum Levels {
 
 /// Every case of the suite.
 pub fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
+    // A pixel, part of a vector, odd sizes, and conv1's input of a small model.
+    let images = [(1, 1), (3, 5), (1, 1_001), (3, 1_001), (3, 63 * 63)];
+    let mut cases: Vec<_> = images.map(|(images, pixels)| Case::Images(images, pixels)).into();
     cases.extend(conv_cases());
     cases.extend(linear_cases());
     cases.extend(pool_cases());

@@ -1,9 +1,10 @@
 //! How a case runs on a device: inputs up, outputs poisoned, the operations, outputs down.
 
 use super::{Case, Outputs, cases::Levels, value, values};
+use crate::images::normalised;
 use crate::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LossShape, LrnShape, MaxPoolShape, Saturation, SgdStep,
+    LossShape, LrnShape, MaxPoolShape, Normalisation, Saturation, SgdStep,
 };
 
 impl Case {
@@ -27,6 +28,7 @@ impl Case {
 
     fn run_on<D: Device>(&self, on: &On<D>) -> Outputs {
         match *self {
+            Case::Images(images, pixels) => on.images(images, pixels),
             Case::Conv(shape, activation) => on.conv(&shape, activation),
             Case::Linear(shape, activation) => on.linear(&shape, activation),
             Case::LinearUpdate(shape, step) => on.linear_update(&shape, &step),
@@ -108,6 +110,30 @@ impl<D: Device> On<'_, D> {
         values
     }
 
+    /// Levels, black and white among them, and figures of its own for each image.
+    fn images(&self, images: usize, pixels: usize) -> Outputs {
+        let len = images * pixels * 3;
+        let any = |at| ((value(at, 1) + 1.0) * 128.0) as u8;
+        let extreme = |at: usize| if at.is_multiple_of(2) { 0 } else { 255 };
+        let levels: Vec<u8> =
+            (0..len).map(|at| if at % 5 < 2 { extreme(at) } else { any(at) }).collect();
+        let figure = |image: usize, c: usize, salt| value(image * 3 + c, salt);
+        let normalise = |image| Normalisation {
+            mean: std::array::from_fn(|c| 120.0 + 20.0 * figure(image, c, 2)),
+            scale: std::array::from_fn(|c| 0.02 + 0.01 * figure(image, c, 3)),
+        };
+        let normalise: Vec<_> = (0..images).map(normalise).collect();
+        let mut x = self.poisoned(len);
+        self.device.upload_levels(&mut x, &levels, &normalise);
+        let x = self.down(&x, len);
+        let expected = normalised(&levels, &normalise);
+        // Exact, but for the one rounding of a device that keeps values in bf16.
+        let is = |x: f32, y: f32| x.to_bits() == y.to_bits();
+        let same = |(&x, &y): (&f32, &f32)| is(x, y) || is(x, rounded(y));
+        let others = x.iter().zip(&expected).filter(|&pair| !same(pair)).count();
+        vec![("x", x), ("values of other bits", vec![others as f32])]
+    }
+
     fn conv(&self, shape: &ConvShape, activation: Activation) -> Outputs {
         let (x_len, y_len, w_len) = (shape.input_len(), shape.output_len(), shape.weights_len());
         let (x, weights) = (self.input(x_len, 1), self.weights(w_len, 2));
@@ -133,8 +159,7 @@ impl<D: Device> On<'_, D> {
         let (bias, d_y) = (self.parameter(outputs, 3), self.input(y_len, 4));
         let (mut y, mut y_settled) = (self.poisoned(y_len), self.poisoned(y_len));
         let mut d_x = self.poisoned(x_len);
-        let [mut d_weights, mut d_bias] =
-            [w_len, outputs].map(|len| self.poisoned_parameter(len));
+        let [mut d_weights, mut d_bias] = [w_len, outputs].map(|len| self.poisoned_parameter(len));
         self.device.linear_forward(&mut y, &x, &weights, &bias, activation, shape);
         self.device.settle(&mut weights);
         self.device.linear_forward(&mut y_settled, &x, &weights, &bias, activation, shape);

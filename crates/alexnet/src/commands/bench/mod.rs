@@ -8,9 +8,10 @@ mod recorder;
 
 use std::time::Instant;
 
-use alexnet_network::{Network, Pass, Purpose};
+use alexnet_data::{Pictures, Pixels};
+use alexnet_network::{Network, Pass, Purpose, StepBatch};
 use alexnet_ops::conformance::values;
-use alexnet_ops::{Device, SgdStep, UpdateRule};
+use alexnet_ops::{Device, Normalisation, SgdStep, UpdateRule};
 use serde::Serialize;
 
 use self::ceilings::Ceilings;
@@ -75,10 +76,11 @@ fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow:
     let purpose = if trained { Purpose::Training } else { Purpose::Inference };
     let plan = arguments.model.plan(arguments.batch_size, purpose)?;
     check_memory(plan.bytes(), "the network")?;
-    let images = values(arguments.batch_size * plan.image_len(), 1, 1.0);
+    let images = pictures(device, arguments.batch_size, plan.image_len());
     let classes = plan.model.config.classes;
     let labels: Vec<u32> = (0..arguments.batch_size).map(|n| (n % classes) as u32).collect();
     let mut network = Network::new(device.clone(), plan, 0);
+    network.bring(&images);
     // A rate of zero: the same work, and random labels lead nowhere.
     let sgd = SgdStep {
         rule: UpdateRule::PyTorch,
@@ -90,7 +92,11 @@ fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow:
     let mut run = |network: &mut Network<D>, recorder: &Recorder| {
         recorder.begin();
         if trained {
-            network.train_step(&images, &labels, 0, step, |_| sgd)?;
+            let batch = StepBatch { images: (&images).into(), labels: &labels, seed: 0, step };
+            network.begin_step(&batch);
+            // As in a run, the next step's images cross beside this one.
+            network.bring(&images);
+            network.finish_step(&batch, |_| sgd)?;
         } else {
             network.forward(&images, Pass::Evaluate);
         }
@@ -121,6 +127,18 @@ fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow:
         profile: Profile::new(&recorder, &network, arguments.steps, median_ms),
     };
     Ok(Measured { network: Some(measured_network), ..measured })
+}
+
+/// Random images in the form that a device wants them in.
+fn pictures<D: Device>(device: &D, count: usize, len: usize) -> Pictures {
+    let values = values(count * len, 1, 1.0);
+    match Pixels::preferred_by(device) {
+        Pixels::Values => Pictures::Values(values),
+        Pixels::Levels => Pictures::Levels {
+            levels: values.iter().map(|value| ((value + 1.0) * 128.0) as u8).collect(),
+            normalise: vec![Normalisation { mean: [127.5; 3], scale: [1.0 / 64.0; 3] }; count],
+        },
+    }
 }
 
 /// Milliseconds of each timed step.

@@ -160,7 +160,7 @@ impl Answers<'_> {
         let mut images = loader.epoch(0, 0);
         for mistake in &mistakes {
             let batch = images.next_batch().context("there is an image for each mistake")??;
-            let picture = Picture::new(side, side, preprocess.denormalise(&batch.images));
+            let picture = Picture::new(side, side, preprocess.denormalise(&batch.images.values()));
             pictures.push((picture.context("a picture is a square")?, self.lines(mistake)));
         }
         let title = match mistakes.len() {

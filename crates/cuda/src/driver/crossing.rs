@@ -1,0 +1,188 @@
+//! Images on their way to the device, beside what it computes: a stream of its own, and memory of the
+//! host that the device reads by itself.
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use cudarc::driver::{CudaEvent, CudaStream, DriverError, result};
+
+use super::error::{CudaError, fail};
+use super::gpu::{Gpu, driver};
+use super::memory::{Buffer, View};
+
+/// Bytes that one thread copies sooner than it would share with others.
+const SHARE_BYTES: usize = 4 << 20;
+/// Threads that copy: enough to fill the bus.
+const THREADS_MAX: usize = 4;
+
+/// The way across, and what came last.
+pub(crate) struct Crossing {
+    stream: Arc<CudaStream>,
+    /// When the last images were there.
+    arrived: CudaEvent,
+    /// When the device has made numbers of them.
+    used: CudaEvent,
+    host: Pinned,
+    levels: Option<Buffer<u8>>,
+    figures: Option<Buffer<f32>>,
+}
+
+impl Crossing {
+    /// # Errors
+    /// When the driver makes no stream or no events.
+    pub(crate) fn open(gpu: &Gpu) -> Result<Self, CudaError> {
+        let context = gpu.stream().context();
+        let fails = |error| driver("make a second stream", error);
+        let [arrived, used] = [context.new_event(None), context.new_event(None)];
+        Ok(Self {
+            stream: context.new_stream().map_err(fails)?,
+            arrived: arrived.map_err(fails)?,
+            used: used.map_err(fails)?,
+            host: Pinned::default(),
+            levels: None,
+            figures: None,
+        })
+    }
+
+    /// Begins to bring levels, and numbers that belong to them. When this returns, both were read.
+    pub(crate) fn bring(&mut self, gpu: &Gpu, levels: &[u8], figures: &[f32]) {
+        gpu.bind();
+        // What crossed last is out of the host's memory, and in the device's.
+        let waited = self.arrived.synchronize();
+        waited.unwrap_or_else(|error| fail(driver("finish a copy", error)));
+        let short = |len: Option<usize>, wanted: usize| len.is_none_or(|len| len < wanted);
+        if short(self.levels.as_ref().map(Buffer::len), levels.len())
+            || short(self.figures.as_ref().map(Buffer::len), figures.len())
+        {
+            (self.levels, self.figures) = (None, None); // so that both are never there at a time
+            self.levels = Some(gpu.zeros(levels.len()));
+            self.figures = Some(gpu.zeros(figures.len()));
+            // They are made by the other stream, for which this one has to wait.
+            self.used(gpu);
+        }
+        self.cross(levels, figures).unwrap_or_else(|error| fail(driver("take images", error)));
+    }
+
+    fn cross(&mut self, levels: &[u8], figures: &[f32]) -> Result<(), DriverError> {
+        let bytes = levels.len() + size_of_val(figures);
+        let host = self.host.of(bytes)?;
+        let (host_figures, host_levels) = host.split_at_mut(size_of_val(figures));
+        for (to, from) in host_figures.chunks_exact_mut(size_of::<f32>()).zip(figures) {
+            to.copy_from_slice(&from.to_ne_bytes());
+        }
+        copy(host_levels, levels);
+        self.stream.wait(&self.used)?;
+        let (Some(to_levels), Some(to_figures)) = (&mut self.levels, &mut self.figures) else {
+            return Ok(());
+        };
+        let addresses = [to_figures.view_mut().address(), to_levels.view_mut().address()];
+        for (address, from) in addresses.into_iter().zip([&*host_figures, &*host_levels]) {
+            // SAFETY: the array is at least as long, and the host's memory stays as it is until
+            // `arrived`, for which the next crossing waits, as does what frees it.
+            unsafe { result::memcpy_htod_async(address, from, self.stream.cu_stream()) }?;
+        }
+        self.arrived.record(&self.stream)
+    }
+
+    /// What was brought last, for what the device is asked from now on. [`Self::used`] must follow.
+    pub(crate) fn arrived(
+        &self,
+        gpu: &Gpu,
+        levels: usize,
+        figures: usize,
+    ) -> (View<'_, u8>, View<'_, f32>) {
+        let waits = gpu.stream().wait(&self.arrived);
+        waits.unwrap_or_else(|error| fail(driver("wait for images", error)));
+        let (Some(all_levels), Some(all_figures)) = (&self.levels, &self.figures) else {
+            panic!("nothing was brought");
+        };
+        (all_levels.first(levels), all_figures.first(figures))
+    }
+
+    /// Everything asked for so far is all that reads them, until it is said again.
+    pub(crate) fn used(&self, gpu: &Gpu) {
+        let recorded = self.used.record(gpu.stream());
+        recorded.unwrap_or_else(|error| fail(driver("note that images were used", error)));
+    }
+}
+
+impl Drop for Crossing {
+    fn drop(&mut self) {
+        // What is under way still reads the host's memory and writes the device's. A failure leaves
+        // nothing under way.
+        let _ = self.stream.synchronize();
+    }
+}
+
+/// Copies by several threads, where that is sooner.
+fn copy(to: &mut [u8], from: &[u8]) {
+    let threads = (from.len() / SHARE_BYTES).clamp(1, THREADS_MAX);
+    if threads == 1 {
+        return to.copy_from_slice(from);
+    }
+    let share = from.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        for (to, from) in to.chunks_mut(share).zip(from.chunks(share)) {
+            scope.spawn(move || to.copy_from_slice(from));
+        }
+    });
+}
+
+/// Memory of the host that the device reads without its help.
+#[derive(Default)]
+struct Pinned {
+    memory: Option<NonNull<c_void>>,
+    bytes: usize,
+}
+
+// SAFETY: it is memory of the process, which any thread may use and free.
+unsafe impl Send for Pinned {}
+// SAFETY: as above; a shared `Pinned` gives nobody access.
+unsafe impl Sync for Pinned {}
+
+impl Pinned {
+    /// So many bytes, with anything in them. Nothing may be reading it.
+    fn of(&mut self, bytes: usize) -> Result<&mut [u8], DriverError> {
+        if self.bytes < bytes {
+            self.free();
+            // SAFETY: a number of bytes that is not 0.
+            let memory = unsafe { result::malloc_host(bytes, 0) }?;
+            // SAFETY: the memory has so many bytes, which are any from now on.
+            unsafe { std::ptr::write_bytes(memory.cast::<u8>(), 0, bytes) };
+            (self.memory, self.bytes) = (NonNull::new(memory), bytes);
+        }
+        let Some(memory) = self.memory else { return Ok(&mut []) };
+        // SAFETY: the memory is this value's, has at least so many bytes, and was written above.
+        Ok(unsafe { std::slice::from_raw_parts_mut(memory.as_ptr().cast(), bytes) })
+    }
+
+    fn free(&mut self) {
+        if let Some(memory) = self.memory.take() {
+            self.bytes = 0;
+            // SAFETY: the memory is this value's, and nobody's after this. A failure leaks it.
+            let _ = unsafe { result::free_host(memory.as_ptr()) };
+        }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.free();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_several_threads_copy_is_what_one_would() {
+        for len in [0, 1, SHARE_BYTES, 2 * SHARE_BYTES + 1, 9 * SHARE_BYTES - 5] {
+            let from: Vec<u8> = (0..len).map(|at| (at * 7 % 251) as u8).collect();
+            let mut to = vec![0; len];
+            copy(&mut to, &from);
+            assert!(to == from, "{len}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! A run on a device that images reach as bytes is the run on one that they reach as numbers.
+
+#[path = "support/by_levels.rs"]
+mod by_levels;
+#[path = "support/state.rs"]
+mod state;
+
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+
+use alexnet_cpu::Cpu;
+use alexnet_data::{
+    Augment, ColourNoise, Dataset, Fit, Loader, LoaderConfig, MeanImage, MeanPart, Order,
+    SampleSet, Unreadable, UnreadableImage, View,
+};
+use alexnet_network::{ModelConfig, Network, Plan, Purpose};
+use alexnet_train::{
+    EpochRow, Observer, Outcome, RunFolder, SaveFailure, StepReport, TrainConfig, Trainer, evaluate,
+};
+use by_levels::ByLevels;
+
+fn device(prefers: bool) -> ByLevels {
+    let cpu = Cpu::new(2).expect("threads");
+    ByLevels { cpu, prefers, misled: false, came: Default::default() }
+}
+
+/// 36 training images and 12 to validate with, in 12 classes.
+fn dataset(folder: &Path) -> Dataset {
+    let root = folder.join("set");
+    let set = SampleSet { seed: 1, train_per_class: 3, val_per_class: 1, side: 72 };
+    set.write(&root, &mut |_, _| true).expect("drawn");
+    alexnet_data::open(&root, None).expect("opened")
+}
+
+/// Random crops with colour noise, so that each image has figures of its own.
+fn config() -> TrainConfig {
+    let config = state::config();
+    let colour = Some(ColourNoise::imagenet(0.1, true, Some(1)));
+    TrainConfig {
+        model: ModelConfig { classes: 12, ..config.model },
+        epochs: 2,
+        augment: Augment { colour, ..View::RandomCrop.into() },
+        ..config
+    }
+}
+
+/// Hears the losses of steps and validations.
+#[derive(Default)]
+struct Losses(Vec<u64>);
+
+impl Observer for Losses {
+    fn unreadable(&mut self, _: &UnreadableImage) {}
+    fn step(&mut self, report: &StepReport) {
+        self.0.push(report.loss.to_bits());
+    }
+    fn validated(&mut self, _: u64, _: u64) {}
+    fn epoch(&mut self, row: &EpochRow, _: bool) {
+        self.0.extend([row.val_loss.to_bits(), row.top1_accuracy.to_bits()]);
+    }
+    fn not_saved(&mut self, failure: &SaveFailure) {
+        panic!("{}", failure.reason);
+    }
+    fn stop(&mut self) -> bool {
+        false
+    }
+}
+
+/// All losses of a run, and all that it learned, as bits.
+fn train(device: ByLevels, config: TrainConfig, workers: usize) -> (Vec<u64>, Vec<u32>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = dataset(folder.path());
+    let run = RunFolder::create(&folder.path().join("run")).expect("a folder");
+    let mut trainer = Trainer::new(device, config, &data, run, workers).expect("a trainer");
+    assert!(trainer.forward_seconds() > 0.0);
+    let mut losses = Losses::default();
+    assert_eq!(trainer.run(&mut losses).expect("trained"), Outcome::Finished);
+    let network = trainer.network();
+    let arrays = network.weights().into_iter().chain(network.velocities());
+    (losses.0, arrays.flat_map(|array| array.values).map(f32::to_bits).collect())
+}
+
+#[test]
+fn a_run_has_the_same_bits_whether_images_come_as_levels_or_as_values() {
+    for micro_batch in [None, Some(3)] {
+        let config = TrainConfig { micro_batch, ..config() };
+        let values = device(false);
+        let expected = train(values.clone(), config.clone(), 1);
+        assert_eq!(values.came.load(Relaxed), 0);
+        for workers in [0, 3] {
+            let levels = device(true);
+            let found = train(levels.clone(), config.clone(), workers);
+            assert!(found == expected, "{workers} loader threads, {micro_batch:?} at a time");
+            // Two passes to measure the time of one, and the epochs with their validation.
+            assert_eq!(levels.came.load(Relaxed), 2 * 8 + 2 * (36 + 12));
+        }
+        let misled = ByLevels { misled: true, ..device(true) };
+        assert!(train(misled, config, 1) != expected, "whose figures they are says nothing");
+    }
+}
+
+#[test]
+fn with_a_mean_image_images_come_as_values_to_any_device() {
+    let mut config = config();
+    let preprocess = &mut config.preprocess;
+    let side = preprocess.resize as usize;
+    let levels = (0..side * side * 3).map(|at| (at % 200) as f32).collect();
+    preprocess.mean_image = Some(MeanImage { part: MeanPart::Crop, levels });
+    preprocess.fit = Fit::CentreSquare;
+    let device = device(true);
+    train(device.clone(), config, 1);
+    assert_eq!(device.came.load(Relaxed), 0);
+}
+
+#[test]
+fn ten_crops_of_each_image_are_judged_alike_either_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = dataset(folder.path());
+    let TrainConfig { model, preprocess, initialisation, .. } = config();
+    let loader = LoaderConfig {
+        batch_size: 5,
+        workers: 1,
+        seed: 0,
+        augment: View::TenCrops.into(),
+        unreadable: Unreadable::Blank,
+        preprocess,
+        order: Order::Sequential,
+    };
+    let loader = Loader::new(data.val.samples.to_vec(), loader).expect("a loader");
+    let judged = |prefers| {
+        let device = device(prefers);
+        let model = alexnet_network::Model::new(model).expect("a model");
+        // Fewer at a time than a batch has pictures.
+        let plan = Plan::new(&model, 7, Purpose::Inference, initialisation).expect("a plan");
+        let mut networks = [Network::new(device.clone(), plan, 3)];
+        let found = evaluate(&mut networks, &loader, |_, _| Ok(())).expect("evaluated");
+        assert_eq!(device.came.load(Relaxed), if prefers { 120 } else { 0 });
+        (found.images, found.loss.to_bits())
+    };
+    assert_eq!(judged(true), judged(false));
+}

@@ -1,0 +1,109 @@
+//! A processor that images reach as bytes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use alexnet_cpu::Cpu;
+use alexnet_ops::{
+    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
+    LossShape, LrnShape, MaxPoolShape, Normalisation, Saturation, SgdStep,
+};
+
+type Floats = <Cpu as Device>::Floats;
+type Bytes = <Cpu as Device>::Bytes;
+type Labels = <Cpu as Device>::Labels;
+
+/// The processor.
+#[derive(Clone)]
+pub(crate) struct ByLevels {
+    pub(crate) cpu: Cpu,
+    /// Whether it says so.
+    pub(crate) prefers: bool,
+    /// Whether it takes the next image's figures for an image's own.
+    pub(crate) misled: bool,
+    /// Images that came as bytes.
+    pub(crate) came: Arc<AtomicUsize>,
+}
+
+/// Passes operations on.
+macro_rules! passed_on {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $output:ty)?;)*) => {
+        $(fn $name(&self, $($argument: $type),*) $(-> $output)? {
+            self.cpu.$name($($argument),*)
+        })*
+    };
+}
+
+impl Device for ByLevels {
+    type Floats = Floats;
+    type Bytes = Bytes;
+    type Labels = Labels;
+
+    fn name(&self) -> String {
+        self.cpu.name()
+    }
+
+    fn prefers_levels(&self) -> bool {
+        self.prefers
+    }
+
+    fn upload_levels(&self, dst: &mut Floats, levels: &[u8], normalise: &[Normalisation]) {
+        self.came.fetch_add(normalise.len(), Relaxed);
+        let mut normalise = normalise.to_vec();
+        if self.misled {
+            normalise.rotate_left(1);
+        }
+        self.cpu.upload_levels(dst, levels, &normalise);
+    }
+
+    passed_on! {
+        fn floats(len: usize) -> Floats;
+        fn bytes(len: usize) -> Bytes;
+        fn labels(len: usize) -> Labels;
+        fn upload(dst: &mut Floats, src: &[f32]);
+        fn upload_labels(dst: &mut Labels, src: &[u32]);
+        fn download(dst: &mut [f32], src: &Floats);
+        fn settle(weights: &mut Floats);
+        fn conv_forward(y: &mut Floats, x: &Floats, w: &Floats, b: &Floats, a: Activation,
+            shape: &ConvShape);
+        fn conv_backward_input(d_x: &mut Floats, d_y: &Floats, w: &Floats, shape: &ConvShape);
+        fn conv_backward_weights(d_w: &mut Floats, d_b: &mut Floats, d_y: &Floats, x: &Floats,
+            shape: &ConvShape);
+        fn linear_forward(y: &mut Floats, x: &Floats, w: &Floats, b: &Floats, a: Activation,
+            shape: &LinearShape);
+        fn linear_backward_input(d_x: &mut Floats, d_y: &Floats, w: &Floats, shape: &LinearShape);
+        fn linear_backward_weights(d_w: &mut Floats, d_b: &mut Floats, d_y: &Floats, x: &Floats,
+            shape: &LinearShape);
+        fn linear_backward_add(d_w: &mut Floats, d_b: &mut Floats, d_y: &Floats, x: &Floats,
+            shape: &LinearShape);
+        fn linear_backward_bias(d_b: &mut Floats, d_y: &Floats, shape: &LinearShape);
+        fn linear_backward_update(w: &mut Floats, v: &mut Floats, d_y: &Floats, x: &Floats,
+            step: &SgdStep, shape: &LinearShape);
+        fn relu_forward(y: &mut Floats, x: &Floats, len: usize);
+        fn relu_backward(d: &mut Floats, y: &Floats, len: usize);
+        fn saturation_forward(y: &mut Floats, x: &Floats, curve: Saturation, len: usize);
+        fn saturation_backward(d: &mut Floats, y: &Floats, curve: Saturation, len: usize);
+        fn max_pool_forward(y: &mut Floats, at: &mut Bytes, x: &Floats, shape: &MaxPoolShape);
+        fn max_pool_backward(d_x: &mut Floats, d_y: &Floats, at: &Bytes, shape: &MaxPoolShape);
+        fn average_pool_forward(y: &mut Floats, x: &Floats, shape: &AveragePoolShape);
+        fn average_pool_backward(d_x: &mut Floats, d_y: &Floats, shape: &AveragePoolShape);
+        fn lrn_forward(y: &mut Floats, x: &Floats, shape: &LrnShape);
+        fn lrn_backward(d_x: &mut Floats, d_y: &Floats, x: &Floats, shape: &LrnShape);
+        fn batch_norm_train(y: &mut Floats, statistics: &mut Floats, running: &mut Floats,
+            x: &Floats, affine: &Floats, shape: &BatchNormShape);
+        fn batch_norm_evaluate(y: &mut Floats, x: &Floats, affine: &Floats, running: &Floats,
+            shape: &BatchNormShape);
+        fn batch_norm_backward(d_x: &mut Floats, d_affine: &mut Floats, d_y: &Floats, x: &Floats,
+            affine: &Floats, statistics: &Floats, shape: &BatchNormShape);
+        fn dropout(y: &mut Floats, x: &Floats, rate: f32, kept_scale: f32, key: DropoutKey,
+            len: usize);
+        fn scale(y: &mut Floats, x: &Floats, factor: f32, len: usize);
+        fn softmax_cross_entropy(losses: &mut Floats, d_logits: &mut Floats, logits: &Floats,
+            labels: &Labels, shape: &LossShape);
+        fn sgd_update(w: &mut Floats, v: &mut Floats, gradient: &Floats, step: &SgdStep,
+            len: usize);
+        fn add(sums: &mut Floats, values: &Floats, len: usize);
+        fn largest(found: &mut Floats, at: usize, values: &Floats, len: usize);
+        fn sum_of_squares(values: &Floats, len: usize) -> f64;
+    }
+}
