@@ -9,9 +9,10 @@ mod support {
 }
 
 use alexnet::network::{ModelName, Network, ParameterSpec, Pass};
-use alexnet::ops::{Device, Reference, SgdStep, UpdateRule};
+use alexnet::ops::{Device, Precision, Reference, SgdStep, UpdateRule};
 use support::networks::{
-    Described, Goldens, SEED, assert_arrays_close, assert_close, cpus, doubles, gpu, start,
+    Described, Goldens, SEED, assert_arrays_close, assert_close, assert_within, cpus, doubles, gpu,
+    gpu_in, norm, start,
 };
 
 const STEP: u64 = 3;
@@ -78,6 +79,29 @@ fn logits_losses_and_gradients_of_every_model_equal_pytorch_s() {
         check_one_pass(case, Reference::<f32>::new(), &goldens);
         cpus().for_each(|cpu| check_one_pass(case, cpu, &goldens));
         gpu().into_iter().for_each(|gpu| check_one_pass(case, gpu, &goldens));
+    }
+}
+
+/// What eight layers of bf16 may add up to, of 4e-3 a rounding.
+const TOLERANCE_BF16: f64 = 5e-2;
+
+#[test]
+fn in_bf16_on_a_gpu_logits_losses_and_norms_of_gradients_are_within_a_twentieth() {
+    let goldens = goldens();
+    for case in &CASES {
+        let Some(gpu) = gpu_in(Precision::Bf16) else { return };
+        let name = case.golden;
+        let golden = |output: &str| goldens.tensor(name, output);
+        let close = |what: &str, expected: &[f64], found: &[f64]| {
+            assert_within(TOLERANCE_BF16, &format!("{name}: {what}"), expected, found);
+        };
+        let (mut network, images, labels) = case.start(gpu, &goldens);
+        let logits = network.forward(&images, Pass::Evaluate);
+        close("logits", golden("logits"), &doubles(logits));
+        let (losses, _) = network.gradient_step(&images, &labels, SEED, STEP).expect("finite");
+        close("losses", golden("losses"), &doubles(losses));
+        let norms: Vec<f64> = network.gradients().iter().map(|array| norm(&array.values)).collect();
+        close("norms of gradients", golden("gradient_norms"), &norms);
     }
 }
 

@@ -119,6 +119,7 @@ impl Device for Cpu {
     type Floats = Array;
     type Bytes = Buffer<u8>;
     type Labels = Buffer<u32>;
+    type Recording = ();
 
     fn name(&self) -> String {
         let precision = match self.context.precision {

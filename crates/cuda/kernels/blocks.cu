@@ -33,21 +33,28 @@ extern "C" __global__ void block_input(value* blocks, const value* x, Blocks s, 
     write_run(blocks + (u64)i * EIGHT, run, EIGHT);
 }
 
-// Where weight `i` of `(K, R, S, C)` stands among those of blocks, `(K, taps, taps, channels)`.
-__device__ inline u32 place_among_blocks(u32 i, Blocks s) {
-    u32 c = i % s.in_c, tap = i / s.in_c;
-    u32 w = tap % s.kernel, h = tap / s.kernel % s.kernel, k = tap / s.kernel / s.kernel;
-    u32 channel = (h % s.side * s.side + w % s.side) * s.in_c + c;
-    return ((k * s.taps + h / s.side) * s.taps + w / s.side) * s.channels + channel;
+// Which of the weights `(K, R, S, C)` is weight `i` of blocks, `(K, taps, taps, channels)`; `NONE`
+// where a block reaches beyond the kernel, or has channels to make up eight.
+const u32 NONE = 0xffffffffu;
+__device__ inline u32 weight_of_block(u32 i, Blocks s) {
+    u32 channel = i % s.channels, tap = i / s.channels;
+    u32 column = tap % s.taps, row = tap / s.taps % s.taps, k = tap / s.taps / s.taps;
+    u32 c = channel % s.in_c, within = channel / s.in_c;
+    u32 w = column * s.side + within % s.side, h = row * s.side + within / s.side;
+    if (within >= s.side * s.side || h >= s.kernel || w >= s.kernel) return NONE;
+    return ((k * s.kernel + h) * s.kernel + w) * s.in_c + c;
 }
 
-// The others are zeros, which the program writes before.
 extern "C" __global__ void block_weights(u16* blocks, const float* weights, Blocks s, u32 len) {
     u32 i = (u32)thread_number();
-    if (i < len) put(blocks + place_among_blocks(i, s), weights[i]);
+    if (i >= len) return;
+    u32 weight = weight_of_block(i, s);
+    put(blocks + i, weight == NONE ? 0.0f : weights[weight]);
 }
 
 extern "C" __global__ void unblock_weights(float* weights, const u16* blocks, Blocks s, u32 len) {
     u32 i = (u32)thread_number();
-    if (i < len) weights[i] = wide(blocks[place_among_blocks(i, s)]);
+    if (i >= len) return;
+    u32 weight = weight_of_block(i, s);
+    if (weight != NONE) weights[weight] = wide(blocks[i]);
 }

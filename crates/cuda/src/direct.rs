@@ -212,19 +212,18 @@ impl Blocks {
         len: usize,
     ) -> View<'r, u16> {
         let mut blocks: ViewMut<'_, u16> = room.take(gpu, len);
-        gpu.clear(blocks.again());
-        let (numbers, count) = (self.numbers(), weights.len());
+        let numbers = self.numbers();
         let arguments =
-            [blocks.again().into(), weights.into(), (&numbers).into(), word(count).into()];
-        gpu.launch("block_weights", Launch::threads(count), &arguments);
+            [blocks.again().into(), weights.into(), (&numbers).into(), word(len).into()];
+        gpu.launch("block_weights", Launch::threads(len), &arguments);
         blocks.into_read()
     }
 
     /// Their gradient, back from there.
     fn leave_weights(&self, gpu: &Gpu, weights: ViewMut<'_, f32>, blocks: View<'_, u16>) {
-        let (numbers, count) = (self.numbers(), weights.len());
-        let arguments = [weights.into(), blocks.into(), (&numbers).into(), word(count).into()];
-        gpu.launch("unblock_weights", Launch::threads(count), &arguments);
+        let (numbers, len) = (self.numbers(), blocks.len());
+        let arguments = [weights.into(), blocks.into(), (&numbers).into(), word(len).into()];
+        gpu.launch("unblock_weights", Launch::threads(len), &arguments);
     }
 }
 

@@ -23,6 +23,7 @@ mod loss;
 mod normalise;
 mod pieces;
 mod pool;
+mod recording;
 mod reduce;
 mod scratch;
 
@@ -39,6 +40,7 @@ use elementwise::Updated;
 pub use floats::Floats;
 pub use kernels::source;
 use pieces::Limits;
+pub use recording::Recording;
 use scratch::Scratch;
 
 type Bytes = Buffer<u8>;
@@ -139,6 +141,7 @@ impl Device for Cuda {
     type Floats = Floats;
     type Bytes = Bytes;
     type Labels = Buffer<u32>;
+    type Recording = Recording;
 
     fn name(&self) -> String {
         self.name.to_string()
@@ -148,6 +151,12 @@ impl Device for Cuda {
     }
     fn finish(&self) {
         self.engine().gpu.wait();
+    }
+    fn begin_repeat(&self, recording: &mut Recording) -> bool {
+        recording.begin(&self.engine())
+    }
+    fn end_repeat(&self, recording: &mut Recording) -> bool {
+        recording.end(&self.engine())
     }
     fn floats(&self, len: usize) -> Floats {
         Floats::wide(&self.engine().gpu, len)

@@ -4,9 +4,9 @@
 
 use crate::driver::{Buffer, Element, Gpu, ViewMut};
 
-/// Room for one array.
+/// Room for one array, and how often it was made anew.
 #[derive(Default)]
-pub(crate) struct Room(Option<Buffer<f32>>);
+pub(crate) struct Room(Option<Buffer<f32>>, u64);
 
 impl Room {
     /// `len` elements, with anything in them.
@@ -16,6 +16,7 @@ impl Room {
         if self.0.as_ref().is_none_or(|buffer| buffer.len() < floats) {
             self.0 = None; // so that both are never there at a time
             self.0 = Some(gpu.zeros(floats));
+            self.1 += 1;
         }
         let buffer = self.0.as_mut().expect("made above");
         buffer.view_mut().of::<T>().into_part(0..len)
@@ -39,4 +40,13 @@ pub(crate) struct Scratch {
     pub(crate) whole: Room,
     /// A gradient that is used up at once; terms of a normalisation.
     pub(crate) terms: Room,
+}
+
+impl Scratch {
+    /// Another number whenever a room is another array than before.
+    pub(crate) fn generation(&self) -> u64 {
+        let Self { columns, workspace, crossing, rounded, sums, whole, terms } = self;
+        let rooms = [columns, workspace, crossing, whole, terms].into_iter();
+        rooms.chain(rounded).chain(sums).map(|room| room.1).sum()
+    }
 }

@@ -214,7 +214,10 @@ fn a_fault_in_a_kernel_is_seen() {
         (
             "a block turned",
             "bf16",
-            ("(h % s.side * s.side + w % s.side)", "(w % s.side * s.side + h % s.side)"),
+            (
+                "within % s.side, h = row * s.side + within / s.side",
+                "within / s.side, h = row * s.side + within % s.side",
+            ),
             "Conv",
         ),
     ];

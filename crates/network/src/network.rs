@@ -5,6 +5,7 @@ mod arrays;
 mod health;
 mod steps;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use alexnet_ops::{ConvPass, Device, Images, LossShape, SgdStep};
@@ -115,6 +116,8 @@ pub struct Network<D: Device> {
     looks: Vec<Look>,
     found: D::Floats,
     host_found: Vec<f32>,
+    /// Of the passes of evaluation over so many images.
+    recordings: BTreeMap<usize, D::Recording>,
     /// What became of the step that was begun.
     formed: Result<(), NotFinite>,
     /// Where the levels were that the device has.
@@ -185,6 +188,7 @@ impl<D: Device> Network<D> {
             frozen_norms,
             running_before,
             lowest: plan.back().map_or(plan.steps.len(), |back| back.lowest),
+            recordings: BTreeMap::new(),
             formed: Ok(()),
             brought: None,
             share: Share { first: 0, count: 0, of: 0 },
@@ -298,9 +302,27 @@ impl<D: Device> Network<D> {
     /// The list of steps, from a part of the images to its logits.
     fn forward_share(&mut self, images: Images<'_>, pass: Pass, share: Share) {
         let Share { first, count, .. } = share;
-        let mut from = self.plan.places.activations[0];
-        self.upload(images.part(first..first + count, self.plan.image_len()), from);
+        let place = self.plan.places.activations[0];
+        self.upload(images.part(first..first + count, self.plan.image_len()), place);
         self.tell(Part::Input);
+        // Nothing in it depends on anything but the arrays, and nobody wants to know of the parts.
+        if pass == Pass::Evaluate && self.watcher.is_none() {
+            let mut recording = self.recordings.remove(&count).unwrap_or_default();
+            while self.device.begin_repeat(&mut recording) {
+                self.forward_steps(pass, share);
+                if self.device.end_repeat(&mut recording) {
+                    break;
+                }
+            }
+            self.recordings.insert(count, recording);
+        } else {
+            self.forward_steps(pass, share);
+        }
+    }
+
+    /// The steps, from the images on the device.
+    fn forward_steps(&mut self, pass: Pass, share: Share) {
+        let mut from = self.plan.places.activations[0];
         for index in 0..self.plan.steps.len() {
             if self.plan.steps[index].is_identity(pass) {
                 continue;

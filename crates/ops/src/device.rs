@@ -100,6 +100,8 @@ pub trait Device {
     type Bytes;
     /// An array of class indices on the device.
     type Labels;
+    /// Operations that a device remembers: [`Self::begin_repeat`].
+    type Recording: Default;
 
     /// The device in a few words, for a person.
     fn name(&self) -> String;
@@ -110,6 +112,18 @@ pub trait Device {
     }
     /// Returns when everything that was asked for is done.
     fn finish(&self) {}
+
+    /// Begins operations that are the same on the same arrays whenever this recording comes, and that
+    /// neither bring anything from the host nor take anything there. Says whether they are to be asked
+    /// for; if not, the device remembered them, and does them again.
+    fn begin_repeat(&self, _recording: &mut Self::Recording) -> bool {
+        true
+    }
+    /// Ends the operations that were asked for. Says whether they count; if not, they were to be
+    /// remembered and could not be, and are begun anew.
+    fn end_repeat(&self, _recording: &mut Self::Recording) -> bool {
+        true
+    }
 
     /// `len` zeros.
     fn floats(&self, len: usize) -> Self::Floats;

@@ -81,6 +81,7 @@ impl Device for Faulty {
     type Floats = Floats;
     type Bytes = Bytes;
     type Labels = Labels;
+    type Recording = ();
 
     fn name(&self) -> String {
         format!("{} with {:?}", self.sound.name(), self.fault)

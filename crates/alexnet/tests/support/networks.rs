@@ -122,16 +122,20 @@ fn sampled(values: &[f32]) -> Vec<f64> {
     (0..64).map(|j| f64::from(values[j * 7919 % values.len()])).collect()
 }
 
-fn norm(values: &[f32]) -> f64 {
+pub(crate) fn norm(values: &[f32]) -> f64 {
     values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt()
 }
 
 pub(crate) fn assert_close(what: &str, expected: &[f64], found: &[f64]) {
+    assert_within(TOLERANCE, what, expected, found);
+}
+
+pub(crate) fn assert_within(tolerance: f64, what: &str, expected: &[f64], found: &[f64]) {
     assert_eq!(expected.len(), found.len(), "{what}");
     let largest = expected.iter().fold(0.0_f64, |a, b| a.max(b.abs())).max(f64::MIN_POSITIVE);
     for (i, (e, f)) in expected.iter().zip(found).enumerate() {
         let error = (e - f).abs() / largest;
-        assert!(error <= TOLERANCE, "{what}[{i}]: expected {e}, found {f}, error {error:.1e}");
+        assert!(error <= tolerance, "{what}[{i}]: expected {e}, found {f}, error {error:.1e}");
     }
 }
 
@@ -165,7 +169,12 @@ pub(crate) fn cpus() -> impl Iterator<Item = Cpu> {
 }
 
 /// The first GPU, if there is one.
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 pub(crate) fn gpu() -> Option<Cuda> {
-    Cuda::new(0, Precision::F32).map_err(|error| eprintln!("SKIPPED on a GPU: {error}")).ok()
+    gpu_in(Precision::F32)
+}
+
+/// The same in this precision.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+pub(crate) fn gpu_in(precision: Precision) -> Option<Cuda> {
+    Cuda::new(0, precision).map_err(|error| eprintln!("SKIPPED on a GPU: {error}")).ok()
 }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use alexnet_ops::Precision;
 use cudarc::cublas::{result as cublas, sys as cublas_sys};
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
-use cudarc::driver::{CudaContext, CudaStream, DevicePtr, DriverError, result, sys};
+use cudarc::driver::{
+    CudaContext, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, result, sys,
+};
 
 use super::cache::{Cache, hash_of};
 use super::compiler::{self, Architecture, compile};
@@ -25,6 +27,15 @@ const BLOCK: u32 = 256;
 pub(crate) const EIGHT: usize = 8;
 /// Shared memory that every GPU gives a block unasked.
 const SHARED_BYTES_MAX: usize = 48 << 10;
+
+/// Operations that the driver remembers, as a graph.
+pub(crate) struct Tape(CudaGraph);
+
+// SAFETY: graphs may be used from any thread, though not from two at a time; each is behind a
+// recording's lock.
+unsafe impl Send for Tape {}
+// SAFETY: as above.
+unsafe impl Sync for Tape {}
 
 /// One GPU, with the kernels loaded.
 pub(crate) struct Gpu {
@@ -267,31 +278,30 @@ impl Gpu {
         Ok(Self { products, module, stream, context, name, architecture, memory_bytes })
     }
 
+    /// Has the operations that follow remembered instead of done, up to [`Self::end_recording`]; says
+    /// whether it can. None of them may take memory or wait.
+    pub(crate) fn begin_recording(&self) -> bool {
+        self.stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED).is_ok()
+    }
+
+    /// What was remembered; nothing where one of the operations cannot be.
+    pub(crate) fn end_recording(&self) -> Option<Tape> {
+        let flags = sys::CUgraphInstantiate_flags(0);
+        self.stream.end_capture(flags).ok().flatten().map(Tape)
+    }
+
+    /// Does what was remembered.
+    pub(crate) fn play(&self, tape: &Tape) {
+        tape.0.launch().unwrap_or_else(|error| fail(driver("run a graph", error)));
+    }
+
     /// `len` zeros.
     pub(crate) fn zeros<T: Element>(&self, len: usize) -> Buffer<T> {
         // The driver makes no empty arrays.
-        let memory = self.stream.alloc_zeros::<T>(len.max(1)).unwrap_or_else(|error| {
-            if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
-                fail(CudaError::Memory { mib: (len * size_of::<T>()).div_ceil(1 << 20) });
-            }
-            fail(driver("make an array", error))
-        });
+        let memory = self.stream.alloc_zeros::<T>(len.max(1));
+        let memory = memory.unwrap_or_else(|error| fail(no_room(len * size_of::<T>(), error)));
         let address = memory.device_ptr(&self.stream).0;
         Buffer::new(memory, address, len)
-    }
-
-    /// Makes every element 0.
-    pub(crate) fn clear<T: Element>(&self, dst: ViewMut<'_, T>) {
-        if dst.len() == 0 {
-            return;
-        }
-        self.bind();
-        // SAFETY: the array is on the device and has so many bytes, of which any are a number.
-        let cleared = unsafe {
-            let bytes = dst.len() * size_of::<T>();
-            result::memset_d8_async(dst.address(), 0, bytes, self.stream.cu_stream())
-        };
-        cleared.unwrap_or_else(|error| fail(driver("clear an array", error)));
     }
 
     /// Copies `src` to the beginning of `dst`. When this returns, `src` was read.
@@ -396,6 +406,14 @@ pub(super) fn driver(doing: &'static str, error: DriverError) -> CudaError {
     CudaError::Driver { doing, code: format!("{words} ({name})") }
 }
 
+/// So many bytes were asked for.
+fn no_room(bytes: usize, error: DriverError) -> CudaError {
+    if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+        return CudaError::Memory { mib: bytes.div_ceil(1 << 20) };
+    }
+    driver("make an array", error)
+}
+
 fn products(doing: &'static str, error: cublas::CublasError) -> CudaError {
     CudaError::Products { doing, code: format!("{:?}", error.0) }
 }
@@ -483,7 +501,12 @@ impl Drop for Module {
 struct ProductHandle {
     handle: cublas_sys::cublasHandle_t,
     stream: Arc<CudaStream>,
+    /// What it works in. Its own it might take in the midst of a recording.
+    _room: CudaSlice<u8>,
 }
+
+/// Room for products: what NVIDIA advises for the largest GPUs.
+const PRODUCTS_BYTES: usize = 32 << 20;
 
 // SAFETY: the handle may be used from any thread, though not from two at a time; a `Gpu` is behind
 // the lock of its device.
@@ -495,10 +518,18 @@ impl ProductHandle {
     fn new(stream: &Arc<CudaStream>) -> Result<Self, CudaError> {
         stream.context().bind_to_thread().map_err(|error| driver("be used", error))?;
         let handle = cublas::create_handle().map_err(|error| products("start", error))?;
-        let this = Self { handle, stream: stream.clone() };
+        let room = stream.alloc_zeros::<u8>(PRODUCTS_BYTES);
+        let room = room.map_err(|error| no_room(PRODUCTS_BYTES, error))?;
+        let address = room.device_ptr(stream).0;
+        let this = Self { handle, stream: stream.clone(), _room: room };
         // SAFETY: both are live: the stream is kept beside the handle.
         unsafe { cublas::set_stream(handle, stream.cu_stream().cast()) }
             .map_err(|error| products("take a stream", error))?;
+        // SAFETY: the array has so many bytes and is kept beside the handle.
+        let set = unsafe {
+            cublas_sys::cublasSetWorkspace_v2(handle, address as *mut c_void, PRODUCTS_BYTES)
+        };
+        set.result().map_err(|error| products("take its room", error))?;
         Ok(this)
     }
 

@@ -27,7 +27,7 @@ pub use compiler::{Architecture, compile};
 pub(crate) use convolutions::Convolutions;
 pub(crate) use crossing::Crossing;
 pub use error::{CudaError, catch};
-pub(crate) use gpu::{Argument, EIGHT, Gpu, Launch, Matrix, Product};
+pub(crate) use gpu::{Argument, EIGHT, Gpu, Launch, Matrix, Product, Tape};
 pub use libraries::{Library, Source, find};
 pub use memory::Buffer;
 pub(crate) use memory::{Element, Reals, RealsMut, View, ViewMut};

@@ -54,6 +54,10 @@ int cublasSetStream_v2(void* handle, void* stream) {
     return handle == &a_handle ? 0 : NOT_INITIALIZED;
 }
 
+int cublasSetWorkspace_v2(void* handle, void* workspace, size_t) {
+    return handle == &a_handle && workspace ? 0 : NOT_INITIALIZED;
+}
+
 int cublasGemmStridedBatchedEx(void* handle, int transa, int transb, int m, int n, int k,
                                const void* alpha, const void* a, int a_type, int lda, long long stride_a,
                                const void* b, int b_type, int ldb, long long stride_b, const void* beta,

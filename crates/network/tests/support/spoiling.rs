@@ -75,6 +75,7 @@ impl Device for Spoiling {
     type Floats = Floats;
     type Bytes = Bytes;
     type Labels = Labels;
+    type Recording = ();
 
     fn name(&self) -> String {
         self.cpu.name()

@@ -36,6 +36,7 @@ impl<T: Real> Device for Reference<T> {
     type Floats = Vec<T>;
     type Bytes = Vec<u8>;
     type Labels = Vec<u32>;
+    type Recording = ();
 
     fn name(&self) -> String {
         format!("reference ({})", std::any::type_name::<T>())

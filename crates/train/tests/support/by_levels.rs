@@ -38,6 +38,7 @@ impl Device for ByLevels {
     type Floats = Floats;
     type Bytes = Bytes;
     type Labels = Labels;
+    type Recording = ();
 
     fn name(&self) -> String {
         self.cpu.name()
