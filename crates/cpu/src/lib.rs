@@ -360,8 +360,10 @@ impl Device for Cpu {
     fn add(&self, sums: &mut Array, values: &Array, len: usize) {
         elementwise::add(&self.context, &mut sums[..len], &values[..len]);
     }
-    fn largest(&self, found: &mut Array, at: usize, values: &Array, len: usize) {
-        found[at] = elementwise::largest(&self.context, &values[..len]);
+    fn largest<'a>(&self, found: &mut Array, arrays: impl Iterator<Item = (&'a Array, usize)>) {
+        for (found, (values, len)) in found.iter_mut().zip(arrays) {
+            *found = elementwise::largest(&self.context, &values[..len]);
+        }
     }
     fn sum_of_squares(&self, values: &Array, len: usize) -> f64 {
         elementwise::sum_of_squares(&self.context, &values[..len])

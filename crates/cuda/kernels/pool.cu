@@ -37,7 +37,7 @@ __device__ inline Place place_of(u32 i, u32 channels, u32 width, u32 columns, u3
 }
 
 // A position is `row * size + column` within the window; of equals the first.
-extern "C" __global__ void max_pool_forward(value* y, u8* positions, const value* x, MaxPool s, u32 width, u32 len) {
+__device__ inline void max_pool(value* y, u8* positions, const value* x, const float* bias, MaxPool s, u32 width, u32 len) {
     u32 i = (u32)thread_number();
     if (i >= len) return;
     Place at = place_of(i, s.channels, width, s.out_w, s.out_h);
@@ -59,9 +59,21 @@ extern "C" __global__ void max_pool_forward(value* y, u8* positions, const value
         }
     }
     for (u32 k = 0; k < EIGHT; ++k) best.at[k] += seen.at[k];
+    if (bias) {
+        Eight sum = read_run(bias + at.channel, width);
+        for (u32 k = 0; k < EIGHT; ++k) best.at[k] = rectified(best.at[k] + sum.at[k]);
+    }
     u64 first = (u64)i * width;
     write_run(y + first, best, width);
     write_bytes(positions + first, position, width);
+}
+extern "C" __global__ void max_pool_forward(value* y, u8* positions, const value* x, MaxPool s, u32 width, u32 len) {
+    max_pool(y, positions, x, nullptr, s, width, len);
+}
+// Of a convolution's sums, to which its bias and ReLU are still to come: neither makes another one
+// the largest.
+extern "C" __global__ void bias_max_pool_forward(value* y, u8* positions, const value* x, const float* bias, MaxPool s, u32 width, u32 len) {
+    max_pool(y, positions, x, bias, s, width, len);
 }
 
 extern "C" __global__ void max_pool_backward(value* d_x, const value* d_y, const u8* positions, MaxPool s, u32 width, u32 len) {

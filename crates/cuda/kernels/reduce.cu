@@ -31,14 +31,13 @@ extern "C" __global__ void sum_value_rows(float* sums, const value* values, u64 
     sum_rows_of(sums, values, rows, columns, group, width);
 }
 
-// The largest magnitude that each block sees, thread by thread over runs of eight; halves of a block
-// are then folded onto each other. Magnitudes compare like the integers with their bits, and so
-// compared a NaN is larger than infinity: it stays.
+// The largest magnitude that a block sees of `len` numbers that its threads share in runs of eight;
+// halves of the block are then folded onto each other. Magnitudes compare like the integers with
+// their bits, and so compared a NaN is larger than infinity: it stays.
 template <class T>
-__device__ inline void largest_of(float* maxima, float* shared, const T* numbers, u64 len) {
-    u64 step = (u64)gridDim.x * blockDim.x * EIGHT;
+__device__ inline void largest_of(float* largest, float* shared, const T* numbers, u64 len) {
     u32 best = 0;
-    for (u64 at = run_begin(); at < len; at += step) {
+    for (u64 at = threadIdx.x * EIGHT; at < len; at += blockDim.x * EIGHT) {
         Eight run = read_run(numbers + at, len - at < EIGHT ? (u32)(len - at) : EIGHT);
         for (u32 k = 0; k < EIGHT; ++k) {
             u32 magnitude = __float_as_uint(run.at[k]) & 0x7fffffffu;
@@ -53,15 +52,29 @@ __device__ inline void largest_of(float* maxima, float* shared, const T* numbers
             shared[threadIdx.x] = __uint_as_float(other);
         }
     }
-    if (threadIdx.x == 0) maxima[blockIdx.x] = shared[0];
+    if (threadIdx.x == 0) *largest = shared[0];
 }
-extern "C" __global__ void largest(float* maxima, const float* numbers, u64 len) {
+
+// Of many arrays at once: array `a` is `table[4 a ..]`, its address, its length, whether it is of
+// bf16, and the first of its blocks, each of which sees `piece` of its numbers.
+extern "C" __global__ void largest_of_pieces(float* maxima, const u64* table, u32 arrays, u32 piece) {
     extern __shared__ float shared[];
-    largest_of(maxima, shared, numbers, len);
+    u32 array = 0;
+    while (array + 1 < arrays && table[4 * (array + 1) + 3] <= blockIdx.x) ++array;
+    u64 address = table[4 * array], len = table[4 * array + 1], begin = (blockIdx.x - table[4 * array + 3]) * piece;
+    u64 count = begin >= len ? 0 : len - begin < piece ? len - begin : piece;
+    if (table[4 * array + 2]) {
+        largest_of(maxima + blockIdx.x, shared, (const u16*)address + begin, count);
+    } else {
+        largest_of(maxima + blockIdx.x, shared, (const float*)address + begin, count);
+    }
 }
-extern "C" __global__ void largest_value(float* maxima, const value* values, u64 len) {
+// Then of each array's pieces, a block an array.
+extern "C" __global__ void largest_of_arrays(float* found, const float* maxima, const u64* table, u32 arrays, u32 blocks) {
     extern __shared__ float shared[];
-    largest_of(maxima, shared, values, len);
+    u64 first = table[4 * blockIdx.x + 3];
+    u64 end = blockIdx.x + 1 < arrays ? table[4 * (blockIdx.x + 1) + 3] : blocks;
+    largest_of(found + blockIdx.x, shared, maxima + first, end - first);
 }
 
 extern "C" __global__ void sum_squares(double* sums, const float* numbers, u64 len, u64 threads) {

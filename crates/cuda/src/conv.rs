@@ -73,11 +73,22 @@ pub(crate) fn forward(
     activation: Activation,
     shape: &ConvShape,
 ) {
+    forward_sums(engine, y, [x, weights], shape);
+    let sums = y.values_mut(shape.output_len());
+    add_bias(engine, sums, bias.first(shape.out_c), activation);
+}
+
+/// The same without what follows the sums.
+pub(crate) fn forward_sums(
+    engine: &mut Engine,
+    y: &mut Floats,
+    [x, weights]: [&Floats; 2],
+    shape: &ConvShape,
+) {
     let mut sums = y.values_mut(shape.output_len());
     if !direct::forward(engine, sums.again(), x, weights, shape) {
-        forward_products(engine, sums.again(), x.values(shape.input_len()), weights, shape);
+        forward_products(engine, sums, x.values(shape.input_len()), weights, shape);
     }
-    add_bias(engine, sums, bias.first(shape.out_c), activation);
 }
 
 fn forward_products(

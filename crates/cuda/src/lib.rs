@@ -194,6 +194,10 @@ impl Device for Cuda {
     fn upload_brought(&self, dst: &mut Floats, levels: &[u8], normalise: &[Normalisation]) {
         images::normalise(&self.engine(), dst, levels.len(), normalise.len());
     }
+    fn download_beside(&self, dst: &mut [f32], src: &Floats) {
+        let Engine { gpu, crossing, .. } = &mut *self.engine();
+        crossing.fetch(gpu, dst, src.values(dst.len()));
+    }
     fn upload_labels(&self, dst: &mut Buffer<u32>, src: &[u32]) {
         self.engine().gpu.upload(dst.view_mut(), src);
     }
@@ -313,7 +317,19 @@ impl Device for Cuda {
         x: &Floats,
         shape: &MaxPoolShape,
     ) {
-        pool::max_forward(&mut self.engine(), y, positions, x, shape);
+        pool::max_forward(&mut self.engine(), y, positions, x, None, shape);
+    }
+    fn conv_max_pool_forward(
+        &self,
+        [y, sums]: [&mut Floats; 2],
+        positions: &mut Bytes,
+        x: &Floats,
+        [weights, bias]: [&Floats; 2],
+        (conv, pool): (&ConvShape, &MaxPoolShape),
+    ) {
+        let engine = &mut self.engine();
+        conv::forward_sums(engine, sums, [x, weights], conv);
+        pool::max_forward(engine, y, positions, sums, Some(bias), pool);
     }
     fn max_pool_backward(
         &self,
@@ -416,10 +432,10 @@ impl Device for Cuda {
     fn add(&self, sums: &mut Floats, values: &Floats, len: usize) {
         elementwise::add(&self.engine().gpu, sums.first_mut(len), values.first(len));
     }
-    fn largest(&self, found: &mut Floats, at: usize, values: &Floats, len: usize) {
+    fn largest<'a>(&self, found: &mut Floats, arrays: impl Iterator<Item = (&'a Floats, usize)>) {
         let Engine { gpu, scratch, .. } = &mut *self.engine();
-        let found = found.first_mut(at + 1).into_part(at..at + 1);
-        reduce::largest(gpu, &mut scratch.sums, found, values.values(len));
+        let arrays: Vec<_> = arrays.map(|(values, len)| values.values(len)).collect();
+        reduce::largest(gpu, scratch, found.first_mut(arrays.len()), &arrays);
     }
     fn sum_of_squares(&self, values: &Floats, len: usize) -> f64 {
         let Engine { gpu, scratch, .. } = &mut *self.engine();

@@ -2,7 +2,7 @@
 
 use alexnet_ops::{AveragePoolShape, MaxPoolShape};
 
-use crate::driver::Launch;
+use crate::driver::{Argument, Launch};
 use crate::floats::Floats;
 use crate::pieces::pieces;
 use crate::reduce::{width, word};
@@ -17,11 +17,13 @@ fn max_numbers(shape: &MaxPoolShape, images: usize) -> ([u32; 8], PerImage) {
     (numbers, [in_h * in_w * channels, out_h * out_w * channels])
 }
 
+/// With a bias: of sums, to whose maxima it is added before their ReLU.
 pub(crate) fn max_forward(
     engine: &mut Engine,
     y: &mut Floats,
     positions: &mut Bytes,
     x: &Floats,
+    bias: Option<&Floats>,
     shape: &MaxPoolShape,
 ) {
     assert!(shape.size <= MaxPoolShape::SIZE_MAX, "a position fits a byte");
@@ -32,15 +34,17 @@ pub(crate) fn max_forward(
         let (numbers, _) = max_numbers(shape, images.len());
         let [inputs, outputs] = [input, output].map(|each| images.start * each..images.end * each);
         let threads = outputs.len() / width;
-        let arguments = [
+        let arrays = [
             y.part(outputs.clone()).into(),
             positions.view_mut().into_part(outputs).into(),
             x.part(inputs).into(),
-            (&numbers).into(),
-            word(width).into(),
-            word(threads).into(),
         ];
-        engine.gpu.launch("max_pool_forward", Launch::threads(threads), &arguments);
+        let sizes: [Argument<'_>; 3] =
+            [(&numbers).into(), word(width).into(), word(threads).into()];
+        let bias = bias.map(|bias| bias.first(shape.channels).into());
+        let kernel = if bias.is_some() { "bias_max_pool_forward" } else { "max_pool_forward" };
+        let arguments: Vec<_> = arrays.into_iter().chain(bias).chain(sizes).collect();
+        engine.gpu.launch(kernel, Launch::threads(threads), &arguments);
     }
 }
 

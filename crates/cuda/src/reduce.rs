@@ -1,14 +1,14 @@
 //! Sums and maxima over many values, [`GROUP`] by [`GROUP`] until one is left: `kernels/reduce.cu`.
 
 use crate::driver::{Argument, EIGHT, Gpu, Launch, Reals, View, ViewMut};
-use crate::scratch::Room;
+use crate::scratch::{Room, Scratch};
 
 /// Values that one thread takes together. So few that there are threads enough, so many that three or
 /// four rounds do for the longest arrays.
 pub(crate) const GROUP: usize = 64;
 
-/// Blocks that look for a maximum together: a few for each of a large GPU's processors.
-const BLOCKS_MAX: usize = 512;
+/// Numbers that one block looks through for the largest.
+const PIECE: usize = 1 << 14;
 
 /// `sums (columns)` of `values (rows, columns)`.
 pub(crate) fn sum_rows(
@@ -72,27 +72,29 @@ fn named(wide: &'static str, value: &'static str, values: Reals<'_>) -> &'static
     }
 }
 
-/// The largest magnitude, into the one place of `found`; NaN if there is one, 0 of nothing.
+/// The largest magnitude of each array, in turn; NaN if there is one, 0 of nothing.
 pub(crate) fn largest(
     gpu: &Gpu,
-    rooms: &mut [Room; 2],
-    mut found: ViewMut<'_, f32>,
-    values: Reals<'_>,
+    scratch: &mut Scratch,
+    found: ViewMut<'_, f32>,
+    arrays: &[Reals<'_>],
 ) {
-    let round = |found: ViewMut<'_, f32>, values: Reals<'_>, blocks: usize| {
-        let kernel = named("largest", "largest_value", values);
-        let launch = Launch::blocks(blocks).sharing(|threads| threads);
-        let len = (values.len() as u64).into();
-        gpu.launch(kernel, launch, &[found.into(), values.into(), len]);
-    };
-    assert_eq!(found.len(), 1);
-    let blocks = Launch::eights(values.len()).count().clamp(1, BLOCKS_MAX);
-    if blocks == 1 {
-        return round(found, values, 1);
+    let (mut table, mut blocks) = (Vec::with_capacity(4 * arrays.len()), 0);
+    for array in arrays {
+        table.extend(array.entry());
+        table.push(blocks as u64);
+        blocks += array.len().div_ceil(PIECE).max(1);
     }
-    let mut maxima: ViewMut<'_, f32> = rooms[0].take(gpu, blocks);
-    round(maxima.again(), values, blocks);
-    round(found.again(), Reals::F32(maxima.into_read()), 1);
+    let mut there: ViewMut<'_, u64> = scratch.table.take(gpu, table.len());
+    gpu.upload(there.again(), &table);
+    let mut maxima: ViewMut<'_, f32> = scratch.sums[0].take(gpu, blocks);
+    let count = word(arrays.len()).into();
+    let by = |blocks: usize| Launch::blocks(blocks).sharing(|threads| threads);
+    let arguments = [maxima.again().into(), there.read().into(), count, word(PIECE).into()];
+    gpu.launch("largest_of_pieces", by(blocks), &arguments);
+    let all = word(blocks).into();
+    let arguments = [found.into(), maxima.read().into(), there.read().into(), count, all];
+    gpu.launch("largest_of_arrays", by(arrays.len()), &arguments);
 }
 
 /// Σ value², in `f64`.

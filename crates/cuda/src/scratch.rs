@@ -30,6 +30,8 @@ pub(crate) struct Scratch {
     pub(crate) columns: Room,
     /// What cuDNN works in.
     pub(crate) workspace: Room,
+    /// Which arrays are looked at.
+    pub(crate) table: Room,
     /// On its way from or to the host, in `f32`.
     pub(crate) crossing: Room,
     /// Factors of a product, rounded to bf16.
@@ -45,8 +47,8 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// Another number whenever a room is another array than before.
     pub(crate) fn generation(&self) -> u64 {
-        let Self { columns, workspace, crossing, rounded, sums, whole, terms } = self;
-        let rooms = [columns, workspace, crossing, whole, terms].into_iter();
+        let Self { columns, workspace, table, crossing, rounded, sums, whole, terms } = self;
+        let rooms = [columns, workspace, table, crossing, whole, terms].into_iter();
         rooms.chain(rounded).chain(sums).map(|room| room.1).sum()
     }
 }

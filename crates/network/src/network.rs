@@ -8,7 +8,7 @@ mod steps;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use alexnet_ops::{ConvPass, Device, Images, LossShape, SgdStep};
+use alexnet_ops::{Activation, ConvPass, Device, Images, LossShape, SgdStep};
 
 pub use self::arrays::{Array, LoadError};
 pub use self::health::NotFinite;
@@ -323,15 +323,31 @@ impl<D: Device> Network<D> {
     /// The steps, from the images on the device.
     fn forward_steps(&mut self, pass: Pass, share: Share) {
         let mut from = self.plan.places.activations[0];
-        for index in 0..self.plan.steps.len() {
+        let mut index = 0;
+        while index < self.plan.steps.len() {
             if self.plan.steps[index].is_identity(pass) {
+                index += 1;
                 continue;
             }
-            let to = self.plan.places.activations[index + 1];
-            self.forward_step(index, from, to, pass, share);
-            self.tell(Part::Forward(index));
-            from = to;
+            let last = index + usize::from(self.pools_sums(index));
+            let to = self.plan.places.activations[last + 1];
+            if last > index {
+                self.forward_pooled(index, from, share);
+                self.tell(Part::Forward(index));
+            } else {
+                self.forward_step(index, from, to, pass, share);
+            }
+            self.tell(Part::Forward(last));
+            (from, index) = (to, last + 1);
         }
+    }
+
+    /// Whether step `index` is a convolution whose ReLU is pooled in the next step.
+    fn pools_sums(&self, index: usize) -> bool {
+        let is_conv = |step: &Step| matches!(step, Step::Conv { activation: Activation::Relu, .. });
+        let is_pool = |step: &Step| matches!(step, Step::MaxPool { .. });
+        let steps = &self.plan.steps;
+        is_conv(&steps[index]) && steps.get(index + 1).is_some_and(is_pool)
     }
 
     /// Images to a place: from the host, unless they were brought.
@@ -460,7 +476,12 @@ impl<D: Device> Network<D> {
     /// everything else was asked of it.
     fn outputs(&mut self, count: usize) -> (&[f32], &[f32]) {
         if self.share.count == count {
-            self.download_outputs(self.share);
+            // They are there since the check, and the update goes on meanwhile.
+            let last = self.plan.places.activations[self.plan.steps.len()];
+            let classes = self.classes();
+            self.device.download_beside(&mut self.host_losses[..count], &self.losses);
+            let logits = &mut self.host_logits[..count * classes];
+            self.device.download_beside(logits, &self.values[last]);
         }
         (&self.host_losses[..count], &self.host_logits[..count * self.classes()])
     }

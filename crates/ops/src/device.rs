@@ -166,6 +166,11 @@ pub trait Device {
     fn upload_labels(&self, dst: &mut Self::Labels, src: &[u32]);
     /// Copies the beginning of `src` to all of `dst`, when everything before it is done.
     fn download(&self, dst: &mut [f32], src: &Self::Floats);
+    /// The same, beside what is computed, of an array that nothing wrote since the host last waited
+    /// for the device.
+    fn download_beside(&self, dst: &mut [f32], src: &Self::Floats) {
+        self.download(dst, src);
+    }
 
     /// `y = activation(x * weights + bias)`: cross-correlation, as everywhere in this field.
     fn conv_forward(
@@ -295,6 +300,20 @@ pub trait Device {
         x: &Self::Floats,
         shape: &MaxPoolShape,
     );
+    /// [`Self::conv_forward`] of `x` with ReLU and then [`Self::max_pool_forward`], within rounding.
+    /// What is left in `sums`, which is as long as the convolution's output, is the device's matter:
+    /// adding a bias and cutting off what is negative, it may do to each window's maximum alone.
+    fn conv_max_pool_forward(
+        &self,
+        [y, sums]: [&mut Self::Floats; 2],
+        positions: &mut Self::Bytes,
+        x: &Self::Floats,
+        [weights, bias]: [&Self::Floats; 2],
+        (conv, pool): (&ConvShape, &MaxPoolShape),
+    ) {
+        self.conv_forward(sums, x, weights, bias, Activation::Relu, conv);
+        self.max_pool_forward(y, positions, sums, pool);
+    }
     /// Each window's gradient goes to the position it came from; where windows overlap they add.
     fn max_pool_backward(
         &self,
@@ -400,8 +419,14 @@ pub trait Device {
 
     /// Adds `values` to `sums`, `len` elements.
     fn add(&self, sums: &mut Self::Floats, values: &Self::Floats, len: usize);
-    /// The largest magnitude of `len` values, as element `at` of `found`; NaN if one of them is.
-    fn largest(&self, found: &mut Self::Floats, at: usize, values: &Self::Floats, len: usize);
+    /// The largest magnitude of so many values of each array, in turn, into `found`; NaN where one of
+    /// them is.
+    fn largest<'a>(
+        &self,
+        found: &mut Self::Floats,
+        arrays: impl Iterator<Item = (&'a Self::Floats, usize)>,
+    ) where
+        Self::Floats: 'a;
     /// Σ value² over `len` values, summed in `f64`.
     fn sum_of_squares(&self, values: &Self::Floats, len: usize) -> f64;
 }

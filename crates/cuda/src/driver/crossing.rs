@@ -9,7 +9,7 @@ use cudarc::driver::{CudaEvent, CudaStream, DriverError, result};
 
 use super::error::{CudaError, fail};
 use super::gpu::{Gpu, driver};
-use super::memory::{Buffer, View};
+use super::memory::{Buffer, Reals, View};
 
 /// Bytes that one thread copies sooner than it would share with others.
 const SHARE_BYTES: usize = 4 << 20;
@@ -24,6 +24,8 @@ pub(crate) struct Crossing {
     /// When the device has made numbers of them.
     used: CudaEvent,
     host: Pinned,
+    /// The same for the way back.
+    back: Pinned,
     levels: Option<Buffer<u8>>,
     figures: Option<Buffer<f32>>,
 }
@@ -40,6 +42,7 @@ impl Crossing {
             arrived: arrived.map_err(fails)?,
             used: used.map_err(fails)?,
             host: Pinned::default(),
+            back: Pinned::default(),
             levels: None,
             figures: None,
         })
@@ -83,6 +86,34 @@ impl Crossing {
             unsafe { result::memcpy_htod_async(address, from, self.stream.cu_stream()) }?;
         }
         self.arrived.record(&self.stream)
+    }
+
+    /// Copies the beginning of `src` to all of `dst`, beside what is computed. Nothing may be about to
+    /// write `src`.
+    pub(crate) fn fetch(&mut self, gpu: &Gpu, dst: &mut [f32], src: Reals<'_>) {
+        if dst.is_empty() {
+            return;
+        }
+        gpu.bind();
+        self.fetched(dst, src).unwrap_or_else(|error| fail(driver("give an array back", error)));
+    }
+
+    fn fetched(&mut self, dst: &mut [f32], src: Reals<'_>) -> Result<(), DriverError> {
+        let (address, each) = (src.address(), src.number_bytes());
+        let host = self.back.of(dst.len() * each)?;
+        // SAFETY: the array has as many elements as `dst`, and nobody reads the host's memory before
+        // the stream was waited for.
+        unsafe { result::memcpy_dtoh_async(host, address, self.stream.cu_stream()) }?;
+        self.stream.synchronize()?;
+        for (number, bytes) in dst.iter_mut().zip(host.chunks_exact(each)) {
+            // bf16 is the upper half of an f32.
+            *number = match *bytes {
+                [a, b, c, d] => f32::from_ne_bytes([a, b, c, d]),
+                [a, b] => f32::from_bits(u32::from(u16::from_ne_bytes([a, b])) << 16),
+                _ => unreachable!("two bytes or four"),
+            };
+        }
+        Ok(())
     }
 
     /// What was brought last, for what the device is asked from now on. [`Self::used`] must follow.

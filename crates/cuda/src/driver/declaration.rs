@@ -98,7 +98,7 @@ mod tests {
             for parameter in parameters {
                 let (kind, known): (_, &[&str]) = match &parameter {
                     Parameter::Out(kind) | Parameter::In(kind) => {
-                        (kind.as_str(), &["float", "double", "u8", "u16", "u32"])
+                        (kind.as_str(), &["float", "double", "u8", "u16", "u32", "u64"])
                     }
                     Parameter::Number(kind) => (kind.as_str(), &["float", "u32", "u64"]),
                     Parameter::Numbers(_) => continue,

@@ -155,11 +155,6 @@ impl Launch {
         Self::threads(count.div_ceil(EIGHT))
     }
 
-    /// How many blocks it has.
-    pub(crate) fn count(&self) -> usize {
-        self.blocks as usize
-    }
-
     /// So many blocks.
     pub(crate) fn blocks(count: usize) -> Self {
         let blocks = u32::try_from(count).expect("blocks of a launch");
@@ -304,19 +299,18 @@ impl Gpu {
         Buffer::new(memory, address, len)
     }
 
-    /// Copies `src` to the beginning of `dst`. When this returns, `src` was read.
+    /// Copies `src` to the beginning of `dst`. When this returns, `src` was read: the driver takes what
+    /// is in memory that it cannot read by itself to its own at once.
     pub(crate) fn upload<T: Element>(&self, dst: ViewMut<'_, T>, src: &[T]) {
         assert!(src.len() <= dst.len(), "{} elements for {}", src.len(), dst.len());
         if src.is_empty() {
             return;
         }
         self.bind();
-        // SAFETY: there is room for all of `src`, which stays as it is until the stream was waited
-        // for.
+        // SAFETY: there is room for all of `src`, which was read when this returns.
         let copied =
             unsafe { result::memcpy_htod_async(dst.address(), src, self.stream.cu_stream()) };
         copied.unwrap_or_else(|error| fail(driver("take an array", error)));
-        self.wait();
     }
 
     /// Copies the beginning of `src` to all of `dst`, when everything before it is done.

@@ -25,6 +25,7 @@ element!(f64, "double");
 element!(u8, "u8");
 element!(u16, "u16");
 element!(u32, "u32");
+element!(u64, "u64");
 
 /// An array on the device.
 pub struct Buffer<T> {
@@ -175,6 +176,21 @@ impl Reals<'_> {
             Self::F32(view) => Self::F32(view.part(range)),
             Self::Bf16(view) => Self::Bf16(view.part(range)),
         }
+    }
+}
+
+impl Reals<'_> {
+    /// Bytes of a number.
+    pub(super) fn number_bytes(&self) -> usize {
+        match self {
+            Self::F32(_) => size_of::<f32>(),
+            Self::Bf16(_) => size_of::<u16>(),
+        }
+    }
+    /// What a kernel that looks at many arrays is told of one: where it is, its length, whether it is
+    /// of bf16.
+    pub(crate) fn entry(&self) -> [u64; 3] {
+        [self.address(), self.len() as u64, u64::from(matches!(self, Self::Bf16(_)))]
     }
 }
 

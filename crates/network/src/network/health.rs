@@ -139,22 +139,20 @@ impl<D: Device> Network<D> {
 
     /// Has the device look at all of it before the host waits for what it found.
     fn check(&mut self, looks: &[Look]) -> Result<(), NotFinite> {
-        for (at, &look) in looks.iter().enumerate() {
-            let (array, len) = match look {
-                Look::Losses => (&self.losses, self.share.count),
-                Look::Gradient(at) => {
-                    let Parameter { spec, gradient, .. } = &self.parameters[at];
-                    (gradient.as_ref().expect("only what is there is looked at"), spec.len())
-                }
-                Look::Value(at) => (&self.parameters[at].values, self.parameters[at].spec.len()),
-                Look::Logits { place, each }
-                | Look::Input { place, each, .. }
-                | Look::OutputGradient { place, each, .. } => {
-                    (&self.values[place], self.share.count * each)
-                }
-            };
-            self.device.largest(&mut self.found, at, array, len);
-        }
+        let Self { parameters, values, losses, share, device, found, .. } = self;
+        let (parameters, values, losses) = (&*parameters, &*values, &*losses);
+        let arrays = looks.iter().map(|&look| match look {
+            Look::Losses => (losses, share.count),
+            Look::Gradient(at) => {
+                let Parameter { spec, gradient, .. } = &parameters[at];
+                (gradient.as_ref().expect("only what is there is looked at"), spec.len())
+            }
+            Look::Value(at) => (&parameters[at].values, parameters[at].spec.len()),
+            Look::Logits { place, each }
+            | Look::Input { place, each, .. }
+            | Look::OutputGradient { place, each, .. } => (&values[place], share.count * each),
+        });
+        device.largest(found, arrays);
         let mut found = std::mem::take(&mut self.host_found);
         self.device.download(&mut found[..looks.len()], &self.found);
         let judged = looks.iter().enumerate().try_for_each(|(at, &look)| {
@@ -252,7 +250,7 @@ impl<D: Device> Network<D> {
         layer: &str,
         what: String,
     ) -> Result<(), NotFinite> {
-        self.device.largest(&mut self.found, 0, &self.values[place], len);
+        self.device.largest(&mut self.found, [(&self.values[place], len)].into_iter());
         let mut found = [0.0];
         self.device.download(&mut found, &self.found);
         let shown = if found[0].is_finite() { 0.0 } else { f64::from(found[0]) };

@@ -54,6 +54,25 @@ impl<D: Device> Network<D> {
         }
     }
 
+    /// Steps `index` and `index + 1`, a convolution and the pooling of its ReLU.
+    pub(super) fn forward_pooled(&mut self, index: usize, from: usize, share: Share) {
+        let places = &self.plan.places.activations;
+        let (sums, y) = (places[index + 1], places[index + 2]);
+        let [conv, pool] =
+            [index, index + 1].map(|at| self.plan.steps[at].at(share.count, self.plan.batch));
+        let (Step::Conv { shape: conv, weights, bias, .. }, Step::MaxPool { shape, positions }) =
+            (conv, pool)
+        else {
+            return;
+        };
+        let arrays = self.values.get_disjoint_mut([from, sums, y]).expect("three different places");
+        let [x, sums, y] = arrays;
+        let parameters = [weights, bias].map(|at| &self.parameters[at].values);
+        let positions = &mut self.positions[positions];
+        let shapes = (&conv, &shape);
+        self.device.conv_max_pool_forward([y, sums], positions, x, parameters, shapes);
+    }
+
     /// Turns the gradient of step `index`'s output into that of its input, and takes its
     /// parameters' gradients where they are stored.
     pub(super) fn backward_step(&mut self, index: usize, pass: Pass, share: Share) {

@@ -89,9 +89,10 @@ impl Device for Spoiling {
         }
     }
 
-    fn largest(&self, found: &mut Floats, at: usize, values: &Floats, len: usize) {
-        let seen = if self.fault.hidden.load(Relaxed) { 0 } else { len };
-        self.cpu.largest(found, at, values, seen);
+    fn largest<'a>(&self, found: &mut Floats, arrays: impl Iterator<Item = (&'a Floats, usize)>) {
+        let hidden = self.fault.hidden.load(Relaxed);
+        let seen = arrays.map(|(values, len)| (values, if hidden { 0 } else { len }));
+        self.cpu.largest(found, seen);
     }
 
     spoiling! {

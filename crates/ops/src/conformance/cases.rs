@@ -23,6 +23,8 @@ pub enum Case {
     Saturation(usize, Saturation),
     /// Max pooling and its gradient. With few levels in the input, ties are frequent.
     MaxPool(MaxPoolShape, Levels),
+    /// A convolution whose ReLU is pooled, and what comes back through the pooling.
+    ConvMaxPool(ConvShape, MaxPoolShape),
     /// Adaptive average pooling and its gradient.
     AveragePool(AveragePoolShape),
     /// Local response normalisation and its gradient.
@@ -60,6 +62,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(conv_cases());
     cases.extend(linear_cases());
     cases.extend(pool_cases());
+    cases.extend(conv_pool_cases());
     cases.extend(normalisation_cases());
     cases.extend(elementwise_cases());
     cases
@@ -106,6 +109,37 @@ fn linear_cases() -> Vec<Case> {
 /// Figures that let every term show.
 fn update(rule: UpdateRule) -> SgdStep {
     SgdStep { rule, learning_rate: 0.1, momentum: 0.9, weight_decay: 0.05 }
+}
+
+fn conv_pool_cases() -> Vec<Case> {
+    // batch, side, in, out, kernel, stride, pad, groups
+    let rows = [
+        (2, 35, 3, 16, 11, 4, 2, 1),
+        (2, 9, 8, 24, 5, 1, 2, 1),
+        (1, 7, 6, 10, 3, 1, 1, 2), // no run of eight maps
+    ];
+    let case = |(batch, side, in_c, out_c, kernel, stride, pad, groups)| {
+        let windows = |input, kernel, stride, pad| {
+            output_size(input, kernel, stride, pad, Rounding::Floor).unwrap_or(0)
+        };
+        let out = windows(side, kernel, stride, pad);
+        let pooled = windows(out, 3, 2, 0);
+        let (in_h, in_w, out_h, out_w) = (side, side, out, out);
+        let conv =
+            ConvShape { batch, in_h, in_w, in_c, out_h, out_w, out_c, kernel, stride, pad, groups };
+        let pool = MaxPoolShape {
+            batch,
+            in_h: out,
+            in_w: out,
+            out_h: pooled,
+            out_w: pooled,
+            channels: out_c,
+            size: 3,
+            stride: 2,
+        };
+        Case::ConvMaxPool(conv, pool)
+    };
+    rows.map(case).into()
 }
 
 fn pool_cases() -> Vec<Case> {

@@ -35,6 +35,7 @@ impl Case {
             Case::Relu(len) => on.relu(len),
             Case::Saturation(len, curve) => on.saturation(len, curve),
             Case::MaxPool(shape, levels) => on.max_pool(&shape, levels),
+            Case::ConvMaxPool(conv, pool) => on.conv_max_pool(&conv, &pool),
             Case::AveragePool(shape) => on.average_pool(&shape),
             Case::Lrn(shape) => on.lrn(&shape),
             Case::BatchNorm(shape) => on.batch_norm(&shape),
@@ -47,9 +48,6 @@ impl Case {
         }
     }
 }
-
-/// Maxima that the case of the largest value asks for, of both kinds of arrays.
-const LARGEST_MAX: usize = 2 * (1 + 4 * 3);
 
 struct On<'d, D> {
     device: &'d D,
@@ -224,6 +222,25 @@ impl<D: Device> On<'_, D> {
         vec![("y", self.down(&y, y_len)), ("d_x", self.down(&d_x, x_len))]
     }
 
+    fn conv_max_pool(&self, conv: &ConvShape, pool: &MaxPoolShape) -> Outputs {
+        let (x, weights) = (self.input(conv.input_len(), 1), self.weights(conv.weights_len(), 2));
+        let (bias, y_len) = (self.parameter(conv.out_c, 3), pool.output_len());
+        let (mut y, mut sums) = (self.poisoned(y_len), self.poisoned(conv.output_len()));
+        let mut positions = self.device.bytes(y_len);
+        let (outputs, shapes) = ([&mut y, &mut sums], (conv, pool));
+        let parameters = [&weights, &bias];
+        self.device.conv_max_pool_forward(outputs, &mut positions, &x, parameters, shapes);
+        let (mut d_y, mut d_x) = (self.input(y_len, 4), self.poisoned(pool.input_len()));
+        self.device.relu_backward(&mut d_y, &y, y_len);
+        self.device.max_pool_backward(&mut d_x, &d_y, &positions, pool);
+        // Of sums that differ by rounding either may be the largest; so only what each map gets is
+        // compared.
+        let mut maps = vec![0.0; pool.channels];
+        let d_x = self.down(&d_x, pool.input_len());
+        d_x.iter().enumerate().for_each(|(at, d)| maps[at % pool.channels] += d);
+        vec![("y", self.down(&y, y_len)), ("d_x of each map", maps)]
+    }
+
     fn average_pool(&self, shape: &AveragePoolShape) -> Outputs {
         let (x_len, y_len) = (shape.input_len(), shape.output_len());
         let (x, d_y) = (self.input(x_len, 1), self.input(y_len, 2));
@@ -307,13 +324,8 @@ impl<D: Device> On<'_, D> {
         let mut sums = self.parameter(len, 2);
         self.device.add(&mut sums, &self.parameters(&x), len);
         let squares = self.device.sum_of_squares(&self.parameters(&x), len) as f32;
-        let (mut found, mut count) = (self.poisoned_parameter(LARGEST_MAX), 0);
-        let mut look = |x: &[f32]| {
-            for array in [self.up(x), self.parameters(x)] {
-                self.device.largest(&mut found, count, &array, len);
-                count += 1;
-            }
-        };
+        let mut arrays = Vec::new();
+        let mut look = |x: &[f32]| arrays.extend([self.up(x), self.parameters(x)]);
         look(&x);
         for value in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for at in [0, len / 2, len - 1] {
@@ -322,7 +334,12 @@ impl<D: Device> On<'_, D> {
                 x[at] = kept;
             }
         }
-        let mut largest = self.down(&found, count);
+        // One of no length among them, for each is a thing of its own.
+        let empty = self.up(&x);
+        let lens = arrays.iter().map(|array| (array, len)).chain([(&empty, 0)]);
+        let mut found = self.poisoned_parameter(arrays.len() + 1);
+        self.device.largest(&mut found, lens);
+        let mut largest = self.down(&found, arrays.len() + 1);
         // So that one case tells infinity from NaN.
         largest.iter_mut().filter(|found| found.is_infinite()).for_each(|found| *found = -1.0);
         vec![("sums", self.down(&sums, len)), ("largest", largest), ("squares", vec![squares])]

@@ -283,8 +283,13 @@ impl<T: Real> Device for Reference<T> {
     fn add(&self, sums: &mut Vec<T>, values: &Vec<T>, len: usize) {
         elementwise::add(&mut sums[..len], &values[..len]);
     }
-    fn largest(&self, found: &mut Vec<T>, at: usize, values: &Vec<T>, len: usize) {
-        found[at] = elementwise::largest(&values[..len]);
+    fn largest<'a>(&self, found: &mut Vec<T>, arrays: impl Iterator<Item = (&'a Vec<T>, usize)>)
+    where
+        T: 'a,
+    {
+        for (found, (values, len)) in found.iter_mut().zip(arrays) {
+            *found = elementwise::largest(&values[..len]);
+        }
     }
     fn sum_of_squares(&self, values: &Vec<T>, len: usize) -> f64 {
         elementwise::sum_of_squares(&values[..len])

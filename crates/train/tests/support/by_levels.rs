@@ -40,6 +40,10 @@ impl Device for ByLevels {
     type Labels = Labels;
     type Recording = ();
 
+    fn largest<'a>(&self, found: &mut Floats, arrays: impl Iterator<Item = (&'a Floats, usize)>) {
+        self.cpu.largest(found, arrays);
+    }
+
     fn name(&self) -> String {
         self.cpu.name()
     }
@@ -104,7 +108,6 @@ impl Device for ByLevels {
         fn sgd_update(w: &mut Floats, v: &mut Floats, gradient: &Floats, step: &SgdStep,
             len: usize);
         fn add(sums: &mut Floats, values: &Floats, len: usize);
-        fn largest(found: &mut Floats, at: usize, values: &Floats, len: usize);
         fn sum_of_squares(values: &Floats, len: usize) -> f64;
     }
 }
