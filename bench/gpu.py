@@ -4,8 +4,9 @@
     python bench/gpu.py records/DATE-gpu                                  # everything that --limit-s leaves time for
     python bench/gpu.py records/DATE-gpu --models modern --tasks train --batches 128 --gemm-backends ATEN
 
-Nothing else may run meanwhile. PyTorch compiles a case in a process that then waits (`gpu_torch.py`); rounds of it and
-processes of `alexnet bench` take turns. `results.json` and `README.md` are written after every case; another call adds
+Nothing else may run meanwhile. PyTorch compiles each case in a process of its own (`gpu_torch.py`), all of them side by
+side; then nothing compiles any more, and case by case, rounds of that process and processes of `alexnet bench` take
+turns. `results.json` and `README.md` are written after every case; another call adds
 to them. Remarks go under `## Remarks` in that `README.md`; they are kept.
 """
 
@@ -52,6 +53,7 @@ def arguments():
     parser.add_argument("--models", type=words, default=MODELS, help=",".join(MODELS))
     parser.add_argument("--batches", type=numbers, default=[128, 256, 1024], help="of training: 128,256,1024")
     parser.add_argument("--infer-batches", type=numbers, default=[1, 256], help="of inference: 1,256")
+    parser.add_argument("--infer-models", type=words, default=MODELS, help="whose inference: all of --models")
     parser.add_argument("--rounds", type=int, default=3, help="of every case")
     parser.add_argument("--seconds-per-case", type=float, default=3.0, help="about, of timed steps")
     parser.add_argument("--limit-s", type=float, default=400, help="seconds after which no case begins")
@@ -90,7 +92,9 @@ class Case:
 
 def cases(given):
     batches = {"train": given.batches, "infer": given.infer_batches}
-    return [Case(task, model, batch) for model in given.models for task in given.tasks for batch in batches[task]]
+    models = {"train": given.models, "infer": set(given.models) & set(given.infer_models)}
+    every = [Case(task, model, batch) for model in given.models for task in given.tasks for batch in batches[task]]
+    return [case for case in every if case.model in models[case.task]]
 
 
 # The least work of a step, by which its roofline is.
@@ -241,8 +245,14 @@ class Torch:
         self.lines.put("")
 
     def ask(self, question, limit_s=PATIENCE_S):
+        self.tell(question)
+        return self.hear(question, limit_s)
+
+    def tell(self, question):
         with contextlib.suppress(BrokenPipeError):
             print(question, file=self.process.stdin, flush=True)
+
+    def hear(self, question, limit_s):
         try:
             line = self.lines.get(timeout=limit_s)
         except queue.Empty:
@@ -291,10 +301,9 @@ def attempt(side, measure):
         side["error"] = str(error)
 
 
-def rounds(given, case, torch, work):
+def rounds(given, case, torch, theirs, work):
     """Both sides' figures. A failure of one does not end the other's."""
-    ours, theirs = {"rounds": []}, {"gemm_backends": given.gemm_backends, "rounds": []}
-    attempt(theirs, lambda: theirs.update(torch.ask("compile", given.compile_limit_s)))
+    ours = {"rounds": []}
     attempt(ours, lambda: ours.update(first_of_ours(given, case, work)))
 
     def round_of_ours():
@@ -336,20 +345,31 @@ def compared(found, ceilings):
     return figures
 
 
-def measured(given, case, run):
+def measured(given, case, run, torch, theirs):
     found = {**asdict(case), "width": given.width}
     try:
         summary = alexnet(given, "summary", *case.network(given))
+        found |= {"image_size": summary["image_size"], "work": work(summary, case)}
+        found |= rounds(given, case, torch, theirs, found["work"])
     except Failed as error:
         return {**found, "error": f"summary: {error}"}
-    found |= {"image_size": summary["image_size"], "work": work(summary, case)}
-    torch = Torch(given, case)
-    try:
-        know(run, torch)
-        found |= rounds(given, case, torch, found["work"])
     finally:
         torch.end()
     return found | compared(found, run["ceilings"])
+
+
+def compiled(given, run, left):
+    """PyTorch's process of each case, ready to be timed, or why it is not."""
+    processes = {}
+    for case in left:
+        processes[case] = Torch(given, case), {"gemm_backends": given.gemm_backends, "rounds": []}
+        if case is left[0]:
+            know(run, processes[case][0])
+        processes[case][0].tell("compile")
+    end = time.monotonic() + given.compile_limit_s
+    for torch, theirs in processes.values():
+        attempt(theirs, lambda: theirs.update(torch.hear("compile", max(1, end - time.monotonic()))))
+    return processes
 
 
 def started(given):
@@ -430,7 +450,7 @@ def head(run):
 
 HOW = """# `alexnet` beside PyTorch compiled, on one NVIDIA GPU
 
-Training steps and inference in bf16, images and labels on the device. PyTorch: `torch.compile(mode="max-autotune")`, channels-last, autocast, fused SGD, cuDNN's benchmark mode; inference with bf16 weights. `bench/gpu_torch.py` is all of it.
+Training steps and inference in bf16. PyTorch: `torch.compile(mode="max-autotune")`, channels-last, autocast, fused SGD, cuDNN's heuristics as PyTorch has them by default; inference with bf16 weights. Its images stay on the card. Ours do in inference; in training each step's cross from the host as bytes, beside the step before. `bench/gpu_torch.py` is all of it.
 Every figure is a median of rounds (least to most of them). A round is a process of `alexnet bench`, whose median step it is, or a stretch of steps in PyTorch's process, whose mean it is; the two take turns. Inference of one image is a latency: every call is waited for, on both sides.
 The roofline is the longer of a step's multiply-adds at the product's rate and the bytes it cannot avoid at the copy's; `least_bytes` in `bench/gpu.py` says which. What a cache keeps from one step to the next is not counted.
 Memory is the card's, by nvidia-smi: the most while the first process of `alexnet` ran, beyond what was used before, CUDA's own included. `results.json` has everything, single layers too.
@@ -461,14 +481,17 @@ def main():
     run = started(given)
     runs.append(run)
     left = cases(given)
+    processes = compiled(given, run, left)
+    print(f"{time.monotonic() - begin:4.0f} s, compiled", flush=True)
     while left:
         elapsed = time.monotonic() - begin
         if elapsed > given.limit_s:
             run["skipped"] = [case.name for case in left]
             print(f"after {elapsed:.0f} s no time for: {', '.join(run['skipped'])}", flush=True)
+            [torch.end() for torch, _ in processes.values()]
             break
         case = left.pop(0)
-        found = measured(given, case, run)
+        found = measured(given, case, run, *processes.pop(case))
         run["cases"].append(found)
         run["elapsed_s"] = time.monotonic() - begin
         write(given.record, runs)

@@ -85,7 +85,6 @@ def made(given):
     model = networks.by_name(given.model, given.width, given.image_size).train(training)
     model = model.to(given.device, torch.float32 if training else torch.bfloat16, memory_format=order)
     if given.device == "cuda":
-        torch.backends.cudnn.benchmark = True
         inductor.max_autotune_gemm_backends = given.gemm_backends
         model = torch.compile(model, mode="max-autotune")
     images = torch.randn(given.batch_size, 3, given.image_size, given.image_size, device=given.device)

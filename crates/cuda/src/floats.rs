@@ -1,7 +1,7 @@
 //! Arrays of real numbers as this device keeps them.
 
 use crate::driver::{Buffer, Gpu, Reals, RealsMut, View, ViewMut};
-use crate::elementwise::{round, widen};
+use crate::elementwise::round;
 use crate::scratch::Room;
 
 /// An array of real numbers: in `f32`, rounded to bf16, or both.
@@ -83,18 +83,6 @@ impl Floats {
                 let mut crossed: ViewMut<'_, f32> = crossing.take(gpu, len);
                 gpu.upload(crossed.again(), src);
                 round(gpu, rounded, crossed.into_read());
-            }
-        }
-    }
-
-    /// Copies the beginning to all of `dst`, when everything before it is done.
-    pub(crate) fn download(&self, gpu: &Gpu, crossing: &mut Room, dst: &mut [f32]) {
-        match self.values(dst.len()) {
-            Reals::F32(wide) => gpu.download(dst, wide),
-            Reals::Bf16(rounded) => {
-                let mut crossed: ViewMut<'_, f32> = crossing.take(gpu, dst.len());
-                widen(gpu, crossed.again(), rounded);
-                gpu.download(dst, crossed.into_read());
             }
         }
     }

@@ -196,14 +196,14 @@ impl Device for Cuda {
     }
     fn download_beside(&self, dst: &mut [f32], src: &Floats) {
         let Engine { gpu, crossing, .. } = &mut *self.engine();
-        crossing.fetch(gpu, dst, src.values(dst.len()));
+        crossing.fetch_beside(gpu, dst, src.values(dst.len()));
     }
     fn upload_labels(&self, dst: &mut Buffer<u32>, src: &[u32]) {
         self.engine().gpu.upload(dst.view_mut(), src);
     }
     fn download(&self, dst: &mut [f32], src: &Floats) {
-        let Engine { gpu, scratch, .. } = &mut *self.engine();
-        src.download(gpu, &mut scratch.crossing, dst);
+        let Engine { gpu, crossing, .. } = &mut *self.engine();
+        crossing.fetch(gpu, dst, src.values(dst.len()));
     }
 
     fn conv_forward(

@@ -13,6 +13,8 @@ use super::memory::{Buffer, Reals, View};
 
 /// Bytes that one thread copies sooner than it would share with others.
 const SHARE_BYTES: usize = 4 << 20;
+/// Numbers that are fetched together.
+const FETCHED_MAX: usize = 4 << 20;
 /// Threads that copy: enough to fill the bus.
 const THREADS_MAX: usize = 4;
 
@@ -90,30 +92,25 @@ impl Crossing {
 
     /// Copies the beginning of `src` to all of `dst`, beside what is computed. Nothing may be about to
     /// write `src`.
-    pub(crate) fn fetch(&mut self, gpu: &Gpu, dst: &mut [f32], src: Reals<'_>) {
-        if dst.is_empty() {
-            return;
-        }
-        gpu.bind();
-        self.fetched(dst, src).unwrap_or_else(|error| fail(driver("give an array back", error)));
+    pub(crate) fn fetch_beside(&mut self, gpu: &Gpu, dst: &mut [f32], src: Reals<'_>) {
+        self.fetch_by(gpu, &self.stream.clone(), dst, src);
     }
 
-    fn fetched(&mut self, dst: &mut [f32], src: Reals<'_>) -> Result<(), DriverError> {
-        let (address, each) = (src.address(), src.number_bytes());
-        let host = self.back.of(dst.len() * each)?;
-        // SAFETY: the array has as many elements as `dst`, and nobody reads the host's memory before
-        // the stream was waited for.
-        unsafe { result::memcpy_dtoh_async(host, address, self.stream.cu_stream()) }?;
-        self.stream.synchronize()?;
-        for (number, bytes) in dst.iter_mut().zip(host.chunks_exact(each)) {
-            // bf16 is the upper half of an f32.
-            *number = match *bytes {
-                [a, b, c, d] => f32::from_ne_bytes([a, b, c, d]),
-                [a, b] => f32::from_bits(u32::from(u16::from_ne_bytes([a, b])) << 16),
-                _ => unreachable!("two bytes or four"),
-            };
+    /// The same when everything before it is done.
+    pub(crate) fn fetch(&mut self, gpu: &Gpu, dst: &mut [f32], src: Reals<'_>) {
+        self.fetch_by(gpu, gpu.stream(), dst, src);
+    }
+
+    /// In parts, so that large arrays take no more of the host than small ones.
+    fn fetch_by(&mut self, gpu: &Gpu, stream: &CudaStream, dst: &mut [f32], src: Reals<'_>) {
+        gpu.bind();
+        let mut begin = 0;
+        for part in dst.chunks_mut(FETCHED_MAX) {
+            let there = src.part(begin..begin + part.len());
+            let fetched = fetch_part(&mut self.back, stream, part, there);
+            fetched.unwrap_or_else(|error| fail(driver("give an array back", error)));
+            begin += part.len();
         }
-        Ok(())
     }
 
     /// What was brought last, for what the device is asked from now on. [`Self::used`] must follow.
@@ -144,6 +141,33 @@ impl Drop for Crossing {
         // nothing under way.
         let _ = self.stream.synchronize();
     }
+}
+
+fn fetch_part(
+    room: &mut Pinned,
+    stream: &CudaStream,
+    dst: &mut [f32],
+    src: Reals<'_>,
+) -> Result<(), DriverError> {
+    let (address, each) = (src.address(), src.number_bytes());
+    let host = room.of(dst.len() * each)?;
+    // SAFETY: the array has as many elements as `dst`, and nobody reads the host's memory before the
+    // stream was waited for.
+    unsafe { result::memcpy_dtoh_async(host, address, stream.cu_stream()) }?;
+    stream.synchronize()?;
+    match src {
+        Reals::F32(_) => {
+            let (words, _) = host.as_chunks();
+            dst.iter_mut().zip(words).for_each(|(to, &word)| *to = f32::from_ne_bytes(word));
+        }
+        // bf16 is the upper half of an f32.
+        Reals::Bf16(_) => {
+            let (halves, _) = host.as_chunks();
+            let wide = |half| f32::from_bits(u32::from(u16::from_ne_bytes(half)) << 16);
+            dst.iter_mut().zip(halves).for_each(|(to, &half)| *to = wide(half));
+        }
+    }
+    Ok(())
 }
 
 /// Copies by several threads, where that is sooner.
