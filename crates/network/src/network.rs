@@ -8,13 +8,14 @@ mod steps;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use alexnet_ops::{Activation, ConvPass, Device, Images, LossShape, SgdStep};
+use alexnet_ops::{ConvPass, Device, Images, LossShape, SgdStep};
 
 pub use self::arrays::{Array, LoadError};
 pub use self::health::NotFinite;
 use self::health::{Look, Walk, looks};
 use crate::initial::initial_values;
 use crate::order::to_device;
+use crate::places::is_pooled;
 use crate::plan::{ParameterRole, ParameterSpec, Plan, Purpose, Step};
 
 /// What a forward pass is for.
@@ -329,25 +330,19 @@ impl<D: Device> Network<D> {
                 index += 1;
                 continue;
             }
-            let last = index + usize::from(self.pools_sums(index));
+            // Whoever watches parts sees them one by one.
+            let watched = self.watcher.is_some() || self.walk.is_some();
+            let pooled = !watched && is_pooled(&self.plan.steps, index);
+            let last = index + usize::from(pooled);
             let to = self.plan.places.activations[last + 1];
-            if last > index {
+            if pooled {
                 self.forward_pooled(index, from, share);
-                self.tell(Part::Forward(index));
             } else {
                 self.forward_step(index, from, to, pass, share);
+                self.tell(Part::Forward(index));
             }
-            self.tell(Part::Forward(last));
             (from, index) = (to, last + 1);
         }
-    }
-
-    /// Whether step `index` is a convolution whose ReLU is pooled in the next step.
-    fn pools_sums(&self, index: usize) -> bool {
-        let is_conv = |step: &Step| matches!(step, Step::Conv { activation: Activation::Relu, .. });
-        let is_pool = |step: &Step| matches!(step, Step::MaxPool { .. });
-        let steps = &self.plan.steps;
-        is_conv(&steps[index]) && steps.get(index + 1).is_some_and(is_pool)
     }
 
     /// Images to a place: from the host, unless they were brought.

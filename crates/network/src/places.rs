@@ -6,6 +6,8 @@
 //! output, the largest of all, is not, since the pooling after it notes where its maxima were. Its
 //! array is another's as soon as it was pooled, and in the end its own gradient's.
 
+use alexnet_ops::Activation;
+
 use crate::network::Pass;
 use crate::plan::Step;
 
@@ -70,6 +72,11 @@ fn lives(steps: &[Step], input_len: usize, way: Option<Back>) -> (Vec<Life>, Vec
         // Where steps that change nothing are left out, a later one reads.
         let left_out = |step: &&Step| step.is_identity(Pass::Evaluate);
         let mut last = value + 1 + steps[value..].iter().take_while(left_out).count();
+        if value < count && is_pooled(steps, value) {
+            // The convolution and the pooling after it are one operation, which has written its
+            // output when it has read all of its input.
+            last += 1;
+        }
         if value < count && returns(value) && steps[value].reads_input_again() {
             last = last.max(read(value));
         }
@@ -109,6 +116,12 @@ pub(crate) fn reads_output_again(steps: &[Step], index: usize) -> bool {
         Step::MaxPool { .. } => index > 0 && steps[index - 1].rectifies(),
         step => step.rectifies() && !matches!(steps.get(index + 1), Some(Step::MaxPool { .. })),
     }
+}
+
+/// Whether step `index` is a convolution whose ReLU is pooled in the next step: one operation.
+pub(crate) fn is_pooled(steps: &[Step], index: usize) -> bool {
+    let rectifies = matches!(steps[index], Step::Conv { activation: Activation::Relu, .. });
+    rectifies && matches!(steps.get(index + 1), Some(Step::MaxPool { .. }))
 }
 
 /// A place for each life, so that no two that overlap share one, and the floats of each place.
@@ -181,6 +194,17 @@ mod tests {
                         plan.model.config
                     );
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn an_operation_s_input_sums_and_output_have_places_of_their_own() {
+        for plan in plans() {
+            for index in (0..plan.steps.len()).filter(|&index| is_pooled(&plan.steps, index)) {
+                let [x, sums, y] = [0, 1, 2].map(|next| plan.places.activations[index + next]);
+                let apart = x != sums && sums != y && x != y;
+                assert!(apart, "{:?}, {:?}: {x} {sums} {y}", plan.purpose, plan.model.config);
             }
         }
     }

@@ -410,7 +410,7 @@ impl<D: Device> Trainer<D> {
         let next = upcoming.take().or_else(|| batches.next_batch());
         let Some(batch) = next.transpose()? else { return Ok(None) };
         batch.unreadable.iter().for_each(|image| observer.unreadable(image));
-        let data_s = begin.elapsed().as_secs_f64();
+        let mut data_s = begin.elapsed().as_secs_f64();
         let steps = self.train.batches() as u64;
         let Progress { epoch, step_in_epoch, step, .. } = self.progress;
         let rate = self.config.learning_rate(&self.progress.schedule, epoch, step_in_epoch, steps);
@@ -422,7 +422,9 @@ impl<D: Device> Trainer<D> {
         self.network.begin_step(&begun);
         if self.network.device().prefers_levels() {
             // The next step's images are fetched and cross while the device computes this one.
+            let waits = Instant::now();
             *upcoming = batches.next_batch();
+            data_s += waits.elapsed().as_secs_f64();
             if let Some(Ok(next)) = upcoming {
                 self.network.bring(&next.images);
             }
