@@ -357,6 +357,9 @@ impl Device for Cpu {
         elementwise::sgd(&self.context, weights, velocity, &gradient[..len], step);
     }
 
+    fn copy(&self, dst: &mut Array, src: &Array, len: usize) {
+        dst[..len].copy_from_slice(&src[..len]);
+    }
     fn add(&self, sums: &mut Array, values: &Array, len: usize) {
         elementwise::add(&self.context, &mut sums[..len], &values[..len]);
     }

@@ -3,17 +3,21 @@
 // then inverse deviation, `running` mean then unbiased variance: 2 * channels values each.
 
 // First step of the sum of squared distances from the mean, `sums / rows`: as `sum_rows`.
-extern "C" __global__ void sum_centred_squares(float* squares, const value* x, const float* sums, u64 rows, u32 channels, u32 group) {
-    u64 i = thread_number(), g = i / channels;
-    u32 c = (u32)(i % channels);
+extern "C" __global__ void sum_centred_squares(float* squares, const value* x, const float* sums, u64 rows, u32 channels, u32 group, u32 width) {
+    u32 runs = channels / width, i = (u32)thread_number(), c = i % runs * width;
+    u64 g = i / runs;
     if (g * group >= rows) return;
     u64 end = (g + 1) * group < rows ? (g + 1) * group : rows;
-    float mean = sums[c] / (float)rows, sum = 0.0f;
+    Eight mean = read_run(sums + c, width), sum = {};
+    for (u32 k = 0; k < EIGHT; ++k) mean.at[k] /= (float)rows;
     for (u64 row = g * group; row < end; ++row) {
-        float distance = wide(x[row * channels + c]) - mean;
-        sum += distance * distance;
+        Eight run = read_run(x + row * channels + c, width);
+        for (u32 k = 0; k < EIGHT; ++k) {
+            float distance = run.at[k] - mean.at[k];
+            sum.at[k] += distance * distance;
+        }
     }
-    squares[i] = sum;
+    write_run(squares + g * channels + c, sum, width);
 }
 
 // The batch's statistics from its sums, and their share in the running ones. One thread a channel.
@@ -37,37 +41,48 @@ extern "C" __global__ void batch_norm_running(float* statistics, const float* ru
 }
 
 extern "C" __global__ void batch_norm_apply(value* y, const value* x, const float* affine, const float* statistics, u32 channels, u64 len) {
-    u64 i = thread_number();
-    if (i >= len) return;
-    u32 c = (u32)(i % channels);
-    float normal = (wide(x[i]) - statistics[c]) * statistics[channels + c];
-    put(y + i, normal * affine[c] + affine[channels + c]);
+    u64 begin = run_begin();
+    u32 count = run_count(len), c = (u32)(begin % channels);
+    Eight run = read_run(x + begin, count);
+    for (u32 k = 0; k < EIGHT; ++k) {
+        float normal = (run.at[k] - statistics[c]) * statistics[channels + c];
+        run.at[k] = normal * affine[c] + affine[channels + c];
+        c = c + 1 == channels ? 0 : c + 1;
+    }
+    write_run(y + begin, run, count);
 }
 
 // First step of the gradients of scale and shift, `sums (groups, 2, channels)`: finished by
 // `sum_rows` over rows of 2 * channels, they are those of `affine`.
-extern "C" __global__ void sum_norm_gradients(float* sums, const value* d_y, const value* x, const float* statistics, u64 rows, u32 channels, u32 group) {
-    u64 i = thread_number(), g = i / channels;
-    u32 c = (u32)(i % channels);
+extern "C" __global__ void sum_norm_gradients(float* sums, const value* d_y, const value* x, const float* statistics, u64 rows, u32 channels, u32 group, u32 width) {
+    u32 runs = channels / width, i = (u32)thread_number(), c = i % runs * width;
+    u64 g = i / runs;
     if (g * group >= rows) return;
     u64 end = (g + 1) * group < rows ? (g + 1) * group : rows;
-    float mean = statistics[c], inverse = statistics[channels + c], d_scale = 0.0f, d_shift = 0.0f;
+    Eight mean = read_run(statistics + c, width), inverse = read_run(statistics + channels + c, width);
+    Eight d_scale = {}, d_shift = {};
     for (u64 row = g * group; row < end; ++row) {
-        float d = wide(d_y[row * channels + c]);
-        d_scale += d * ((wide(x[row * channels + c]) - mean) * inverse);
-        d_shift += d;
+        Eight d = read_run(d_y + row * channels + c, width), run = read_run(x + row * channels + c, width);
+        for (u32 k = 0; k < EIGHT; ++k) {
+            d_scale.at[k] += d.at[k] * ((run.at[k] - mean.at[k]) * inverse.at[k]);
+            d_shift.at[k] += d.at[k];
+        }
     }
-    sums[2 * g * channels + c] = d_scale;
-    sums[(2 * g + 1) * channels + c] = d_shift;
+    write_run(sums + 2 * g * channels + c, d_scale, width);
+    write_run(sums + (2 * g + 1) * channels + c, d_shift, width);
 }
 
 // Mean and variance depend on every row, which takes the gradient's mean and its component along
 // the normalised input away.
 extern "C" __global__ void batch_norm_backward(value* d_x, const value* d_y, const value* x, const float* affine, const float* statistics, const float* d_affine, u64 rows, u32 channels, u64 len) {
-    u64 i = thread_number();
-    if (i >= len) return;
-    u32 c = (u32)(i % channels);
-    float inverse = statistics[channels + c], normal = (wide(x[i]) - statistics[c]) * inverse;
-    float centred = wide(d_y[i]) - d_affine[channels + c] / (float)rows - normal * d_affine[c] / (float)rows;
-    put(d_x + i, affine[c] * inverse * centred);
+    u64 begin = run_begin();
+    u32 count = run_count(len), c = (u32)(begin % channels);
+    Eight d = read_run(d_y + begin, count), run = read_run(x + begin, count);
+    for (u32 k = 0; k < EIGHT; ++k) {
+        float inverse = statistics[channels + c], normal = (run.at[k] - statistics[c]) * inverse;
+        float centred = d.at[k] - d_affine[channels + c] / (float)rows - normal * d_affine[c] / (float)rows;
+        d.at[k] = affine[c] * inverse * centred;
+        c = c + 1 == channels ? 0 : c + 1;
+    }
+    write_run(d_x + begin, d, count);
 }

@@ -429,6 +429,9 @@ impl Device for Cuda {
         elementwise::update(&self.engine().gpu, updated, gradient.first(len), step);
     }
 
+    fn copy(&self, dst: &mut Floats, src: &Floats, len: usize) {
+        self.engine().gpu.copy(dst.first_mut(len), src.first(len));
+    }
     fn add(&self, sums: &mut Floats, values: &Floats, len: usize) {
         elementwise::add(&self.engine().gpu, sums.first_mut(len), values.first(len));
     }

@@ -144,10 +144,11 @@ pub(crate) fn batch_norm_train(
     sum_rows(gpu, &mut scratch.sums, both.part(0..channels), x, [rows, channels]);
     let groups = rows.div_ceil(GROUP);
     let partial: ViewMut<'_, f32> = scratch.sums[0].take(gpu, groups * channels);
-    let sizes = [(rows as u64).into(), word(channels).into(), word(GROUP).into()];
-    let means = both.read().part(0..channels);
-    let arguments = [partial.into(), x.into(), means.into(), sizes[0], sizes[1], sizes[2]];
-    gpu.launch("sum_centred_squares", Launch::threads(groups * channels), &arguments);
+    let wide = width(channels);
+    let sizes = [channels, GROUP, wide].map(|size| word(size).into());
+    let (means, all) = (both.read().part(0..channels), (rows as u64).into());
+    let arguments = [partial.into(), x.into(), means.into(), all, sizes[0], sizes[1], sizes[2]];
+    gpu.launch("sum_centred_squares", Launch::threads(groups * channels / wide), &arguments);
     let squares = both.part(channels..2 * channels);
     finish_rows(gpu, &mut scratch.sums, squares, [groups, channels]);
     let arguments = [
@@ -155,8 +156,8 @@ pub(crate) fn batch_norm_train(
         running.first_mut(2 * channels).into(),
         both.read().part(0..channels).into(),
         both.read().part(channels..2 * channels).into(),
+        all,
         sizes[0],
-        sizes[1],
         epsilon.into(),
         momentum.into(),
     ];
@@ -196,7 +197,7 @@ fn apply(gpu: &Gpu, y: RealsMut<'_>, x: Reals<'_>, affine: &Floats, statistics: 
         word(channels).into(),
         (len as u64).into(),
     ];
-    gpu.launch("batch_norm_apply", Launch::threads(len), &arguments);
+    gpu.launch("batch_norm_apply", Launch::eights(len), &arguments);
 }
 
 /// The outputs `d_x`, `d_affine`, then `d_y`, `x`, `affine`, `statistics`.
@@ -212,7 +213,7 @@ pub(crate) fn batch_norm_backward(
     let (d_y, x, statistics) = (d_y.values(len), x.values(len), statistics.first(2 * channels));
     let groups = rows.div_ceil(GROUP);
     let partial: ViewMut<'_, f32> = scratch.sums[0].take(gpu, groups * 2 * channels);
-    let sizes = [(rows as u64).into(), word(channels).into()];
+    let (sizes, wide) = ([(rows as u64).into(), word(channels).into()], width(channels));
     let arguments = [
         partial.into(),
         d_y.into(),
@@ -221,8 +222,9 @@ pub(crate) fn batch_norm_backward(
         sizes[0],
         sizes[1],
         word(GROUP).into(),
+        word(wide).into(),
     ];
-    gpu.launch("sum_norm_gradients", Launch::threads(groups * channels), &arguments);
+    gpu.launch("sum_norm_gradients", Launch::threads(groups * channels / wide), &arguments);
     let sums = d_affine.first_mut(2 * channels);
     finish_rows(gpu, &mut scratch.sums, sums, [groups, 2 * channels]);
     let arguments = [
@@ -236,5 +238,5 @@ pub(crate) fn batch_norm_backward(
         sizes[1],
         (len as u64).into(),
     ];
-    gpu.launch("batch_norm_backward", Launch::threads(len), &arguments);
+    gpu.launch("batch_norm_backward", Launch::eights(len), &arguments);
 }

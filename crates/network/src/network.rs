@@ -109,8 +109,10 @@ pub struct Network<D: Device> {
     host_losses: Vec<f32>,
     /// Scale and variance of each frozen batch normalisation, without shift and mean.
     frozen_norms: Vec<Vec<D::Floats>>,
+    /// The longest of them on its way.
+    host_norm: Vec<f32>,
     /// Running statistics of each batch normalisation as they were before the step.
-    running_before: Vec<Vec<f32>>,
+    running_before: Vec<D::Floats>,
     /// The first step that learns.
     lowest: usize,
     /// What must be sound before an update, and the largest magnitude of each.
@@ -158,15 +160,16 @@ impl<D: Device> Network<D> {
     /// All arrays, all zero.
     fn empty(device: D, plan: Plan) -> Self {
         let (mut positions, mut statistics) = (Vec::new(), Vec::new());
-        let (mut running_before, mut frozen_norms) = (Vec::new(), Vec::new());
+        let (mut running_before, mut frozen_norms, mut host_norm) = (Vec::new(), Vec::new(), 0);
         for step in &plan.steps {
             match step {
                 Step::MaxPool { shape, .. } => positions.push(device.bytes(shape.output_len())),
                 Step::BatchNorm { shape, affine, .. } => {
                     let len = 2 * shape.channels;
                     statistics.push(device.floats(len));
-                    running_before.push(vec![0.0; len]);
+                    running_before.push(device.floats(len));
                     let slopes = if plan.parameters[*affine].frozen { 2 } else { 0 };
+                    host_norm = host_norm.max(slopes / 2 * len);
                     frozen_norms.push((0..slopes).map(|_| device.floats(len)).collect());
                 }
                 _ => {}
@@ -187,6 +190,7 @@ impl<D: Device> Network<D> {
             host_logits: vec![0.0; plan.batch * plan.model.config.classes],
             host_losses: vec![0.0; plan.batch],
             frozen_norms,
+            host_norm: vec![0.0; host_norm],
             running_before,
             lowest: plan.back().map_or(plan.steps.len(), |back| back.lowest),
             recordings: BTreeMap::new(),

@@ -417,6 +417,8 @@ pub trait Device {
         len: usize,
     );
 
+    /// Copies `len` parameters or sums.
+    fn copy(&self, dst: &mut Self::Floats, src: &Self::Floats, len: usize);
     /// Adds `values` to `sums`, `len` elements.
     fn add(&self, sums: &mut Self::Floats, values: &Self::Floats, len: usize);
     /// The largest magnitude of so many values of each array, in turn, into `found`; NaN where one of

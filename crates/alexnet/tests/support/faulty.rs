@@ -105,6 +105,7 @@ impl Device for Faulty {
         fn linear_backward_add(d_weights: &mut Floats, d_bias: &mut Floats, d_y: &Floats,
             x: &Floats, shape: &LinearShape);
         fn linear_backward_bias(d_bias: &mut Floats, d_y: &Floats, shape: &LinearShape);
+        fn copy(dst: &mut Floats, src: &Floats, len: usize);
         fn add(sums: &mut Floats, values: &Floats, len: usize);
         fn sum_of_squares(values: &Floats, len: usize) -> f64;
         fn relu_forward(y: &mut Floats, x: &Floats, len: usize);

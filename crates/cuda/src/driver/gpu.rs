@@ -313,6 +313,22 @@ impl Gpu {
         copied.unwrap_or_else(|error| fail(driver("take an array", error)));
     }
 
+    /// Copies one array of the device to another, as long.
+    pub(crate) fn copy(&self, dst: ViewMut<'_, f32>, src: View<'_, f32>) {
+        assert_eq!(dst.len(), src.len());
+        if dst.len() == 0 {
+            return;
+        }
+        self.bind();
+        let bytes = dst.len() * size_of::<f32>();
+        // SAFETY: both arrays are on the device and have so many bytes.
+        let copied = unsafe {
+            let stream = self.stream.cu_stream();
+            result::memcpy_dtod_async(dst.address(), src.address(), bytes, stream)
+        };
+        copied.unwrap_or_else(|error| fail(driver("copy an array", error)));
+    }
+
     /// Copies the beginning of `src` to all of `dst`, when everything before it is done.
     pub(crate) fn download<T: Element>(&self, dst: &mut [T], src: View<'_, T>) {
         assert!(dst.len() <= src.len(), "{} elements of {}", dst.len(), src.len());

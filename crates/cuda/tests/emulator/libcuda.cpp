@@ -223,6 +223,11 @@ int cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void*) {
     std::memcpy((void*)to, from, bytes);
     return SUCCESS;
 }
+int cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, void*) {
+    running = "cuMemcpyDtoDAsync";
+    std::memcpy((void*)to, (void*)from, bytes);
+    return SUCCESS;
+}
 int cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, void*) {
     running = "cuMemcpyDtoHAsync";
     std::memcpy(to, (void*)from, bytes);

@@ -269,7 +269,8 @@ impl<D: Device> Network<D> {
             if let Step::BatchNorm { running, statistics, .. } = *step {
                 let Parameter { spec, values, .. } = &self.parameters[running];
                 if !spec.frozen {
-                    self.device.download(&mut self.running_before[statistics], values);
+                    let before = &mut self.running_before[statistics];
+                    self.device.copy(before, values, spec.len());
                 }
             }
         }
@@ -280,7 +281,7 @@ impl<D: Device> Network<D> {
             if let Step::BatchNorm { running, statistics, .. } = *step {
                 let Parameter { spec, values, .. } = &mut self.parameters[running];
                 if !spec.frozen {
-                    self.device.upload(values, &self.running_before[statistics]);
+                    self.device.copy(values, &self.running_before[statistics], spec.len());
                 }
             }
         }

@@ -155,7 +155,7 @@ impl<D: Device> Network<D> {
         }
         // Frozen: d_x = d_y · scale / √(variance + ε), its evaluation without mean and shift.
         let slopes = &mut self.frozen_norms[statistics];
-        let host = &mut self.running_before[statistics];
+        let host = &mut self.host_norm[..2 * shape.channels];
         let (mean, shift) = (0..shape.channels, shape.channels..2 * shape.channels);
         for ((slope, parameter), blank) in
             slopes.iter_mut().zip([affine, running]).zip([shift, mean])

@@ -152,6 +152,7 @@ impl Device for Spoiling {
             labels: &Labels, shape: &LossShape)
             => losses: shape.images, d_logits: shape.images * shape.classes;
         fn sgd_update(w: &mut Floats, v: &mut Floats, g: &Floats, step: &SgdStep, len: usize);
+        fn copy(dst: &mut Floats, src: &Floats, len: usize);
         fn add(sums: &mut Floats, values: &Floats, len: usize) => sums: len;
         fn sum_of_squares(values: &Floats, len: usize) -> f64;
     }

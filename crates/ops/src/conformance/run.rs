@@ -323,6 +323,8 @@ impl<D: Device> On<'_, D> {
         x[len - 1] = -3.0;
         let mut sums = self.parameter(len, 2);
         self.device.add(&mut sums, &self.parameters(&x), len);
+        let mut copy = self.poisoned_parameter(len);
+        self.device.copy(&mut copy, &sums, len);
         let squares = self.device.sum_of_squares(&self.parameters(&x), len) as f32;
         let mut arrays = Vec::new();
         let mut look = |x: &[f32]| arrays.extend([self.up(x), self.parameters(x)]);
@@ -342,7 +344,12 @@ impl<D: Device> On<'_, D> {
         let mut largest = self.down(&found, arrays.len() + 1);
         // So that one case tells infinity from NaN.
         largest.iter_mut().filter(|found| found.is_infinite()).for_each(|found| *found = -1.0);
-        vec![("sums", self.down(&sums, len)), ("largest", largest), ("squares", vec![squares])]
+        vec![
+            ("sums", self.down(&sums, len)),
+            ("copy", self.down(&copy, len)),
+            ("largest", largest),
+            ("squares", vec![squares]),
+        ]
     }
 
     fn not_finite(&self, value: f32) -> Outputs {

@@ -280,6 +280,9 @@ impl<T: Real> Device for Reference<T> {
         elementwise::sgd(&mut weights[..len], &mut velocity[..len], &gradient[..len], step);
     }
 
+    fn copy(&self, dst: &mut Vec<T>, src: &Vec<T>, len: usize) {
+        dst[..len].copy_from_slice(&src[..len]);
+    }
     fn add(&self, sums: &mut Vec<T>, values: &Vec<T>, len: usize) {
         elementwise::add(&mut sums[..len], &values[..len]);
     }

@@ -107,6 +107,7 @@ impl Device for ByLevels {
             labels: &Labels, shape: &LossShape);
         fn sgd_update(w: &mut Floats, v: &mut Floats, gradient: &Floats, step: &SgdStep,
             len: usize);
+        fn copy(dst: &mut Floats, src: &Floats, len: usize);
         fn add(sums: &mut Floats, values: &Floats, len: usize);
         fn sum_of_squares(values: &Floats, len: usize) -> f64;
     }
