@@ -36,7 +36,8 @@ const PLANTED: [Planted; 11] = [
     planted(Fault::LrnWindowAcrossTowers, "lrn_", "Lrn(", &["y", "d_x"]),
     planted(Fault::SlopeOfTheOtherCurve, "sigmoid", "Saturation(", &["d_x"]),
     planted(Fault::PoolTieToLast, "max_pool_", "MaxPool(", &["d_x"]),
-    planted(Fault::SwappedGroups, "conv_", "Conv(", &["y", "y_relu"]),
+    // Alone, and pooled at once.
+    planted(Fault::SwappedGroups, "conv_", "Conv", &["y", "y_relu", "d_x of each map"]),
     planted(Fault::MissingBiasGradient, "conv_", "Conv(", &["d_bias"]),
     planted(Fault::StaleWeightGradient, "linear", "Linear(", &["d_weights"]),
     planted(Fault::BiasedRunningVariance, "batch_norm_", "BatchNorm(", &["running"]),

@@ -76,7 +76,19 @@ extern "C" __global__ void bias_max_pool_forward(value* y, u8* positions, const 
     max_pool(y, positions, x, bias, s, width, len);
 }
 
-extern "C" __global__ void max_pool_backward(value* d_x, const value* d_y, const u8* positions, MaxPool s, u32 width, u32 len) {
+// Of a window's gradient what its maximum lets through, where that passed a ReLU; all of it where there
+// was none.
+__device__ inline Eight gradient_of(const value* d_y, const value* rectified, u64 window, u32 width) {
+    Eight gradient = read_run(d_y + window, width);
+    if (!rectified) return gradient;
+    Eight maximum = read_run(rectified + window, width);
+    for (u32 k = 0; k < EIGHT; ++k) {
+        if (maximum.at[k] <= 0.0f) gradient.at[k] = 0.0f;
+    }
+    return gradient;
+}
+
+__device__ inline void max_pool_back(value* d_x, const value* d_y, const value* rectified, const u8* positions, MaxPool s, u32 width, u32 len) {
     u32 i = (u32)thread_number();
     if (i >= len) return;
     Place at = place_of(i, s.channels, width, s.in_w, s.in_h);
@@ -90,7 +102,7 @@ extern "C" __global__ void max_pool_backward(value* d_x, const value* d_y, const
         for (u32 q = first_q; q < last_q; ++q) {
             u32 here = (row - p * s.stride) * s.size + (column - q * s.stride);
             u64 window = (((u64)at.image * s.out_h + p) * s.out_w + q) * s.channels + at.channel;
-            Eight gradient = read_run(d_y + window, width);
+            Eight gradient = gradient_of(d_y, rectified, window, width);
             u32 position[EIGHT];
             read_bytes(position, positions + window, width);
             for (u32 k = 0; k < EIGHT; ++k) {
@@ -103,7 +115,7 @@ extern "C" __global__ void max_pool_backward(value* d_x, const value* d_y, const
 
 // The same where windows begin at every second row and column: one thread for eight channels of two
 // inputs by two, which lie in the same windows, so that each window is read once for all four.
-extern "C" __global__ void max_pool_backward_by_two(value* d_x, const value* d_y, const u8* positions, MaxPool s, u32 width, u32 len) {
+__device__ inline void max_pool_back_by_two(value* d_x, const value* d_y, const value* rectified, const u8* positions, MaxPool s, u32 width, u32 len) {
     u32 i = (u32)thread_number();
     if (i >= len) return;
     Place at = place_of(i, s.channels, width, (s.in_w + 1) / 2, (s.in_h + 1) / 2);
@@ -115,7 +127,7 @@ extern "C" __global__ void max_pool_backward_by_two(value* d_x, const value* d_y
         for (u32 left = reach + 1; left-- > 0;) {
             if (at.column < left || at.column - left >= s.out_w) continue;
             u64 window = (((u64)at.image * s.out_h + at.row - up) * s.out_w + at.column - left) * s.channels + at.channel;
-            Eight gradient = read_run(d_y + window, width);
+            Eight gradient = gradient_of(d_y, rectified, window, width);
             u32 position[EIGHT];
             read_bytes(position, positions + window, width);
             for (u32 r = 0; r < 2; ++r) {
@@ -138,6 +150,19 @@ extern "C" __global__ void max_pool_backward_by_two(value* d_x, const value* d_y
             write_run(d_x + place * s.channels + at.channel, sum[r][t], width);
         }
     }
+}
+
+extern "C" __global__ void max_pool_backward(value* d_x, const value* d_y, const u8* positions, MaxPool s, u32 width, u32 len) {
+    max_pool_back(d_x, d_y, nullptr, positions, s, width, len);
+}
+extern "C" __global__ void max_pool_backward_by_two(value* d_x, const value* d_y, const u8* positions, MaxPool s, u32 width, u32 len) {
+    max_pool_back_by_two(d_x, d_y, nullptr, positions, s, width, len);
+}
+extern "C" __global__ void rectified_max_pool_backward(value* d_x, const value* d_y, const value* y, const u8* positions, MaxPool s, u32 width, u32 len) {
+    max_pool_back(d_x, d_y, y, positions, s, width, len);
+}
+extern "C" __global__ void rectified_max_pool_backward_by_two(value* d_x, const value* d_y, const value* y, const u8* positions, MaxPool s, u32 width, u32 len) {
+    max_pool_back_by_two(d_x, d_y, y, positions, s, width, len);
 }
 
 struct AveragePool {

@@ -10,7 +10,7 @@ use crate::driver::{Convolutions, EIGHT, Gpu, Launch, Reals, RealsMut, View, Vie
 use crate::elementwise::{factor, widen};
 use crate::floats::Floats;
 use crate::reduce::word;
-use crate::scratch::Room;
+use crate::scratch::{Room, Scratch};
 
 /// Says whether it could, as the others do.
 pub(crate) fn forward(
@@ -21,15 +21,16 @@ pub(crate) fn forward(
     shape: &ConvShape,
 ) -> bool {
     let Some(way) = Way::of(engine, shape, ConvPass::Forward) else { return false };
-    let (RealsMut::Bf16(y), Reals::Bf16(x)) = (y, x.values(shape.input_len())) else {
+    let (RealsMut::Bf16(y), Reals::Bf16(_)) = (y, x.values(shape.input_len())) else {
         return false;
     };
     let Engine { gpu, scratch, convolutions: Some(convolutions), .. } = engine else {
         return false;
     };
-    let x = way.input(gpu, &mut scratch.columns, x);
-    let weights = way.weights(gpu, &mut scratch.rounded[0], weights, shape);
-    way.run(gpu, convolutions, &mut scratch.workspace, y, [x, weights]);
+    let Scratch { blocks, blocks_of, rounded, workspace, .. } = scratch;
+    let Some(x) = way.input(gpu, (blocks, blocks_of), x, shape) else { return false };
+    let weights = way.weights(gpu, &mut rounded[0], weights, shape);
+    way.run(gpu, convolutions, workspace, y, [x, weights]);
     true
 }
 
@@ -60,7 +61,7 @@ pub(crate) fn backward_weights(
     shape: &ConvShape,
 ) -> bool {
     let Some(way) = Way::of(engine, shape, ConvPass::BackwardWeights) else { return false };
-    let (Reals::Bf16(x), Reals::Bf16(d_y)) =
+    let (Reals::Bf16(_), Reals::Bf16(d_y)) =
         (x.values(shape.input_len()), d_y.values(shape.output_len()))
     else {
         return false;
@@ -68,9 +69,10 @@ pub(crate) fn backward_weights(
     let Engine { gpu, scratch, convolutions: Some(convolutions), .. } = engine else {
         return false;
     };
-    let x = way.input(gpu, &mut scratch.columns, x);
-    let mut formed: ViewMut<'_, u16> = scratch.rounded[0].take(gpu, way.shape.weights_len());
-    way.run(gpu, convolutions, &mut scratch.workspace, formed.again(), [x, d_y]);
+    let Scratch { blocks, blocks_of, rounded, workspace, .. } = scratch;
+    let Some(x) = way.input(gpu, (blocks, blocks_of), x, shape) else { return false };
+    let mut formed: ViewMut<'_, u16> = rounded[0].take(gpu, way.shape.weights_len());
+    way.run(gpu, convolutions, workspace, formed.again(), [x, d_y]);
     match &way.blocks {
         Some(blocks) => blocks.leave_weights(gpu, d_weights, formed.into_read()),
         None => widen(gpu, d_weights, formed.into_read()),
@@ -100,11 +102,23 @@ impl Way {
         Some(Self { shape, pass, workspace_bytes, blocks })
     }
 
-    fn input<'a>(&self, gpu: &Gpu, room: &'a mut Room, x: View<'a, u16>) -> View<'a, u16> {
-        match &self.blocks {
-            Some(blocks) => blocks.input(gpu, room, x, self.shape.input_len()),
-            None => x,
+    /// The input as cuDNN is to have it. What a forward pass laid out in blocks still stands there for
+    /// the weights' gradient.
+    fn input<'a>(
+        &self,
+        gpu: &Gpu,
+        (room, room_of): (&'a mut Room, &mut Option<(u64, ConvShape)>),
+        x: &'a Floats,
+        shape: &ConvShape,
+    ) -> Option<View<'a, u16>> {
+        let (key, values) = ((x.stamp(), *shape), x.first_rounded(shape.input_len())?);
+        let Some(blocks) = &self.blocks else { return Some(values) };
+        let mut there: ViewMut<'_, u16> = room.take(gpu, self.shape.input_len());
+        if *room_of != Some(key) {
+            blocks.input(gpu, there.again(), values);
+            *room_of = Some(key);
         }
+        Some(there.into_read())
     }
 
     fn weights<'a>(
@@ -189,18 +203,10 @@ impl Blocks {
     }
 
     /// The input in blocks.
-    fn input<'r>(
-        &self,
-        gpu: &Gpu,
-        room: &'r mut Room,
-        x: View<'_, u16>,
-        len: usize,
-    ) -> View<'r, u16> {
-        let mut blocks: ViewMut<'_, u16> = room.take(gpu, len);
-        let (numbers, threads) = (self.numbers(), len / EIGHT);
-        let arguments = [blocks.again().into(), x.into(), (&numbers).into(), word(threads).into()];
+    fn input(&self, gpu: &Gpu, blocks: ViewMut<'_, u16>, x: View<'_, u16>) {
+        let (numbers, threads) = (self.numbers(), blocks.len() / EIGHT);
+        let arguments = [blocks.into(), x.into(), (&numbers).into(), word(threads).into()];
         gpu.launch("block_input", Launch::threads(threads), &arguments);
-        blocks.into_read()
     }
 
     /// Weights where blocks have them.

@@ -1,5 +1,7 @@
 //! Arrays of real numbers as this device keeps them.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use crate::driver::{Buffer, Gpu, Reals, RealsMut, View, ViewMut};
 use crate::elementwise::round;
 use crate::scratch::Room;
@@ -12,6 +14,13 @@ use crate::scratch::Room;
 pub struct Floats {
     wide: Option<Buffer<f32>>,
     rounded: Option<Buffer<u16>>,
+    stamp: u64,
+}
+
+/// A number that no array had yet.
+fn new_stamp() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Relaxed) + 1
 }
 
 const VALUES_ONLY: &str = "an array of a network's values where one of f32 is wanted";
@@ -19,17 +28,23 @@ const VALUES_ONLY: &str = "an array of a network's values where one of f32 is wa
 impl Floats {
     /// `len` zeros in `f32`.
     pub(crate) fn wide(gpu: &Gpu, len: usize) -> Self {
-        Self { wide: Some(gpu.zeros(len)), rounded: None }
+        Self { wide: Some(gpu.zeros(len)), rounded: None, stamp: new_stamp() }
     }
 
     /// `len` zeros in bf16.
     pub(crate) fn rounded(gpu: &Gpu, len: usize) -> Self {
-        Self { wide: None, rounded: Some(gpu.zeros(len)) }
+        Self { wide: None, rounded: Some(gpu.zeros(len)), stamp: new_stamp() }
     }
 
     /// `len` zeros in both.
     pub(crate) fn both(gpu: &Gpu, len: usize) -> Self {
-        Self { wide: Some(gpu.zeros(len)), rounded: Some(gpu.zeros(len)) }
+        let (wide, rounded) = (Some(gpu.zeros(len)), Some(gpu.zeros(len)));
+        Self { wide, rounded, stamp: new_stamp() }
+    }
+
+    /// Another number after whatever may have written the array.
+    pub(crate) fn stamp(&self) -> u64 {
+        self.stamp
     }
 
     /// The first `len` numbers in `f32`, to be read.
@@ -39,6 +54,7 @@ impl Floats {
 
     /// The same to be written.
     pub(crate) fn first_mut(&mut self, len: usize) -> ViewMut<'_, f32> {
+        self.stamp = new_stamp();
         self.wide.as_mut().expect(VALUES_ONLY).first_mut(len)
     }
 
@@ -47,6 +63,7 @@ impl Floats {
         &mut self,
         len: usize,
     ) -> (ViewMut<'_, f32>, Option<ViewMut<'_, u16>>) {
+        self.stamp = new_stamp();
         let wide = self.wide.as_mut().expect(VALUES_ONLY).first_mut(len);
         (wide, self.rounded.as_mut().map(|buffer| buffer.first_mut(len)))
     }
@@ -61,6 +78,7 @@ impl Floats {
 
     /// The same to be written.
     pub(crate) fn values_mut(&mut self, len: usize) -> RealsMut<'_> {
+        self.stamp = new_stamp();
         match (&mut self.wide, &mut self.rounded) {
             (Some(wide), _) => RealsMut::F32(wide.first_mut(len)),
             (None, rounded) => {
@@ -71,6 +89,7 @@ impl Floats {
 
     /// Copies `src` to the beginning. When this returns, `src` was read.
     pub(crate) fn upload(&mut self, gpu: &Gpu, crossing: &mut Room, src: &[f32]) {
+        self.stamp = new_stamp();
         let len = src.len();
         if let Some(wide) = &mut self.wide {
             gpu.upload(wide.first_mut(len), src);

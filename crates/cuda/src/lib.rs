@@ -153,10 +153,10 @@ impl Device for Cuda {
         self.engine().gpu.wait();
     }
     fn begin_repeat(&self, recording: &mut Recording) -> bool {
-        recording.begin(&self.engine())
+        recording.begin(&mut self.engine())
     }
     fn end_repeat(&self, recording: &mut Recording) -> bool {
-        recording.end(&self.engine())
+        recording.end(&mut self.engine())
     }
     fn floats(&self, len: usize) -> Floats {
         Floats::wide(&self.engine().gpu, len)
@@ -338,7 +338,17 @@ impl Device for Cuda {
         positions: &Bytes,
         shape: &MaxPoolShape,
     ) {
-        pool::max_backward(&mut self.engine(), d_x, d_y, positions, shape);
+        pool::max_backward(&mut self.engine(), d_x, d_y, None, positions, shape);
+    }
+    fn rectified_max_pool_backward(
+        &self,
+        d_x: &mut Floats,
+        d_y: &mut Floats,
+        y: &Floats,
+        positions: &Bytes,
+        shape: &MaxPoolShape,
+    ) {
+        pool::max_backward(&mut self.engine(), d_x, d_y, Some(y), positions, shape);
     }
     fn average_pool_forward(&self, y: &mut Floats, x: &Floats, shape: &AveragePoolShape) {
         pool::average_forward(&mut self.engine(), y, x, shape);

@@ -48,35 +48,42 @@ pub(crate) fn max_forward(
     }
 }
 
+/// With rectified maxima: of their sums' gradient, which they let through where they are not 0.
 pub(crate) fn max_backward(
     engine: &mut Engine,
     d_x: &mut Floats,
     d_y: &Floats,
+    rectified: Option<&Floats>,
     positions: &Bytes,
     shape: &MaxPoolShape,
 ) {
     let (_, [input, output]) = max_numbers(shape, 0);
-    let (mut d_x, d_y) = (d_x.values_mut(shape.input_len()), d_y.values(shape.output_len()));
+    let mut d_x = d_x.values_mut(shape.input_len());
+    let read = [Some(d_y), rectified].map(|array| array.map(|a| a.values(shape.output_len())));
     let width = width(shape.channels);
+    let (kernel, places) = match (shape.stride, rectified.is_some()) {
+        (2, false) => ("max_pool_backward_by_two", by_two(shape)),
+        (2, true) => ("rectified_max_pool_backward_by_two", by_two(shape)),
+        (_, false) => ("max_pool_backward", shape.in_h * shape.in_w),
+        (_, true) => ("rectified_max_pool_backward", shape.in_h * shape.in_w),
+    };
     for images in pieces(shape.batch, input.max(output), engine.limits.elements) {
         let (numbers, _) = max_numbers(shape, images.len());
         let [inputs, outputs] = [input, output].map(|each| images.start * each..images.end * each);
-        let (kernel, places) = if shape.stride == 2 {
-            ("max_pool_backward_by_two", shape.in_h.div_ceil(2) * shape.in_w.div_ceil(2))
-        } else {
-            ("max_pool_backward", shape.in_h * shape.in_w)
-        };
         let threads = images.len() * places * shape.channels / width;
-        let arguments = [
-            d_x.part(inputs).into(),
-            d_y.part(outputs.clone()).into(),
-            positions.view().part(outputs).into(),
-            (&numbers).into(),
-            word(width).into(),
-            word(threads).into(),
-        ];
+        let read = read.into_iter().flatten().map(|values| values.part(outputs.clone()).into());
+        let positions = positions.view().part(outputs.clone()).into();
+        let sizes: [Argument<'_>; 3] =
+            [(&numbers).into(), word(width).into(), word(threads).into()];
+        let written = [d_x.part(inputs).into()].into_iter();
+        let arguments: Vec<_> = written.chain(read).chain([positions]).chain(sizes).collect();
         engine.gpu.launch(kernel, Launch::threads(threads), &arguments);
     }
+}
+
+/// Squares of two inputs by two.
+fn by_two(shape: &MaxPoolShape) -> usize {
+    shape.in_h.div_ceil(2) * shape.in_w.div_ceil(2)
 }
 
 fn average_numbers(shape: &AveragePoolShape, images: usize) -> ([u32; 6], PerImage) {

@@ -26,7 +26,9 @@ enum State {
 
 impl Recording {
     /// Whether the operations are to be asked for.
-    pub(crate) fn begin(&mut self, engine: &Engine) -> bool {
+    pub(crate) fn begin(&mut self, engine: &mut Engine) -> bool {
+        // What is remembered lays out inputs unseen.
+        engine.scratch.blocks_of = None;
         let is_current = self.generation == engine.scratch.generation();
         match &self.state {
             State::Remembered(tape) if is_current => {
@@ -44,7 +46,8 @@ impl Recording {
     }
 
     /// Whether they were done.
-    pub(crate) fn end(&mut self, engine: &Engine) -> bool {
+    pub(crate) fn end(&mut self, engine: &mut Engine) -> bool {
+        engine.scratch.blocks_of = None;
         match self.state {
             State::Listening => match engine.gpu.end_recording() {
                 Some(tape) => {

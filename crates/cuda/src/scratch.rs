@@ -2,6 +2,8 @@
 //! after the first step nothing is taken any more. All work is on one stream, in order: the next
 //! operation may write over what the last one left.
 
+use alexnet_ops::ConvShape;
+
 use crate::driver::{Buffer, Element, Gpu, ViewMut};
 
 /// Room for one array, and how often it was made anew.
@@ -26,8 +28,11 @@ impl Room {
 /// All rooms.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    /// A convolution's unfolded inputs, or those in blocks.
+    /// A convolution's unfolded inputs.
     pub(crate) columns: Room,
+    /// Those in blocks, and of which array, as its stamp says, they are.
+    pub(crate) blocks: Room,
+    pub(crate) blocks_of: Option<(u64, ConvShape)>,
     /// What cuDNN works in.
     pub(crate) workspace: Room,
     /// Which arrays are looked at.
@@ -47,8 +52,8 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// Another number whenever a room is another array than before.
     pub(crate) fn generation(&self) -> u64 {
-        let Self { columns, workspace, table, crossing, rounded, sums, whole, terms } = self;
-        let rooms = [columns, workspace, table, crossing, whole, terms].into_iter();
-        rooms.chain(rounded).chain(sums).map(|room| room.1).sum()
+        let Self { columns, blocks, workspace, table, crossing, whole, terms, .. } = self;
+        let rooms = [columns, blocks, workspace, table, crossing, whole, terms].into_iter();
+        rooms.chain(&self.rounded).chain(&self.sums).map(|room| room.1).sum()
     }
 }

@@ -323,6 +323,20 @@ pub trait Device {
         shape: &MaxPoolShape,
     );
 
+    /// [`Self::relu_backward`] of rectified maxima `y` and then [`Self::max_pool_backward`]. What is
+    /// left in `d_y` is the device's matter.
+    fn rectified_max_pool_backward(
+        &self,
+        d_x: &mut Self::Floats,
+        d_y: &mut Self::Floats,
+        y: &Self::Floats,
+        positions: &Self::Bytes,
+        shape: &MaxPoolShape,
+    ) {
+        self.relu_backward(d_y, y, shape.output_len());
+        self.max_pool_backward(d_x, d_y, positions, shape);
+    }
+
     /// Adaptive average pooling.
     fn average_pool_forward(
         &self,

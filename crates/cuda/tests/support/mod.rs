@@ -110,11 +110,44 @@ pub(crate) fn bf16(exact: &Cuda, rounding: &Cuda) {
         // The slope of tanh, 1 - y², has little left of a y near 1.
         same(&curves, run, 3.0 * TOLERANCE_BF16);
     }
+    lays_out_what_is_there(rounding);
     let shape = LinearShape { batch: 7, inputs: 33, outputs: 17 };
     let case = Case::Linear(shape, Activation::Identity);
     let (exact, found) = (case.run(exact), case.run(rounding));
     let difference = compare("bf16", "y", &exact[0].1, &found[0].1, 1e-4);
     assert!(difference.is_some(), "nothing was rounded");
+}
+
+/// Whether the weights' gradient is of the input that is there, when a forward pass laid out another
+/// one in the same array.
+#[track_caller]
+pub(crate) fn lays_out_what_is_there(device: &Cuda) {
+    let Case::Conv(shape, _) = by_eights()[3] else { panic!("the first layer") };
+    let values = |len, salt| conformance::values(len, salt, 1.0);
+    let filled = |mut array, len, salt| {
+        device.upload(&mut array, &values(len, salt));
+        array
+    };
+    let weights = filled(device.weights(shape.weights_len()), shape.weights_len(), 1);
+    let bias = device.floats(shape.out_c);
+    let d_y = filled(device.values(shape.output_len()), shape.output_len(), 2);
+    let gradient = |between: &[u32]| {
+        let mut x = device.values(shape.input_len());
+        let mut y = device.values(shape.output_len());
+        for &salt in between {
+            device.upload(&mut x, &values(shape.input_len(), salt));
+            device.conv_forward(&mut y, &x, &weights, &bias, Activation::Relu, &shape);
+        }
+        device.upload(&mut x, &values(shape.input_len(), 3));
+        let (mut d_weights, mut d_bias) =
+            (device.floats(shape.weights_len()), device.floats(shape.out_c));
+        device.conv_backward_weights(&mut d_weights, &mut d_bias, &d_y, &x, &shape);
+        let mut found = vec![0.0; shape.weights_len()];
+        device.download(&mut found, &d_weights);
+        found
+    };
+    assert_eq!(gradient(&[]), gradient(&[4]), "an input of before was taken");
+    assert_eq!(gradient(&[]), gradient(&[3]));
 }
 
 /// Outputs to the bit.

@@ -80,7 +80,7 @@ impl<D: Device> Network<D> {
         let [x, y] = [0, 1].map(|next| places.activations[index + next]);
         let [d_x, d_y] = [0, 1].map(|next| places.gradients[index + next]);
         let step = self.plan.steps[index].at(share.count, self.plan.batch);
-        if reads_output_again(&self.plan.steps, index) {
+        if reads_output_again(&self.plan.steps, index) && !matches!(step, Step::MaxPool { .. }) {
             let (y, d_y) = pair(&mut self.values, y, d_y);
             device.relu_backward(d_y, y, step.output_len());
         }
@@ -124,10 +124,7 @@ impl<D: Device> Network<D> {
                 let (x, d_y, d_x) = three(&mut self.values, x, d_y, d_x);
                 device.lrn_backward(d_x, d_y, x, &shape);
             }
-            Step::MaxPool { shape, positions } => {
-                let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
-                device.max_pool_backward(d_x, d_y, &self.positions[positions], &shape);
-            }
+            Step::MaxPool { .. } => self.max_pool_backward(index, &step, [y, d_y, d_x]),
             Step::AveragePool { shape } => {
                 let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
                 device.average_pool_backward(d_x, d_y, &shape);
@@ -141,6 +138,18 @@ impl<D: Device> Network<D> {
                 device.dropout(d_x, d_y, rate, form.kept_scale(rate), key, len);
             }
         }
+    }
+
+    /// From the places of output and output gradient to that of the input gradient.
+    fn max_pool_backward(&mut self, index: usize, step: &Step, [y, d_y, d_x]: [usize; 3]) {
+        let Step::MaxPool { shape, positions } = *step else { return };
+        let (device, positions) = (&self.device, &self.positions[positions]);
+        if reads_output_again(&self.plan.steps, index) {
+            let (y, d_y, d_x) = three_of(&mut self.values, y, d_y, d_x);
+            return device.rectified_max_pool_backward(d_x, d_y, y, positions, &shape);
+        }
+        let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
+        device.max_pool_backward(d_x, d_y, positions, &shape);
     }
 
     /// From the places of input and output gradient to that of the input gradient.
@@ -191,6 +200,13 @@ pub(super) fn pair<T>(items: &mut [T], read: usize, write: usize) -> (&T, &mut T
 fn two<T>(items: &mut [T], one: usize, other: usize) -> (&mut T, &mut T) {
     let [one, other] = items.get_disjoint_mut([one, other]).expect("two different places");
     (one, other)
+}
+
+/// Three different elements, the last two to be written.
+fn three_of<T>(items: &mut [T], read: usize, one: usize, other: usize) -> (&T, &mut T, &mut T) {
+    let places = [read, one, other];
+    let [read, one, other] = items.get_disjoint_mut(places).expect("three different places");
+    (read, one, other)
 }
 
 /// Three different elements, the last to be written.

@@ -231,8 +231,7 @@ impl<D: Device> On<'_, D> {
         let parameters = [&weights, &bias];
         self.device.conv_max_pool_forward(outputs, &mut positions, &x, parameters, shapes);
         let (mut d_y, mut d_x) = (self.input(y_len, 4), self.poisoned(pool.input_len()));
-        self.device.relu_backward(&mut d_y, &y, y_len);
-        self.device.max_pool_backward(&mut d_x, &d_y, &positions, pool);
+        self.device.rectified_max_pool_backward(&mut d_x, &mut d_y, &y, &positions, pool);
         // Of sums that differ by rounding either may be the largest; so only what each map gets is
         // compared.
         let mut maps = vec![0.0; pool.channels];
