@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use alexnet_cpu::{Cpu, Isa};
-use alexnet_cuda::{Cuda, CudaError};
+use alexnet_cuda::{Cuda, CudaError, Products};
 use alexnet_ops::{Device, Precision, Reference};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -80,13 +80,30 @@ pub(crate) enum PrecisionName {
     F32,
     /// Of factors rounded to 16 bits, where that is faster; weights and sums stay f32
     Bf16,
+    /// Of factors whose fractions are rounded to 10 bits: a GPU's
+    Tf32,
 }
 
-impl From<PrecisionName> for Precision {
-    fn from(name: PrecisionName) -> Self {
-        match name {
-            PrecisionName::F32 => Self::F32,
-            PrecisionName::Bf16 => Self::Bf16,
+impl PrecisionName {
+    /// As a processor knows it.
+    fn of_a_processor(self) -> Result<Precision, UsageError> {
+        match self {
+            Self::F32 => Ok(Precision::F32),
+            Self::Bf16 => Ok(Precision::Bf16),
+            Self::Tf32 => Err(UsageError(
+                "--precision is tf32, which GPUs alone have, and the processor computes: leave it \
+                 out, or take f32 or bf16"
+                    .into(),
+            )),
+        }
+    }
+
+    /// As a GPU knows it.
+    fn of_a_gpu(self) -> Products {
+        match self {
+            Self::F32 => Products::F32,
+            Self::Bf16 => Products::Bf16,
+            Self::Tf32 => Products::Tf32,
         }
     }
 }
@@ -126,7 +143,9 @@ impl DeviceFlags {
                 None => Ok(Opened::Cpu(self.cpu()?)),
             },
             DeviceName::Cpu => Ok(Opened::Cpu(self.cpu()?)),
-            DeviceName::Cuda(number) => Ok(Opened::Cuda(Cuda::new(number, self.precision.into())?)),
+            DeviceName::Cuda(number) => {
+                Ok(Opened::Cuda(Cuda::new(number, self.precision.of_a_gpu())?))
+            }
             DeviceName::Reference => Ok(Opened::Reference(self.reference()?)),
         }
     }
@@ -137,7 +156,7 @@ impl DeviceFlags {
         if !matches!(Cuda::count(), Ok(1..)) {
             return None;
         }
-        match Cuda::new(0, self.precision.into()) {
+        match Cuda::new(0, self.precision.of_a_gpu()) {
             Ok(gpu) => {
                 note(&format!("computing on {}; --device cpu takes the processor", gpu.name()));
                 Some(gpu)
@@ -152,15 +171,15 @@ impl DeviceFlags {
     /// This machine's processor, as the flags want it.
     fn cpu(self) -> anyhow::Result<Cpu> {
         let isa = Isa::choose().map_err(|error| UsageError(error.to_string()))?;
-        Ok(Cpu::with(self.threads, isa, self.precision.into())?)
+        Ok(Cpu::with(self.threads, isa, self.precision.of_a_processor()?)?)
     }
 
     /// The plain loops, which know one precision.
     fn reference(self) -> Result<Reference<f32>, UsageError> {
         match self.precision {
             PrecisionName::F32 => Ok(Reference::new()),
-            PrecisionName::Bf16 => Err(UsageError(
-                "--precision is bf16, but --device reference computes in f32 only: leave out one \
+            PrecisionName::Bf16 | PrecisionName::Tf32 => Err(UsageError(
+                "--precision is not f32, but --device reference computes in f32 only: leave out one \
                  of the two"
                     .into(),
             )),

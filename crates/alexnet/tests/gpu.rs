@@ -90,6 +90,20 @@ fn a_run_on_the_gpu_is_the_run_of_the_plain_loops() {
 }
 
 #[test]
+fn tf32_is_a_gpu_s_and_a_processor_says_so_in_one_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bench = |device| ["bench", "infer", "--precision", "tf32", "--device", device];
+    let tiny = ["--width", "0.02", "--image-size", "63", "--batch-size", "1", "--steps", "1"];
+    let (code, _, told) = outcome(alexnet(folder.path(), &[&bench("cpu")[..], &tiny].concat()));
+    assert_eq!(code, 2, "{told}");
+    assert!(told.contains("--precision is tf32, which GPUs alone have"), "{told}");
+    let on_gpu = [&bench("cuda")[..], &tiny, &["--format", "json"]].concat();
+    let Some((code, out, told)) = emulated(&on_gpu, &[]) else { return };
+    assert_eq!(code, 0, "{told}");
+    assert!(out.contains("TF32") && out.contains("\"precision\": \"tf32\""), "{out}");
+}
+
+#[test]
 fn auto_takes_the_gpu_if_there_is_one_that_can_be_used_and_says_so() {
     let says = |name, variables: &[(&str, &str)], words: &[&str]| {
         let Some((code, _, told)) = emulated(&train("auto", name), variables) else { return };

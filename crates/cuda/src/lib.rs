@@ -45,8 +45,28 @@ use scratch::Scratch;
 
 type Bytes = Buffer<u8>;
 
-/// Products of bf16 need this compute capability.
-const BF16: Architecture = Architecture(80);
+/// Products of bf16 and TF32 need this compute capability.
+const NARROW: Architecture = Architecture(80);
+
+/// What products are formed in on a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Products {
+    /// Of `f32` in full.
+    F32,
+    /// Of `f32` whose fractions are rounded to 10 bits, by the matrix units: within 2e-3.
+    Tf32,
+    /// Of bf16, in which what flows through the network is kept too: within 1e-2.
+    Bf16,
+}
+
+impl From<Precision> for Products {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
+}
 
 /// One GPU. Clones share it.
 ///
@@ -91,19 +111,22 @@ impl Cuda {
     ///
     /// # Errors
     /// When there is none, a library is missing, or the GPU cannot do what is asked for.
-    pub fn new(index: usize, precision: Precision) -> Result<Self, CudaError> {
-        let gpu = Gpu::open(index, precision)?;
-        let bf16 = precision == Precision::Bf16;
+    pub fn new(index: usize, products: impl Into<Products>) -> Result<Self, CudaError> {
+        let products = products.into();
+        let gpu = Gpu::open(index, products)?;
         let Architecture(capability) = gpu.architecture;
-        if bf16 && gpu.architecture < BF16 {
+        if products != Products::F32 && gpu.architecture < NARROW {
             let (name, [major, minor]) = (gpu.name, [capability / 10, capability % 10]);
-            return Err(CudaError::NoBf16 { name, major, minor });
+            let what = if products == Products::Tf32 { "TF32" } else { "bf16" };
+            return Err(CudaError::NotThere { name, what, major, minor });
         }
+        let bf16 = products == Products::Bf16;
         let convolutions = if bf16 { Convolutions::open(&gpu)? } else { None };
-        let with = match (bf16, &convolutions) {
-            (false, _) => String::new(),
-            (true, None) => ", bf16".to_owned(),
-            (true, Some(_)) => {
+        let with = match (products, &convolutions) {
+            (Products::F32, _) => String::new(),
+            (Products::Tf32, _) => ", TF32".to_owned(),
+            (Products::Bf16, None) => ", bf16".to_owned(),
+            (Products::Bf16, Some(_)) => {
                 let (major, minor) = Convolutions::version();
                 format!(", bf16, cuDNN {major}.{minor}")
             }

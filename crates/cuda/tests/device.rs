@@ -4,10 +4,10 @@
 
 mod support;
 
-use alexnet_cuda::Cuda;
+use alexnet_cuda::{Cuda, Products};
 use alexnet_ops::conformance::{TOLERANCE, cases};
 use alexnet_ops::{Device, Precision};
-use support::{agrees, bf16, bits, borders};
+use support::{agrees, bf16, bits, borders, tf32};
 
 /// Sums of thousands of products differ more between a GPU's order and a loop's than between two
 /// loops: the project asks for 1e-4 on a GPU.
@@ -40,6 +40,12 @@ fn in_bf16_the_gpu_is_within_a_hundredth() {
     let Some(exact) = gpu(Precision::F32) else { return };
     let Some(rounding) = gpu(Precision::Bf16) else { return };
     bf16(&exact, &rounding);
+}
+
+#[test]
+fn in_tf32_the_gpu_is_within_two_thousandths() {
+    let Some(exact) = gpu(Precision::F32) else { return };
+    tf32(&exact, &Cuda::new(0, Products::Tf32).expect("it has TF32 as it has bf16"));
 }
 
 #[test]

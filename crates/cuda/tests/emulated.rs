@@ -13,10 +13,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use alexnet_cuda::{Cuda, catch};
+use alexnet_cuda::{Cuda, Products, catch};
 use alexnet_ops::conformance::{Case, TOLERANCE, cases};
 use alexnet_ops::{Device, Precision};
-use support::{agrees, bf16, bits, borders, by_eights};
+use support::{agrees, bf16, bits, borders, by_eights, tf32};
 
 /// The libraries with the kernels as they are, built once.
 fn sound() -> Option<&'static Path> {
@@ -59,6 +59,11 @@ fn the_device_passes_the_suite_when_everything_is_taken_in_pieces() {
 fn in_bf16_every_operation_is_within_a_hundredth_with_cudnn_and_without() {
     succeeds("bf16", &[]);
     succeeds("bf16", &[("EMULATED_CUDNN_UNSUPPORTED", "1")]);
+}
+
+#[test]
+fn in_tf32_every_operation_is_within_two_thousandths_and_products_are_rounded() {
+    succeeds("tf32", &[]);
 }
 
 #[test]
@@ -251,6 +256,7 @@ fn the_child_does_its_task() {
             }
         }
         "bf16" => bf16(&open(), &Cuda::new(0, Precision::Bf16).expect("the emulated GPU opens")),
+        "tf32" => tf32(&open(), &Cuda::new(0, Products::Tf32).expect("the emulated GPU opens")),
         "bits" => [open(), open().in_small_pieces()].iter().for_each(bits),
         "borders" => agrees(&open(), &borders(), TOLERANCE),
         "open in bf16" => say_what_opens(0, Precision::Bf16),

@@ -47,13 +47,15 @@ pub enum CudaError {
         /// How many there are.
         count: usize,
     },
-    /// Products of bf16 need compute capability 8.0.
+    /// Products of bf16 and TF32 need compute capability 8.0.
     #[error(
-        "{name} has no bf16 (compute capability {major}.{minor}, 8.0 is needed): leave out --precision bf16"
+        "{name} has no {what} (compute capability {major}.{minor}, 8.0 is needed): leave out --precision"
     )]
-    NoBf16 {
+    NotThere {
         /// The GPU.
         name: String,
+        /// `bf16` or `TF32`.
+        what: &'static str,
         /// Of its compute capability.
         major: u32,
         /// Of its compute capability.

@@ -18,6 +18,7 @@ use super::declaration::{Parameter, declarations};
 use super::error::{CudaError, fail};
 use super::libraries::{Library, find};
 use super::memory::{Buffer, Element, Reals, RealsMut, View, ViewMut};
+use crate::Products;
 use crate::kernels::source;
 
 /// Threads of a block, where a kernel does not say otherwise: a multiple of 32, and small enough for
@@ -247,8 +248,8 @@ impl Gpu {
         Ok((version / 1000, version % 1000 / 10))
     }
 
-    /// Opens the GPU of this number, and compiles the kernels for it and for values of this precision.
-    pub(crate) fn open(index: usize, precision: Precision) -> Result<Self, CudaError> {
+    /// Opens the GPU of this number, and compiles the kernels for it and for the values that are kept.
+    pub(crate) fn open(index: usize, kind: Products) -> Result<Self, CudaError> {
         let count = Self::count()?;
         if index >= count {
             let none = if count == 0 {
@@ -265,8 +266,8 @@ impl Gpu {
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(|error| driver("make a stream", error))?;
         let architecture = architecture(&context)?;
-        let module = Module::load(&context, architecture, precision)?;
-        let products = ProductHandle::new(&stream)?;
+        let module = Module::load(&context, architecture, kind)?;
+        let products = ProductHandle::new(&stream, kind)?;
         let name = context.name().map_err(|error| driver("say its name", error))?;
         let memory = context.total_mem();
         let memory_bytes = memory.map_err(|error| driver("say how much memory it has", error))?;
@@ -463,9 +464,12 @@ impl Module {
     fn load(
         context: &Arc<CudaContext>,
         architecture: Architecture,
-        precision: Precision,
+        kind: Products,
     ) -> Result<Self, CudaError> {
-        let source = source(precision);
+        let source = source(match kind {
+            Products::F32 | Products::Tf32 => Precision::F32,
+            Products::Bf16 => Precision::Bf16,
+        });
         let cache = Cache::usual();
         let hash = hash_of(&(source, compiler::version()?));
         let name = format!("kernels-{architecture}-{hash:016x}");
@@ -511,6 +515,8 @@ impl Drop for Module {
 struct ProductHandle {
     handle: cublas_sys::cublasHandle_t,
     stream: Arc<CudaStream>,
+    /// Whether `f32` may be rounded to TF32.
+    tf32: bool,
     /// What it works in. Its own it might take in the midst of a recording.
     _room: CudaSlice<u8>,
 }
@@ -525,13 +531,14 @@ unsafe impl Send for ProductHandle {}
 unsafe impl Sync for ProductHandle {}
 
 impl ProductHandle {
-    fn new(stream: &Arc<CudaStream>) -> Result<Self, CudaError> {
+    fn new(stream: &Arc<CudaStream>, kind: Products) -> Result<Self, CudaError> {
         stream.context().bind_to_thread().map_err(|error| driver("be used", error))?;
         let handle = cublas::create_handle().map_err(|error| products("start", error))?;
         let room = stream.alloc_zeros::<u8>(PRODUCTS_BYTES);
         let room = room.map_err(|error| no_room(PRODUCTS_BYTES, error))?;
         let address = room.device_ptr(stream).0;
-        let this = Self { handle, stream: stream.clone(), _room: room };
+        let this =
+            Self { handle, stream: stream.clone(), tf32: kind == Products::Tf32, _room: room };
         // SAFETY: both are live: the stream is kept beside the handle.
         unsafe { cublas::set_stream(handle, stream.cu_stream().cast()) }
             .map_err(|error| products("take a stream", error))?;
@@ -559,6 +566,11 @@ impl ProductHandle {
             false => cublas_sys::cublasOperation_t::CUBLAS_OP_N,
         };
         let (one, old): (f32, f32) = (1.0, if product.adds { 1.0 } else { 0.0 });
+        // Products of f32 in full, unless TF32 was asked for.
+        let compute = match (self.tf32, a) {
+            (true, Reals::F32(_)) => cublas_sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+            _ => cublas_sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+        };
         // SAFETY: the handle is live; the arrays are on the device and as long as the product reaches,
         // which `Gpu::multiply` has seen to; the two factors before the sums are read before this
         // returns.
@@ -585,8 +597,7 @@ impl ProductHandle {
                 int(product.c.row),
                 long(product.c.next),
                 int(product.batch),
-                // Products of f32 in full; TF32 is another compute type, which has to be asked for.
-                cublas_sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+                compute,
                 cublas_sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
             )
         }

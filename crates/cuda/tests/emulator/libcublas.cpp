@@ -7,7 +7,7 @@
 
 namespace {
 
-const int R_32F = 0, R_16BF = 14, COMPUTE_32F = 68;
+const int R_32F = 0, R_16BF = 14, COMPUTE_32F = 68, COMPUTE_32F_FAST_TF32 = 77;
 const int NOT_INITIALIZED = 1, INVALID_VALUE = 7, NOT_SUPPORTED = 15;
 char a_handle;
 bool has_stream = false;
@@ -26,6 +26,15 @@ uint16_t rounded(float value) {
     std::memcpy(&bits, &value, 4);
     if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(bits >> 16 | 0x40u);
     return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+// The fraction rounded to 10 bits.
+float to_tf32(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    if ((bits & 0x7f800000u) != 0x7f800000u) bits = (bits + 0x1000u) & 0xffffe000u;
+    std::memcpy(&value, &bits, 4);
+    return value;
 }
 
 // op(X) of `rows` x `columns`, contiguous, row by row.
@@ -67,11 +76,16 @@ int cublasGemmStridedBatchedEx(void* handle, int transa, int transb, int m, int 
     if (m <= 0 || n <= 0 || k <= 0 || batch <= 0 || transa > 1 || transb > 1) return INVALID_VALUE;
     if (lda < (transa ? k : m) || ldb < (transb ? n : k) || ldc < m) return INVALID_VALUE;
     bool types = a_type == b_type && (a_type == R_32F || a_type == R_16BF) && (c_type == R_32F || c_type == a_type);
-    if (!types || compute != COMPUTE_32F || algo != -1) return NOT_SUPPORTED;
+    bool tf32 = compute == COMPUTE_32F_FAST_TF32 && a_type == R_32F;
+    if (!types || !(tf32 || compute == COMPUTE_32F) || algo != -1) return NOT_SUPPORTED;
     float scale = *(const float*)alpha, keep = *(const float*)beta;
     for (int i = 0; i < batch; ++i) {
         std::vector<float> left = gathered(a, a_type, i * stride_a, transa, m, k, lda);
         std::vector<float> right = gathered(b, b_type, i * stride_b, !transb, n, k, ldb);
+        if (tf32) {
+            for (float& factor : left) factor = to_tf32(factor);
+            for (float& factor : right) factor = to_tf32(factor);
+        }
         for (int column = 0; column < n; ++column) {
             for (int row = 0; row < m; ++row) {
                 // In eight strands, as vectors sum.

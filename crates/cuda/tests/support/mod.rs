@@ -118,6 +118,18 @@ pub(crate) fn bf16(exact: &Cuda, rounding: &Cuda) {
     assert!(difference.is_some(), "nothing was rounded");
 }
 
+/// Whether the device that rounds factors to TF32 is near enough to the plain loops, and another than
+/// the one that does not.
+#[track_caller]
+pub(crate) fn tf32(exact: &Cuda, rounding: &Cuda) {
+    agrees(rounding, &cases(), 2e-3);
+    let shape = LinearShape { batch: 7, inputs: 33, outputs: 17 };
+    let case = Case::Linear(shape, Activation::Identity);
+    let (exact, found) = (case.run(exact), case.run(rounding));
+    let difference = compare("TF32", "y", &exact[0].1, &found[0].1, 2e-5);
+    assert!(difference.is_some(), "nothing was rounded");
+}
+
 /// Whether the weights' gradient is of the input that is there, when a forward pass laid out another
 /// one in the same array.
 #[track_caller]

@@ -36,36 +36,53 @@ impl Ceilings {
     }
 }
 
-/// Square matrices that do not fit the inner caches.
+/// Square matrices that do not fit the inner caches; larger ones where a device is done with them in
+/// no time, for it was not full then.
 fn matrix_product_gflops<D: Device>(device: &D) -> f64 {
-    // A GPU is not full with less.
-    let side = if device.is_asynchronous() { 8192 } else { 1536 };
-    let shape = LinearShape { batch: side, inputs: side, outputs: side };
-    let filled = |mut array, salt| {
-        let drawn = values(side * side / DRAWN_SHARE, salt, 1.0);
-        device.upload(&mut array, &drawn.repeat(DRAWN_SHARE));
-        array
-    };
-    let x = filled(device.values(side * side), 1);
-    let weights = filled(device.weights(side * side), 2);
-    let (mut y, bias) = (device.values(side * side), device.floats(side));
-    let seconds = best_seconds(|| {
-        device.linear_forward(&mut y, &x, &weights, &bias, Activation::Identity, &shape);
-        device.finish();
-    });
-    2e-9 * (side as f64).powi(3) / seconds
+    largest_worth(&[1536, 4096, 8192], |side| {
+        let shape = LinearShape { batch: side, inputs: side, outputs: side };
+        let filled = |mut array, salt| {
+            let drawn = values(side * side / DRAWN_SHARE, salt, 1.0);
+            device.upload(&mut array, &drawn.repeat(DRAWN_SHARE));
+            array
+        };
+        let x = filled(device.values(side * side), 1);
+        let weights = filled(device.weights(side * side), 2);
+        let (mut y, bias) = (device.values(side * side), device.floats(side));
+        let seconds = best_seconds(|| {
+            device.linear_forward(&mut y, &x, &weights, &bias, Activation::Identity, &shape);
+            device.finish();
+        });
+        (2e-9 * (side as f64).powi(3) / seconds, seconds)
+    })
 }
 
-/// Arrays much larger than any cache, one copied to the other.
+/// Two arrays of a device, one added to the other.
 fn device_memory_gb_per_s<D: Device>(device: &D) -> f64 {
-    const LEN: usize = 1 << 28;
-    let (mut y, x) = (device.floats(LEN), device.floats(LEN));
-    let seconds = best_seconds(|| {
-        device.add(&mut y, &x, LEN);
-        device.finish();
-    });
-    // Both are read, and one is written.
-    3e-9 * (LEN * size_of::<f32>()) as f64 / seconds
+    largest_worth(&[1 << 24, 1 << 28], |len| {
+        let (mut y, x) = (device.floats(len), device.floats(len));
+        let seconds = best_seconds(|| {
+            device.add(&mut y, &x, len);
+            device.finish();
+        });
+        // Both are read, and one is written.
+        (3e-9 * (len * size_of::<f32>()) as f64 / seconds, seconds)
+    })
+}
+
+/// The rate of the first size that takes long enough to tell, or of the last. `measure` gives a rate
+/// and the seconds it took.
+fn largest_worth(sizes: &[usize], measure: impl Fn(usize) -> (f64, f64)) -> f64 {
+    const LONG_ENOUGH_S: f64 = 2e-3;
+    let mut rate = 0.0;
+    for &size in sizes {
+        let (found, seconds) = measure(size);
+        rate = found;
+        if seconds > LONG_ENOUGH_S {
+            break;
+        }
+    }
+    rate
 }
 
 /// An array that no cache holds, fetched once by all threads together.
