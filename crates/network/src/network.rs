@@ -77,6 +77,13 @@ struct Share {
     of: usize,
 }
 
+/// How long images that were brought are those of passes over the same memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stay {
+    OneStep,
+    UntilOthersCome,
+}
+
 /// Told of each part when the device has returned from it.
 type Watcher = Box<dyn FnMut(Part) + Send>;
 
@@ -123,8 +130,8 @@ pub struct Network<D: Device> {
     recordings: BTreeMap<usize, D::Recording>,
     /// What became of the step that was begun.
     formed: Result<(), NotFinite>,
-    /// Where the levels were that the device has.
-    brought: Option<Range<usize>>,
+    /// Where the levels were that the device has, and for how long that says anything.
+    brought: Option<(Range<usize>, Stay)>,
     /// The last part of the last batch.
     share: Share,
     label_smoothing: f32,
@@ -308,7 +315,8 @@ impl<D: Device> Network<D> {
     fn forward_share(&mut self, images: Images<'_>, pass: Pass, share: Share) {
         let Share { first, count, .. } = share;
         let place = self.plan.places.activations[0];
-        self.upload(images.part(first..first + count, self.plan.image_len()), place);
+        let images = images.part(first..first + count, self.plan.image_len());
+        self.upload(images, place, pass);
         self.tell(Part::Input);
         // Nothing in it depends on anything but the arrays, and nobody wants to know of the parts.
         if pass == Pass::Evaluate && self.watcher.is_none() {
@@ -349,16 +357,22 @@ impl<D: Device> Network<D> {
         }
     }
 
-    /// Images to a place: from the host, unless they were brought.
-    fn upload(&mut self, images: Images<'_>, place: usize) {
+    /// Images to a place: from the host, unless they were brought for this pass.
+    fn upload(&mut self, images: Images<'_>, place: usize, pass: Pass) {
         let place = &mut self.values[place];
-        if let Images::Levels { levels, normalise } = images {
-            if self.brought == Some(addresses(levels)) {
-                return self.device.upload_brought(place, levels, normalise);
+        let Images::Levels { levels, normalise } = images else {
+            return images.upload(&self.device, place);
+        };
+        match self.brought.take() {
+            Some((at, Stay::UntilOthersCome)) if at == addresses(levels) => {
+                self.brought = Some((at, Stay::UntilOthersCome));
+                self.device.upload_brought(place, levels, normalise);
             }
-            self.brought = None;
+            Some((at, Stay::OneStep)) if at == addresses(levels) && pass != Pass::Evaluate => {
+                self.device.upload_brought(place, levels, normalise);
+            }
+            _ => self.device.upload_levels(place, levels, normalise),
         }
-        images.upload(&self.device, place);
     }
 
     /// Logits of a part, once it went forward.
@@ -418,13 +432,24 @@ impl<D: Device> Network<D> {
         Ok(self.outputs(batch.labels.len()))
     }
 
-    /// Has the device bring the images of a later pass beside what it computes, where it can. They
-    /// must be the same when that pass comes, and stay there for every pass over them until others
-    /// come.
+    /// Has the device bring the images of the next step of training beside what it computes, where it
+    /// can. They must not change until then; a pass over others brings those.
     pub fn bring<'i>(&mut self, images: impl Into<Images<'i>>) {
-        if let Images::Levels { levels, normalise } = images.into() {
+        self.bring_for(images.into(), Stay::OneStep);
+    }
+
+    /// Has the device keep images for every pass over them, where it can, until others come. They must
+    /// not change as long.
+    pub fn keep<'i>(&mut self, images: impl Into<Images<'i>>) {
+        self.bring_for(images.into(), Stay::UntilOthersCome);
+    }
+
+    fn bring_for(&mut self, images: Images<'_>, stay: Stay) {
+        // What is taken in parts is brought in parts.
+        let whole = images.count(self.plan.image_len()) <= self.plan.batch;
+        if let (true, Images::Levels { levels, normalise }) = (whole, images) {
             self.device.bring_levels(levels, normalise);
-            self.brought = Some(addresses(levels));
+            self.brought = Some((addresses(levels), stay));
         }
     }
 

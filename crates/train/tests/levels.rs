@@ -13,7 +13,8 @@ use alexnet_data::{
     Augment, ColourNoise, Dataset, Fit, Loader, LoaderConfig, MeanImage, MeanPart, Order,
     SampleSet, Unreadable, UnreadableImage, View,
 };
-use alexnet_network::{ModelConfig, Network, Plan, Purpose};
+use alexnet_network::{Images, ModelConfig, Network, Pass, Plan, Purpose};
+use alexnet_ops::{Normalisation, SgdStep, UpdateRule};
 use alexnet_train::{
     EpochRow, Observer, Outcome, RunFolder, SaveFailure, StepReport, TrainConfig, Trainer, evaluate,
 };
@@ -21,7 +22,14 @@ use by_levels::ByLevels;
 
 fn device(prefers: bool) -> ByLevels {
     let cpu = Cpu::new(2).expect("threads");
-    ByLevels { cpu, prefers, misled: false, came: Default::default() }
+    ByLevels {
+        cpu,
+        prefers,
+        misled: false,
+        came: Default::default(),
+        brought: Default::default(),
+        used: Default::default(),
+    }
 }
 
 /// 36 training images and 12 to validate with, in 12 classes.
@@ -92,10 +100,59 @@ fn a_run_has_the_same_bits_whether_images_come_as_levels_or_as_values() {
             assert!(found == expected, "{workers} loader threads, {micro_batch:?} at a time");
             // Two passes to measure the time of one, and the epochs with their validation.
             assert_eq!(levels.came.load(Relaxed), 2 * 8 + 2 * (36 + 12));
+            // Of a batch that is taken in parts, none is ahead.
+            let ahead = levels.used.load(Relaxed);
+            assert_eq!(ahead > 0, micro_batch.is_none(), "{ahead} batches came ahead");
         }
         let misled = ByLevels { misled: true, ..device(true) };
         assert!(train(misled, config, 1) != expected, "whose figures they are says nothing");
     }
+}
+
+#[test]
+fn what_was_brought_is_one_step_s_unless_it_is_kept() {
+    let config = config();
+    let model = alexnet_network::Model::new(config.model).expect("a model");
+    let sgd = |_: &_| SgdStep {
+        rule: UpdateRule::PyTorch,
+        learning_rate: 0.01,
+        momentum: 0.9,
+        weight_decay: 0.0,
+    };
+    let plan = Plan::new(&model, 2, Purpose::Training, config.initialisation).expect("a plan");
+    let pictures = |salt: u8| -> Vec<u8> {
+        (0..2 * plan.image_len()).map(|at| (at as u8).wrapping_mul(salt)).collect()
+    };
+    let figures = [Normalisation { mean: [120.0; 3], scale: [0.02; 3] }; 2];
+    let logits = |ahead: bool| {
+        let device = device(true);
+        let mut network = Network::new(device.clone(), plan.clone(), 3);
+        let mut seen = Vec::new();
+        // In one place, one after the other, as a loader's memory is used again.
+        let mut levels = pictures(3);
+        for salt in [3, 5, 7, 5] {
+            levels.copy_from_slice(&pictures(salt));
+            let images = Images::Levels { levels: &levels, normalise: &figures };
+            if ahead && salt != 7 {
+                network.bring(images);
+            }
+            if salt == 5 {
+                seen.extend(network.forward(images, Pass::Evaluate).to_vec());
+            }
+            let stepped = network.train_step(images, &[0, 1], 1, 0, sgd);
+            seen.extend(stepped.expect("finite").1.to_vec());
+        }
+        levels.copy_from_slice(&pictures(9));
+        let images = Images::Levels { levels: &levels, normalise: &figures };
+        network.keep(images);
+        for _ in 0..3 {
+            seen.extend(network.forward(images, Pass::Evaluate).to_vec());
+        }
+        (seen, device.used.load(Relaxed))
+    };
+    let (ahead, used) = logits(true);
+    assert_eq!(used, 1 + 3, "the step that nothing else came before, and what was kept");
+    assert!(ahead == logits(false).0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A processor that images reach as bytes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use alexnet_cpu::Cpu;
 use alexnet_ops::{
@@ -23,7 +23,13 @@ pub(crate) struct ByLevels {
     pub(crate) misled: bool,
     /// Images that came as bytes.
     pub(crate) came: Arc<AtomicUsize>,
+    /// What was brought ahead, as it was then.
+    pub(crate) brought: Arc<Mutex<Option<Brought>>>,
+    /// How often that was used.
+    pub(crate) used: Arc<AtomicUsize>,
 }
+
+pub(crate) type Brought = (Vec<u8>, Vec<Normalisation>);
 
 /// Passes operations on.
 macro_rules! passed_on {
@@ -59,6 +65,17 @@ impl Device for ByLevels {
             normalise.rotate_left(1);
         }
         self.cpu.upload_levels(dst, levels, &normalise);
+    }
+
+    fn bring_levels(&self, levels: &[u8], normalise: &[Normalisation]) {
+        *self.brought.lock().expect("one thread") = Some((levels.to_vec(), normalise.to_vec()));
+    }
+
+    fn upload_brought(&self, dst: &mut Floats, _: &[u8], _: &[Normalisation]) {
+        let brought = self.brought.lock().expect("one thread").clone();
+        let (levels, normalise) = brought.expect("something was brought");
+        self.used.fetch_add(1, Relaxed);
+        self.upload_levels(dst, &levels, &normalise);
     }
 
     passed_on! {

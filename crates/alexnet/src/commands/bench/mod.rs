@@ -83,7 +83,7 @@ fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow:
     let classes = plan.model.config.classes;
     let labels: Vec<u32> = (0..arguments.batch_size).map(|n| (n % classes) as u32).collect();
     let mut network = Network::new(device.clone(), plan, 0);
-    network.bring(&images);
+    network.keep(&images);
     // A rate of zero: the same work, and random labels lead nowhere.
     let sgd = SgdStep {
         rule: UpdateRule::PyTorch,
