@@ -86,6 +86,10 @@ fn lives(steps: &[Step], input_len: usize, way: Option<Back>) -> (Vec<Life>, Vec
         if value > 0 && returns(value - 1) && reads_output(value - 1) {
             last = last.max(back(value - 1));
         }
+        // Logits are looked at, and given to the caller, when everything else is done.
+        if value == count && way.is_some() {
+            last = 2 * count + 2;
+        }
         Life { birth: value, last, len: len(value) }
     };
     let activations = (0..=count).map(activation).collect();
@@ -195,6 +199,17 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn nothing_takes_the_place_of_the_logits_before_a_step_ends() {
+        for plan in plans().filter(|plan| plan.purpose.is_training()) {
+            let Places { activations, gradients, .. } = &plan.places;
+            let lowest = plan.back().map_or(0, |back| back.lowest);
+            let logits = activations[plan.steps.len()];
+            let taken = gradients[lowest + 1..].contains(&logits);
+            assert!(!taken, "{:?}, {:?}", plan.purpose, plan.model.config);
         }
     }
 

@@ -95,6 +95,22 @@ fn evaluation_gives_the_same_logits_while_training_and_in_a_plan_of_its_own() {
 }
 
 #[test]
+fn a_step_gives_the_logits_of_its_own_pass_forward() {
+    let device = Cpu::new(2).expect("threads");
+    for config in configs().filter(|config| !config.batch_norm) {
+        let mut network = network(device.clone(), config, Purpose::Training);
+        for step in 0..2 {
+            let (images, labels) = batch(config, step);
+            let pass = Pass::Train { seed: SEED, step };
+            let expected = bits(network.forward(&images, pass));
+            let stepped = network.train_step(&images, &labels, SEED, step, sgd);
+            let (_, logits) = stepped.expect("finite");
+            assert!(bits(logits) == expected, "{config:?}, step {step}");
+        }
+    }
+}
+
+#[test]
 fn a_step_whose_loss_is_no_number_updates_nothing() {
     let device = Cpu::new(2).expect("threads");
     for config in configs() {
