@@ -30,8 +30,7 @@ pub(crate) fn forward(
     let Scratch { blocks, blocks_of, rounded, workspace, .. } = scratch;
     let Some(x) = way.input(gpu, (blocks, blocks_of), x, shape) else { return false };
     let weights = way.weights(gpu, &mut rounded[0], weights, shape);
-    way.run(gpu, convolutions, workspace, y, [x, weights]);
-    true
+    way.run(gpu, convolutions, workspace, y, [x, weights])
 }
 
 pub(crate) fn backward_input(
@@ -49,8 +48,7 @@ pub(crate) fn backward_input(
         return false;
     };
     let weights = way.weights(gpu, &mut scratch.rounded[0], weights, shape);
-    way.run(gpu, convolutions, &mut scratch.workspace, d_x, [weights, d_y]);
-    true
+    way.run(gpu, convolutions, &mut scratch.workspace, d_x, [weights, d_y])
 }
 
 pub(crate) fn backward_weights(
@@ -72,13 +70,18 @@ pub(crate) fn backward_weights(
     let Scratch { blocks, blocks_of, rounded, workspace, .. } = scratch;
     let Some(x) = way.input(gpu, (blocks, blocks_of), x, shape) else { return false };
     let mut formed: ViewMut<'_, u16> = rounded[0].take(gpu, way.shape.weights_len());
-    way.run(gpu, convolutions, workspace, formed.again(), [x, d_y]);
+    if !way.run(gpu, convolutions, workspace, formed.again(), [x, d_y]) {
+        return false;
+    }
     match &way.blocks {
         Some(blocks) => blocks.leave_weights(gpu, d_weights, formed.into_read()),
         None => widen(gpu, d_weights, formed.into_read()),
     }
     true
 }
+
+/// Elements that cuDNN's engines surely count to.
+const ELEMENTS_MAX: usize = i32::MAX as usize;
 
 /// How cuDNN runs a pass.
 struct Way {
@@ -98,6 +101,9 @@ impl Way {
             return None;
         }
         let shape = blocks.as_ref().map_or(*shape, |blocks| blocks.shape(shape));
+        if shape.input_len().max(shape.output_len()) > ELEMENTS_MAX {
+            return None;
+        }
         let workspace_bytes = convolutions.workspace_bytes(&shape, pass)?;
         Some(Self { shape, pass, workspace_bytes, blocks })
     }
@@ -145,9 +151,9 @@ impl Way {
         room: &mut Room,
         out: ViewMut<'_, u16>,
         inputs: [View<'_, u16>; 2],
-    ) {
+    ) -> bool {
         let room = room.take(gpu, self.workspace_bytes);
-        convolutions.run(gpu, (&self.shape, self.pass), out, inputs, room);
+        convolutions.run(gpu, (&self.shape, self.pass), out, inputs, room)
     }
 }
 

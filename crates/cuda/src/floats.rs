@@ -55,6 +55,7 @@ impl Floats {
     /// The same to be written.
     pub(crate) fn first_mut(&mut self, len: usize) -> ViewMut<'_, f32> {
         self.stamp = new_stamp();
+        assert!(self.rounded.is_none(), "weights are written with their roundings");
         self.wide.as_mut().expect(VALUES_ONLY).first_mut(len)
     }
 

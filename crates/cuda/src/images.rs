@@ -9,10 +9,11 @@ use crate::floats::Floats;
 /// Means and factors of an image's three colours.
 const FIGURES: usize = 6;
 
-/// Begins to bring images, beside what is being computed.
-pub(crate) fn bring(engine: &mut Engine, levels: &[u8], normalise: &[Normalisation]) {
+/// Begins to bring images, beside what is being computed; gives their number.
+pub(crate) fn bring(engine: &mut Engine, levels: &[u8], normalise: &[Normalisation]) -> u64 {
     let figures = normalise.iter().flat_map(|image| [image.mean, image.scale]).flatten();
     engine.crossing.bring(&engine.gpu, levels, &figures.collect::<Vec<f32>>());
+    engine.crossing.number()
 }
 
 /// Makes numbers of what was brought last: of so many levels of so many images.

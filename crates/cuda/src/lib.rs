@@ -68,7 +68,8 @@ impl From<Precision> for Products {
     }
 }
 
-/// One GPU. Clones share it.
+/// One GPU. Clones share it, its memory for images on their way among the rest; only one thread at a
+/// time may have them compute.
 ///
 /// The contract of [`Device`] has no errors. Where the GPU fails in the midst of an operation, for
 /// instance because its memory is full, the operation ends as a panic does but silently, and
@@ -121,7 +122,8 @@ impl Cuda {
             return Err(CudaError::NotThere { name, what, major, minor });
         }
         let bf16 = products == Products::Bf16;
-        let convolutions = if bf16 { Convolutions::open(&gpu)? } else { None };
+        // Without it, or where it does not start, convolutions are products.
+        let convolutions = if bf16 { Convolutions::open(&gpu).ok().flatten() } else { None };
         let with = match (products, &convolutions) {
             (Products::F32, _) => String::new(),
             (Products::Tf32, _) => ", TF32".to_owned(),
@@ -205,17 +207,28 @@ impl Device for Cuda {
         dst.upload(gpu, &mut scratch.crossing, src);
     }
     fn upload_levels(&self, dst: &mut Floats, levels: &[u8], normalise: &[Normalisation]) {
-        self.bring_levels(levels, normalise);
-        self.upload_brought(dst, levels, normalise);
+        let engine = &mut self.engine();
+        images::bring(engine, levels, normalise);
+        images::normalise(engine, dst, levels.len(), normalise.len());
     }
     fn prefers_levels(&self) -> bool {
         true
     }
-    fn bring_levels(&self, levels: &[u8], normalise: &[Normalisation]) {
-        images::bring(&mut self.engine(), levels, normalise);
+    fn bring_levels(&self, levels: &[u8], normalise: &[Normalisation]) -> u64 {
+        images::bring(&mut self.engine(), levels, normalise)
     }
-    fn upload_brought(&self, dst: &mut Floats, levels: &[u8], normalise: &[Normalisation]) {
-        images::normalise(&self.engine(), dst, levels.len(), normalise.len());
+    fn upload_brought(
+        &self,
+        dst: &mut Floats,
+        number: u64,
+        levels: &[u8],
+        normalise: &[Normalisation],
+    ) {
+        let engine = &mut self.engine();
+        if engine.crossing.number() != number {
+            images::bring(engine, levels, normalise);
+        }
+        images::normalise(engine, dst, levels.len(), normalise.len());
     }
     fn download_beside(&self, dst: &mut [f32], src: &Floats) {
         let Engine { gpu, crossing, .. } = &mut *self.engine();

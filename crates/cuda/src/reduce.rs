@@ -19,7 +19,7 @@ pub(crate) fn sum_rows(
     [rows, columns]: [usize; 2],
 ) {
     let groups = rows.div_ceil(GROUP);
-    if groups == 1 {
+    if groups <= 1 {
         return sum_groups(gpu, sums, values, [rows, columns]);
     }
     let first = rooms[0].take(gpu, groups * columns);
@@ -38,7 +38,7 @@ pub(crate) fn finish_rows(
         let [from, to] = &mut *rooms;
         let terms = Reals::F32(from.take(gpu, rows * columns).into_read());
         let groups = rows.div_ceil(GROUP);
-        if groups == 1 {
+        if groups <= 1 {
             return sum_groups(gpu, sums.again(), terms, [rows, columns]);
         }
         sum_groups(gpu, to.take(gpu, groups * columns), terms, [rows, columns]);

@@ -1,5 +1,5 @@
 //! Memory that operations work in. It grows to what the largest operation needs and stays, so that
-//! after the first step nothing is taken any more. All work is on one stream, in order: the next
+//! after the first step nothing is taken any more. All work in it is on one stream, in order: the next
 //! operation may write over what the last one left.
 
 use alexnet_ops::ConvShape;

@@ -77,6 +77,14 @@ struct Share {
     of: usize,
 }
 
+/// Levels that the device was asked to bring: its number for them, where they were in memory, and for
+/// how long that says anything.
+struct Brought {
+    number: u64,
+    at: Range<usize>,
+    stay: Stay,
+}
+
 /// How long images that were brought are those of passes over the same memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stay {
@@ -130,8 +138,8 @@ pub struct Network<D: Device> {
     recordings: BTreeMap<usize, D::Recording>,
     /// What became of the step that was begun.
     formed: Result<(), NotFinite>,
-    /// Where the levels were that the device has, and for how long that says anything.
-    brought: Option<(Range<usize>, Stay)>,
+    /// Levels that the device has.
+    brought: Option<Brought>,
     /// The last part of the last batch.
     share: Share,
     label_smoothing: f32,
@@ -363,15 +371,16 @@ impl<D: Device> Network<D> {
         let Images::Levels { levels, normalise } = images else {
             return images.upload(&self.device, place);
         };
-        match self.brought.take() {
-            Some((at, Stay::UntilOthersCome)) if at == addresses(levels) => {
-                self.brought = Some((at, Stay::UntilOthersCome));
-                self.device.upload_brought(place, levels, normalise);
-            }
-            Some((at, Stay::OneStep)) if at == addresses(levels) && pass != Pass::Evaluate => {
-                self.device.upload_brought(place, levels, normalise);
-            }
-            _ => self.device.upload_levels(place, levels, normalise),
+        let meant = self.brought.take().filter(|brought| {
+            let kept = brought.stay == Stay::UntilOthersCome;
+            brought.at == addresses(levels) && (kept || pass != Pass::Evaluate)
+        });
+        let Some(brought) = meant else {
+            return self.device.upload_levels(place, levels, normalise);
+        };
+        self.device.upload_brought(place, brought.number, levels, normalise);
+        if brought.stay == Stay::UntilOthersCome {
+            self.brought = Some(brought);
         }
     }
 
@@ -448,9 +457,14 @@ impl<D: Device> Network<D> {
         // What is taken in parts is brought in parts.
         let whole = images.count(self.plan.image_len()) <= self.plan.batch;
         if let (true, Images::Levels { levels, normalise }) = (whole, images) {
-            self.device.bring_levels(levels, normalise);
-            self.brought = Some((addresses(levels), stay));
+            let number = self.device.bring_levels(levels, normalise);
+            self.brought = Some(Brought { number, at: addresses(levels), stay });
         }
+    }
+
+    /// Whatever was brought or kept is no longer that of any pass.
+    pub fn forget_brought(&mut self) {
+        self.brought = None;
     }
 
     /// The first half of a training step, forward, loss and all gradients; [`Self::update`] is the

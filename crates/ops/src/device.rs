@@ -155,11 +155,20 @@ pub trait Device {
         false
     }
     /// Begins to bring levels to the device, beside whatever it computes; returns when they were read.
-    /// They stay there until others come. A hint: [`Self::upload_brought`] has the same result
-    /// without.
-    fn bring_levels(&self, _levels: &[u8], _normalise: &[Normalisation]) {}
-    /// [`Self::upload_levels`] of what was brought last, which the caller gives once more.
-    fn upload_brought(&self, dst: &mut Self::Floats, levels: &[u8], normalise: &[Normalisation]) {
+    /// They stay there until others come, of whomever, and have a number that no others get. A hint:
+    /// [`Self::upload_brought`] has the same result without.
+    fn bring_levels(&self, _levels: &[u8], _normalise: &[Normalisation]) -> u64 {
+        0
+    }
+    /// [`Self::upload_levels`] of what was brought with this number, which the caller gives once more,
+    /// for it may be there no longer.
+    fn upload_brought(
+        &self,
+        dst: &mut Self::Floats,
+        _number: u64,
+        levels: &[u8],
+        normalise: &[Normalisation],
+    ) {
         self.upload_levels(dst, levels, normalise);
     }
     /// Copies `src` to the beginning of `dst`.

@@ -362,6 +362,7 @@ impl<D: Device> Trainer<D> {
             let first = self.progress.step_in_epoch as usize;
             let mut batches = self.train.epoch(self.progress.epoch, first);
             let mut upcoming = None;
+            self.network.forget_brought();
             while self.progress.step_in_epoch < self.train.batches() as u64 {
                 let step = self.step(&mut batches, &mut upcoming, observer)?;
                 let Some(report) = step else { break };

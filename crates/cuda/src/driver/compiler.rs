@@ -42,6 +42,9 @@ impl Target {
     }
 }
 
+/// Besides the target.
+pub(super) const OPTIONS: [&str; 2] = ["--std=c++17", "--fmad=true"];
+
 /// Compiles a source for a GPU: what the driver's module loader takes.
 ///
 /// # Errors
@@ -94,7 +97,7 @@ impl<'s> Program<'s> {
     /// The program, or the compiler's log. Sums are contracted to fused multiply-adds, as on every
     /// path of this GPU; nothing else departs from IEEE arithmetic.
     fn compile(&self, target: Target) -> Result<Vec<u8>, String> {
-        let options = [target.option(), "--std=c++17".to_owned(), "--fmad=true".to_owned()];
+        let options = [&[target.option()], &OPTIONS.map(str::to_owned)[..]].concat();
         // SAFETY: the handle is live until this value is dropped.
         if let Err(error) = unsafe { result::compile_program(self.handle, &options) } {
             return Err(format!("{:?}: {}", error.0, self.log()));

@@ -70,6 +70,13 @@ struct Way {
     workspace_bytes: usize,
 }
 
+impl Way {
+    fn new(plans: Vec<Plan>) -> Self {
+        let workspace_bytes = plans.iter().map(|plan| plan.workspace_bytes).max().unwrap_or(0);
+        Self { plans, workspace_bytes }
+    }
+}
+
 /// A plan for one engine, and its place among those that could be tried.
 struct Plan {
     number: usize,
@@ -95,7 +102,8 @@ impl Convolutions {
         let (mut handle, stream) = (null_mut(), gpu.stream().clone());
         // SAFETY: the pointer is to a handle that outlives the call.
         unsafe { sys::cudnnCreate(&mut handle) }.result().map_err(|e| refused("start", e))?;
-        let choices = Choices::read(gpu, Self::version());
+        // SAFETY: the library was found, and the function takes nothing.
+        let choices = Choices::read(gpu, unsafe { sys::cudnnGetVersion() });
         let this = Self { ways: HashMap::new(), choices, handle, stream };
         // SAFETY: both are live: the stream is kept beside the handle.
         unsafe { sys::cudnnSetStream(handle, this.stream.cu_stream().cast()) }
@@ -116,16 +124,17 @@ impl Convolutions {
         let (handle, choices) = (self.handle, &self.choices);
         let way = self.ways.entry((*shape, pass)).or_insert_with(|| {
             let mut plans = plans(handle, shape, pass);
-            if let Some(chosen) = choices.of(shape, pass) {
-                plans.retain(|plan| plan.number == chosen);
+            let chosen = choices.of(shape, pass);
+            if let Some(at) = plans.iter().position(|plan| Some(plan.number) == chosen) {
+                plans = vec![plans.swap_remove(at)];
             }
-            let workspace_bytes = plans.iter().map(|plan| plan.workspace_bytes).max();
-            Way { plans, workspace_bytes: workspace_bytes.unwrap_or(0) }
+            Way::new(plans)
         });
         (!way.plans.is_empty()).then_some(way.workspace_bytes)
     }
 
-    /// Runs a pass: the output, of x, w and y the other two in this order, and room.
+    /// Runs a pass: the output, of x, w and y the other two in this order, and room. Says whether one of
+    /// the engines could.
     ///
     /// # Panics
     /// When [`Self::workspace_bytes`] has not said that there is a way, or an array is too short.
@@ -136,7 +145,7 @@ impl Convolutions {
         out: ViewMut<'_, u16>,
         [first, second]: [View<'_, u16>; 2],
         room: ViewMut<'_, u8>,
-    ) {
+    ) -> bool {
         let way = self.ways.get_mut(&(*shape, pass)).expect("a way");
         let lens = [shape.input_len(), shape.weights_len(), shape.output_len()];
         let arrays = match pass {
@@ -152,15 +161,18 @@ impl Convolutions {
         let run = |plan: &Plan| plan.run(handle, addresses, room.address());
         if way.plans.len() > 1 {
             let fastest = fastest(gpu, &way.plans, run);
-            way.plans = vec![way.plans.swap_remove(fastest)];
-            self.choices.write_down(shape, pass, way.plans[0].number);
+            let plans = fastest.map(|at| way.plans.swap_remove(at));
+            *way = Way::new(plans.into_iter().collect());
+            way.plans.iter().for_each(|plan| self.choices.write_down(shape, pass, plan.number));
         }
-        run(&way.plans[0]).unwrap_or_else(|error| fail(refused("convolve", error)));
+        let Some(plan) = way.plans.first() else { return false };
+        run(plan).unwrap_or_else(|error| fail(refused("convolve", error)));
+        true
     }
 }
 
-/// Which of the plans takes least, each run a few times.
-fn fastest(gpu: &Gpu, plans: &[Plan], run: impl Fn(&Plan) -> Done<()>) -> usize {
+/// Which of the plans that run takes least, each run a few times.
+fn fastest(gpu: &Gpu, plans: &[Plan], run: impl Fn(&Plan) -> Done<()>) -> Option<usize> {
     let trial = |plan: &Plan| {
         gpu.wait();
         let begin = Instant::now();
@@ -176,7 +188,8 @@ fn fastest(gpu: &Gpu, plans: &[Plan], run: impl Fn(&Plan) -> Done<()>) -> usize 
             *time = if number == 0 { f64::INFINITY } else { time.min(again) };
         }
     }
-    (0..plans.len()).min_by(|&a, &b| times[a].total_cmp(&times[b])).unwrap_or(0)
+    let ran = (0..plans.len()).filter(|&at| times[at].is_finite());
+    ran.min_by(|&a, &b| times[a].total_cmp(&times[b]))
 }
 
 /// The engines found to be the fastest, in this run and in earlier ones.
@@ -187,7 +200,7 @@ struct Choices {
 }
 
 impl Choices {
-    fn read(gpu: &Gpu, version: (usize, usize)) -> Self {
+    fn read(gpu: &Gpu, version: usize) -> Self {
         let cache = Cache::usual();
         let name = format!("engines-{:016x}", hash_of(&(&gpu.name, version)));
         let text = cache.read(&name).and_then(|bytes| String::from_utf8(bytes).ok());

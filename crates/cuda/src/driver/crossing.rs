@@ -25,6 +25,8 @@ pub(crate) struct Crossing {
     arrived: CudaEvent,
     /// When the device has made numbers of them.
     used: CudaEvent,
+    /// Of what came last.
+    number: u64,
     host: Pinned,
     /// The same for the way back.
     back: Pinned,
@@ -43,11 +45,17 @@ impl Crossing {
             stream: context.new_stream().map_err(fails)?,
             arrived: arrived.map_err(fails)?,
             used: used.map_err(fails)?,
+            number: 0,
             host: Pinned::default(),
             back: Pinned::default(),
             levels: None,
             figures: None,
         })
+    }
+
+    /// The number of what was brought last; none is 0.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Begins to bring levels, and numbers that belong to them. When this returns, both were read.
@@ -66,6 +74,7 @@ impl Crossing {
             // They are made by the other stream, for which this one has to wait.
             self.used(gpu);
         }
+        self.number += 1;
         self.cross(levels, figures).unwrap_or_else(|error| fail(driver("take images", error)));
     }
 

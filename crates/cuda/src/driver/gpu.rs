@@ -32,8 +32,8 @@ const SHARED_BYTES_MAX: usize = 48 << 10;
 /// Operations that the driver remembers, as a graph.
 pub(crate) struct Tape(CudaGraph);
 
-// SAFETY: graphs may be used from any thread, though not from two at a time; each is behind a
-// recording's lock.
+// SAFETY: graphs may be used from any thread, though not from two at a time; one is played by whoever
+// has its recording to change, behind the lock of the device.
 unsafe impl Send for Tape {}
 // SAFETY: as above.
 unsafe impl Sync for Tape {}
@@ -48,6 +48,8 @@ pub(crate) struct Gpu {
     pub(crate) name: String,
     pub(crate) architecture: Architecture,
     pub(crate) memory_bytes: usize,
+    /// Whether it reads any memory of the host by itself, and perhaps later than it was asked to.
+    reads_host: bool,
 }
 
 /// What a kernel is called with.
@@ -262,7 +264,8 @@ impl Gpu {
         find(Library::Compiler)?;
         find(Library::Products)?;
         let context = CudaContext::new(index).map_err(|error| driver("be opened", error))?;
-        // SAFETY: events order work of several streams; there is one stream here.
+        // SAFETY: arrays are used by one stream; where images cross, on another, events of its own order
+        // the two.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(|error| driver("make a stream", error))?;
         let architecture = architecture(&context)?;
@@ -271,7 +274,9 @@ impl Gpu {
         let name = context.name().map_err(|error| driver("say its name", error))?;
         let memory = context.total_mem();
         let memory_bytes = memory.map_err(|error| driver("say how much memory it has", error))?;
-        Ok(Self { products, module, stream, context, name, architecture, memory_bytes })
+        let reads_host = context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS);
+        let reads_host = reads_host.is_ok_and(|reads| reads != 0);
+        Ok(Self { products, module, stream, context, name, architecture, memory_bytes, reads_host })
     }
 
     /// Has the operations that follow remembered instead of done, up to [`Self::end_recording`]; says
@@ -300,8 +305,8 @@ impl Gpu {
         Buffer::new(memory, address, len)
     }
 
-    /// Copies `src` to the beginning of `dst`. When this returns, `src` was read: the driver takes what
-    /// is in memory that it cannot read by itself to its own at once.
+    /// Copies `src` to the beginning of `dst`. When this returns, `src` was read: of memory that the GPU
+    /// cannot read by itself, the driver takes a copy at once.
     pub(crate) fn upload<T: Element>(&self, dst: ViewMut<'_, T>, src: &[T]) {
         assert!(src.len() <= dst.len(), "{} elements for {}", src.len(), dst.len());
         if src.is_empty() {
@@ -312,6 +317,9 @@ impl Gpu {
         let copied =
             unsafe { result::memcpy_htod_async(dst.address(), src, self.stream.cu_stream()) };
         copied.unwrap_or_else(|error| fail(driver("take an array", error)));
+        if self.reads_host {
+            self.wait();
+        }
     }
 
     /// Copies one array of the device to another, as long.
@@ -471,10 +479,11 @@ impl Module {
             Products::Bf16 => Precision::Bf16,
         });
         let cache = Cache::usual();
-        let hash = hash_of(&(source, compiler::version()?));
+        let hash = hash_of(&(source, compiler::OPTIONS, compiler::version()?));
         let name = format!("kernels-{architecture}-{hash:016x}");
         context.bind_to_thread().map_err(|error| driver("be used", error))?;
-        // SAFETY: an image is a whole one of NVRTC's, from this run or an earlier one.
+        // SAFETY: an image is a whole one of NVRTC's, from this run or from an earlier one of this user,
+        // whose cache is trusted as the program is.
         let load = |image: &[u8]| unsafe { result::module::load_data(image.as_ptr().cast()) };
         let kept = cache.read(&name).and_then(|image| load(&image).ok());
         let handle = match kept {

@@ -150,6 +150,7 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
     switch (attribute) {
         case 75: *value = capability / 10; return SUCCESS;  // COMPUTE_CAPABILITY_MAJOR
         case 76: *value = capability % 10; return SUCCESS;  // COMPUTE_CAPABILITY_MINOR
+        case 88: *value = 0; return SUCCESS;                // PAGEABLE_MEMORY_ACCESS
         case 115: *value = 1; return SUCCESS;               // MEMORY_POOLS_SUPPORTED
     }
     return INVALID_VALUE;

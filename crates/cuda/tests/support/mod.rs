@@ -1,10 +1,10 @@
 //! What is asked of a device of this crate, emulated or real.
 
-use alexnet_cuda::Cuda;
+use alexnet_cuda::{Cuda, Floats};
 use alexnet_ops::conformance::{self, Case, Outputs, cases, compare};
 use alexnet_ops::{
-    Activation, BatchNormShape, ConvShape, Device, LinearShape, LrnRegion, LrnShape, Reference,
-    SgdStep, UpdateRule,
+    Activation, BatchNormShape, ConvShape, Device, LinearShape, LrnRegion, LrnShape, Normalisation,
+    Reference, SgdStep, UpdateRule,
 };
 
 /// Every case beside the plain loops, positions of maxima included: the gradient shows them.
@@ -183,6 +183,32 @@ pub(crate) fn bits(device: &Cuda) {
         }
     }
     update_in_place_is_gradient_and_update(device);
+    images_are_those_asked_for(device);
+}
+
+/// Whether images that were brought are there for whoever brought them, though others came since.
+fn images_are_those_asked_for(device: &Cuda) {
+    let normalise = [Normalisation { mean: [10.0, 20.0, 30.0], scale: [0.5, 0.25, 2.0] }; 2];
+    let [one, other] = [3_u8, 5].map(|step| (0..120_u8).map(|at| at.wrapping_mul(step)).collect());
+    let (one, other): (Vec<u8>, Vec<u8>) = (one, other);
+    let mut x = device.values(one.len());
+    let mut values = |bring: &dyn Fn(&mut Floats)| {
+        bring(&mut x);
+        let mut values = vec![0.0; one.len()];
+        device.download(&mut values, &x);
+        values
+    };
+    let expected = values(&|x| device.upload_levels(x, &one, &normalise));
+    let ahead = values(&|x| {
+        let number = device.bring_levels(&one, &normalise);
+        device.upload_brought(x, number, &one, &normalise);
+    });
+    let overtaken = values(&|x| {
+        let number = device.bring_levels(&one, &normalise);
+        device.upload_levels(x, &other[..60], &normalise);
+        device.upload_brought(x, number, &one, &normalise);
+    });
+    assert!(ahead == expected && overtaken == expected);
 }
 
 fn update_in_place_is_gradient_and_update(device: &Cuda) {

@@ -167,7 +167,12 @@ impl<D: Device> Network<D> {
     fn judge(&mut self, look: Look, largest: f64, before: f64) -> Result<(), NotFinite> {
         match look {
             Look::Logits { .. } | Look::Losses if largest.is_finite() => Ok(()),
-            Look::Logits { .. } | Look::Losses => self.check_losses(self.share),
+            Look::Logits { .. } | Look::Losses => {
+                self.check_losses(self.share)?;
+                // What the device saw and the host does not is no sound step either.
+                let (what, value) = ("losses of the batch".to_owned(), largest as f32);
+                Err(NotFinite { layer: "loss".to_owned(), what, value, repeats: true })
+            }
             Look::Gradient(at) => self.judge_parameter("gradient", at, largest),
             // What of them is spoilt need not reach a gradient; weights do.
             Look::Value(at) => match self.parameters[at].spec.role {

@@ -67,11 +67,12 @@ impl Device for ByLevels {
         self.cpu.upload_levels(dst, levels, &normalise);
     }
 
-    fn bring_levels(&self, levels: &[u8], normalise: &[Normalisation]) {
+    fn bring_levels(&self, levels: &[u8], normalise: &[Normalisation]) -> u64 {
         *self.brought.lock().expect("one thread") = Some((levels.to_vec(), normalise.to_vec()));
+        0
     }
 
-    fn upload_brought(&self, dst: &mut Floats, _: &[u8], _: &[Normalisation]) {
+    fn upload_brought(&self, dst: &mut Floats, _: u64, _: &[u8], _: &[Normalisation]) {
         let brought = self.brought.lock().expect("one thread").clone();
         let (levels, normalise) = brought.expect("something was brought");
         self.used.fetch_add(1, Relaxed);
