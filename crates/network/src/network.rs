@@ -2,15 +2,16 @@
 //! read upwards.
 
 mod arrays;
+mod brought;
 mod health;
 mod steps;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use alexnet_ops::{ConvPass, Device, Images, LossShape, SgdStep};
 
 pub use self::arrays::{Array, LoadError};
+use self::brought::Brought;
 pub use self::health::NotFinite;
 use self::health::{Look, Walk, looks};
 use crate::initial::initial_values;
@@ -75,21 +76,6 @@ struct Share {
     count: usize,
     /// Images of the batch.
     of: usize,
-}
-
-/// Levels that the device was asked to bring: its number for them, where they were in memory, and for
-/// how long that says anything.
-struct Brought {
-    number: u64,
-    at: Range<usize>,
-    stay: Stay,
-}
-
-/// How long images that were brought are those of passes over the same memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stay {
-    OneStep,
-    UntilOthersCome,
 }
 
 /// Told of each part when the device has returned from it.
@@ -365,25 +351,6 @@ impl<D: Device> Network<D> {
         }
     }
 
-    /// Images to a place: from the host, unless they were brought for this pass.
-    fn upload(&mut self, images: Images<'_>, place: usize, pass: Pass) {
-        let place = &mut self.values[place];
-        let Images::Levels { levels, normalise } = images else {
-            return images.upload(&self.device, place);
-        };
-        let meant = self.brought.take().filter(|brought| {
-            let kept = brought.stay == Stay::UntilOthersCome;
-            brought.at == addresses(levels) && (kept || pass != Pass::Evaluate)
-        });
-        let Some(brought) = meant else {
-            return self.device.upload_levels(place, levels, normalise);
-        };
-        self.device.upload_brought(place, brought.number, levels, normalise);
-        if brought.stay == Stay::UntilOthersCome {
-            self.brought = Some(brought);
-        }
-    }
-
     /// Logits of a part, once it went forward.
     fn download_logits(&mut self, share: Share) {
         let Share { first, count, .. } = share;
@@ -439,32 +406,6 @@ impl<D: Device> Network<D> {
         self.check_gradients(batch)?;
         self.update(sgd);
         Ok(self.outputs(batch.labels.len()))
-    }
-
-    /// Has the device bring the images of the next step of training beside what it computes, where it
-    /// can. They must not change until then; a pass over others brings those.
-    pub fn bring<'i>(&mut self, images: impl Into<Images<'i>>) {
-        self.bring_for(images.into(), Stay::OneStep);
-    }
-
-    /// Has the device keep images for every pass over them, where it can, until others come. They must
-    /// not change as long.
-    pub fn keep<'i>(&mut self, images: impl Into<Images<'i>>) {
-        self.bring_for(images.into(), Stay::UntilOthersCome);
-    }
-
-    fn bring_for(&mut self, images: Images<'_>, stay: Stay) {
-        // What is taken in parts is brought in parts.
-        let whole = images.count(self.plan.image_len()) <= self.plan.batch;
-        if let (true, Images::Levels { levels, normalise }) = (whole, images) {
-            let number = self.device.bring_levels(levels, normalise);
-            self.brought = Some(Brought { number, at: addresses(levels), stay });
-        }
-    }
-
-    /// Whatever was brought or kept is no longer that of any pass.
-    pub fn forget_brought(&mut self) {
-        self.brought = None;
     }
 
     /// The first half of a training step, forward, loss and all gradients; [`Self::update`] is the
@@ -599,12 +540,6 @@ impl StepBatch<'_> {
     fn pass(&self) -> Pass {
         Pass::Train { seed: self.seed, step: self.step }
     }
-}
-
-/// Where levels are in the host's memory.
-fn addresses(levels: &[u8]) -> Range<usize> {
-    let first = levels.as_ptr().addr();
-    first..first + levels.len()
 }
 
 /// What multiplies the rate of weights with these norms; 1 where one of them is 0.

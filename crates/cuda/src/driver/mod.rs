@@ -6,7 +6,8 @@
 //! - `compiler` has NVRTC make a program of the kernels' sources.
 //! - `declaration` reads what arguments each kernel takes, from the same sources.
 //! - `memory` has arrays on the device, and borrowed parts of them.
-//! - `gpu` opens a device; copies, launches and multiplies on it.
+//! - `gpu` opens a device; copies and launches on it.
+//! - `products` has cuBLAS multiply.
 //! - `crossing` brings images beside what is computed.
 //! - `convolutions` has cuDNN convolve, where it is at hand.
 
@@ -21,13 +22,15 @@ mod error;
 mod gpu;
 mod libraries;
 mod memory;
+mod products;
 
 pub use compiler::{Architecture, compile};
 
 pub(crate) use convolutions::Convolutions;
 pub(crate) use crossing::Crossing;
 pub use error::{CudaError, catch};
-pub(crate) use gpu::{Argument, EIGHT, Gpu, Launch, Matrix, Product, Tape};
+pub(crate) use gpu::{Argument, EIGHT, Gpu, Launch, Tape};
 pub use libraries::{Library, Source, find};
 pub use memory::Buffer;
 pub(crate) use memory::{Element, Reals, RealsMut, View, ViewMut};
+pub(crate) use products::{Matrix, Product};
