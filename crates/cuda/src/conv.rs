@@ -1,5 +1,5 @@
-//! Convolution: by cuDNN where `direct` can, else as matrix products: `kernels/unfold.cu` lays out what each window sees as a row, and
-//! with M windows, L = R·S·C/groups and one matrix a group
+//! Convolution: by cuDNN where `direct` can, else as matrix products. For these `kernels/unfold.cu`
+//! lays out what each window sees as a row, and with M windows, L = R·S·C/groups and one matrix a group
 //!
 //! - forward is `y (M, K/g) = columns (M, L) · weightsᵀ (L, K/g)`,
 //! - the input's gradient `columns (M, L) = d_y (M, K/g) · weights (K/g, L)`, folded back,

@@ -177,6 +177,9 @@ impl Device for Cuda {
     fn finish(&self) {
         self.engine().gpu.wait();
     }
+    fn is_busy(&self) -> bool {
+        self.engine().gpu.is_busy()
+    }
     fn begin_repeat(&self, recording: &mut Recording) -> bool {
         recording.begin(&mut self.engine())
     }

@@ -112,6 +112,10 @@ pub trait Device {
     }
     /// Returns when everything that was asked for is done.
     fn finish(&self) {}
+    /// Whether something that was asked for is not done yet.
+    fn is_busy(&self) -> bool {
+        false
+    }
 
     /// Begins operations that are the same on the same arrays whenever this recording comes, and that
     /// neither bring anything from the host nor take anything there. Says whether they are to be asked

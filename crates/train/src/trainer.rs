@@ -425,7 +425,10 @@ impl<D: Device> Trainer<D> {
             // The next step's images are fetched and cross while the device computes this one.
             let waits = Instant::now();
             *upcoming = batches.next_batch();
-            data_s += waits.elapsed().as_secs_f64();
+            // Where the device has work left, waiting cost nothing.
+            if !self.network.device().is_busy() {
+                data_s += waits.elapsed().as_secs_f64();
+            }
             if let Some(Ok(next)) = upcoming {
                 self.network.bring(&next.images);
             }

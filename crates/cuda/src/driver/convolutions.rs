@@ -2,8 +2,8 @@
 //!
 //! cuDNN is told of a convolution as a graph of one operation; its heuristics then name engines that
 //! could run it, best first. Of those that form the same bits every time, the first few are tried on
-//! the first arrays that come, and the fastest is kept: cuDNN's own first choice can take three times
-//! as long. Which one that is depends on a clock, so it is written down for later runs, whose bits
+//! the first arrays that come, and the fastest is kept: cuDNN's own first choice is sometimes far from
+//! it. Which one that is depends on a clock, so it is written down for later runs, whose bits
 //! are then the same.
 //!
 //! Everything is declared by attributes of descriptors (cuDNN's backend API), which are values of

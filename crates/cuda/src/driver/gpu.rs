@@ -301,6 +301,14 @@ impl Gpu {
         self.stream.synchronize().unwrap_or_else(|error| fail(driver("finish its work", error)));
     }
 
+    /// Whether something asked for is not done. A kernel that failed is heard of when it is waited for.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.bind();
+        // SAFETY: the stream is live.
+        let state = unsafe { sys::cuStreamQuery(self.stream.cu_stream()) };
+        state == sys::CUresult::CUDA_ERROR_NOT_READY
+    }
+
     pub(super) fn stream(&self) -> &Arc<CudaStream> {
         &self.stream
     }

@@ -177,6 +177,7 @@ int cuStreamCreate(void** stream, unsigned) {
 }
 int cuStreamDestroy_v2(void* stream) { return stream == &a_stream ? SUCCESS : INVALID_VALUE; }
 int cuStreamSynchronize(void* stream) { return stream == &a_stream ? SUCCESS : INVALID_VALUE; }
+int cuStreamQuery(void* stream) { return cuStreamSynchronize(stream); }
 int cuStreamWaitEvent(void* stream, void* event, unsigned) {
     return stream == &a_stream && event == &an_event ? SUCCESS : INVALID_VALUE;
 }
