@@ -4,6 +4,7 @@
 //! or transformed asks for that form; it is computed when first asked for, kept in memory of its
 //! own, and computed anew only after the array was written.
 
+use std::any::Any;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -23,6 +24,8 @@ pub(crate) enum Form {
     ConvTiles(ConvShape, Direction),
     /// A linear layer's matrix in panels, each weight of so many bytes.
     Panels(LinearShape, usize),
+    /// The same shortened.
+    Shortened(LinearShape, usize),
 }
 
 /// Which way data runs through the layer.
@@ -39,6 +42,8 @@ struct Kept {
     fresh: bool,
     /// Floats, or anything else that is written over them.
     values: Buffer<f32>,
+    /// What [`Array::form_about`] was told of them.
+    about: Box<dyn Any + Send + Sync>,
 }
 
 /// An array of floats.
@@ -62,14 +67,27 @@ impl Array {
         len: usize,
         make: impl FnOnce(&mut [f32]),
     ) -> FormGuard<'_> {
+        self.form_about(form, |values| {
+            values.grow(len);
+            make(&mut values[..len]);
+        })
+    }
+
+    /// The same, where `make` finds out how long it is, and something about it to be kept beside.
+    pub(crate) fn form_about<T: Any + Send + Sync>(
+        &self,
+        form: Form,
+        make: impl FnOnce(&mut Buffer<f32>) -> T,
+    ) -> FormGuard<'_> {
         let mut forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
         let index = forms.iter().position(|kept| kept.form == form).unwrap_or_else(|| {
-            forms.push(Kept { form, fresh: false, values: Buffer::zeroed(len) });
+            let (values, about) = (Buffer::zeroed(0), Box::new(()));
+            forms.push(Kept { form, fresh: false, values, about });
             forms.len() - 1
         });
         let kept = &mut forms[index];
         if !kept.fresh {
-            make(&mut kept.values);
+            kept.about = Box::new(make(&mut kept.values));
             kept.fresh = true;
         }
         FormGuard { forms, index }
@@ -80,6 +98,13 @@ impl Array {
 pub(crate) struct FormGuard<'a> {
     forms: MutexGuard<'a, Vec<Kept>>,
     index: usize,
+}
+
+impl FormGuard<'_> {
+    /// What was found about the form when it was made.
+    pub(crate) fn about<T: Any>(&self) -> &T {
+        self.forms[self.index].about.downcast_ref().expect("each form has its own kind of remark")
+    }
 }
 
 impl Deref for FormGuard<'_> {

@@ -15,7 +15,7 @@ use crate::disjoint::Disjoint;
 use crate::isa::Kernel;
 use crate::matmul::{chunks, share};
 use crate::microkernel::VECTORS;
-use crate::panels::{PANEL, Panels, Weight, vectors};
+use crate::panels::PANEL;
 use crate::simd::Vector;
 
 /// Largest batch.
@@ -28,12 +28,41 @@ const AHEAD: usize = 32;
 /// lines faster than scattered ones, so that leaving out half of them takes longer than reading all.
 const SPARSE: usize = 3;
 
+/// A layer's weights as they are read here: in panels of outputs, a row for each input.
+pub(crate) trait Rows: Copy + Sync {
+    /// The rows of one panel.
+    type Panel: Panel;
+    /// Whether no weight is infinite or no number.
+    fn are_finite(&self) -> bool;
+    /// Vectors across the panel that begins where so many columns are left: 1 or [`VECTORS`].
+    fn vectors<V: Vector>(columns: usize) -> usize;
+    /// The panel of the output `first` and those behind it, `P` vectors wide.
+    fn panel<V: Vector, const P: usize>(&self, first: usize) -> Self::Panel;
+}
+
+/// A panel, whose rows are read from the first on, with or without gaps.
+pub(crate) trait Panel {
+    /// Asks for a row, which may be one of the panel behind.
+    fn prefetch<V: Vector, const P: usize>(&self, row: u32);
+    /// # Safety
+    /// The panel has such a row.
+    unsafe fn load<V: Vector, const P: usize>(&mut self, row: u32) -> [V; P];
+}
+
+/// Asks for the cache lines in which so many bytes begin.
+#[inline(always)]
+pub(crate) fn prefetch_lines<V: Vector>(start: *const u8, bytes: usize) {
+    for line in 0..bytes.div_ceil(LINE_BYTES) {
+        V::prefetch(start.wrapping_add(line * LINE_BYTES).cast());
+    }
+}
+
 /// `y = activation(x · weightsᵀ + bias)` for `batch` images, at most [`IMAGES`].
-pub(crate) fn forward<W: Weight>(
+pub(crate) fn forward<R: Rows>(
     context: &Context,
     y: &mut [f32],
     x: &[f32],
-    weights: &Panels<W>,
+    weights: R,
     (bias, activation): (&[f32], Activation),
     (batch, inputs): (usize, usize),
 ) {
@@ -49,14 +78,8 @@ pub(crate) fn forward<W: Weight>(
     let counting = |input: &usize| (0..batch).any(|n| x[n * inputs + input] != 0.0);
     let sparse = weights.are_finite() && (0..inputs).filter(counting).count() * SPARSE <= inputs;
     list.fill(x, (batch, inputs), |x| !sparse || x != 0.0);
-    let layer = Layer {
-        y: &Disjoint::new(&mut y[..batch * outputs]),
-        list,
-        weights: weights.values(),
-        bias,
-        activation,
-        inputs,
-    };
+    let layer =
+        Layer { y: &Disjoint::new(&mut y[..batch * outputs]), list, weights, bias, activation };
     context.threads.for_each(outputs.div_ceil(PANEL), |_, piece| {
         let outputs = piece * PANEL..(piece * PANEL + PANEL).min(outputs);
         context.isa.dispatch(Piece { layer: &layer, batch, outputs });
@@ -98,23 +121,22 @@ impl List<'_> {
 }
 
 /// What all pieces read.
-struct Layer<'a, W> {
+struct Layer<'a, R> {
     y: &'a Disjoint<'a, f32>,
     list: List<'a>,
-    weights: &'a [W],
+    weights: R,
     bias: &'a [f32],
     activation: Activation,
-    inputs: usize,
 }
 
 /// A panel's outputs of all images.
-struct Piece<'a, W> {
-    layer: &'a Layer<'a, W>,
+struct Piece<'a, R> {
+    layer: &'a Layer<'a, R>,
     batch: usize,
     outputs: Range<usize>,
 }
 
-impl<W: Weight> Kernel for Piece<'_, W> {
+impl<R: Rows> Kernel for Piece<'_, R> {
     type Output = ();
 
     #[inline(always)]
@@ -132,12 +154,12 @@ impl<W: Weight> Kernel for Piece<'_, W> {
     }
 }
 
-impl<W: Weight> Piece<'_, W> {
+impl<R: Rows> Piece<'_, R> {
     #[inline(always)]
     fn images<V: Vector, const N: usize>(&self) {
         for output in self.outputs.clone().step_by(VECTORS * V::LANES) {
             let columns = self.outputs.end - output;
-            match vectors::<V>(columns) {
+            match R::vectors::<V>(columns) {
                 1 => self.panel::<V, N, 1>(output, columns),
                 _ => self.panel::<V, N, VECTORS>(output, columns.min(VECTORS * V::LANES)),
             }
@@ -149,10 +171,11 @@ impl<W: Weight> Piece<'_, W> {
     fn panel<V: Vector, const N: usize, const P: usize>(&self, first: usize, columns: usize) {
         let Layer { y, list, activation, .. } = self.layer;
         let mut sums = [[V::zero(); P]; N];
+        let mut weights = self.layer.weights.panel::<V, P>(first);
         let mut listed = 0..0;
         for &end in &*list.ends {
             listed = listed.end..end as usize;
-            let of_chunk = self.chunk::<V, N, P>(first, listed.clone());
+            let of_chunk = self.chunk::<V, N, P>(&mut weights, listed.clone());
             for n in 0..N {
                 for j in 0..P {
                     sums[n][j] = sums[n][j].add(of_chunk[n][j]);
@@ -180,22 +203,15 @@ impl<W: Weight> Piece<'_, W> {
     #[inline(always)]
     fn chunk<V: Vector, const N: usize, const P: usize>(
         &self,
-        first: usize,
+        panel: &mut R::Panel,
         listed: Range<usize>,
     ) -> [[V; P]; N] {
-        let &Layer { list: List { ref rows, ref factors, .. }, weights, inputs, .. } = self.layer;
-        let width = P * V::LANES;
-        let panel = weights[first * inputs..][..inputs * width].as_ptr();
+        let List { rows, factors, .. } = &self.layer.list;
         let mut sums = [[V::zero(); P]; N];
         for i in listed {
-            let ahead = panel.wrapping_add(rows[i + AHEAD] as usize * width);
-            for line in 0..(width * size_of::<W>()).div_ceil(LINE_BYTES) {
-                V::prefetch(ahead.wrapping_byte_add(line * LINE_BYTES).cast());
-            }
-            let row = panel.wrapping_add(rows[i] as usize * width);
+            panel.prefetch::<V, P>(rows[i + AHEAD]);
             // SAFETY: the panel has a row for each input.
-            let weights: [V; P] =
-                std::array::from_fn(|j| unsafe { W::load(row.add(j * V::LANES)) });
+            let weights: [V; P] = unsafe { panel.load(rows[i]) };
             for n in 0..N {
                 let factor = V::splat(factors[i * N + n]);
                 for j in 0..P {

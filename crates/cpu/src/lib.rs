@@ -29,6 +29,7 @@ mod reduce;
 mod samples;
 mod scratch;
 mod sgd;
+mod shortened;
 mod simd;
 mod threads;
 mod toom_cook;

@@ -11,6 +11,7 @@ use crate::few_images;
 use crate::matmul::{Into, Matrix, matmul, matmul_panels};
 use crate::panels::Panels;
 use crate::reduce::column_sums;
+use crate::shortened::{Shorten, Shortened};
 use crate::weight_gradient::{Added, Stored, Target, Update, weight_gradient};
 
 pub(crate) fn forward(
@@ -29,16 +30,10 @@ pub(crate) fn forward(
     }
     let bias = &bias[..outputs];
     if weights.settled && batch <= few_images::IMAGES {
-        let (layer, size) = ((bias, activation), (batch, inputs));
+        let of = (weights, bias, activation);
         return match context.precision {
-            Precision::F32 => {
-                let weights = Panels::<f32>::of(context, weights, shape);
-                few_images::forward(context, y, x, &weights, layer, size);
-            }
-            Precision::Bf16 => {
-                let weights = Panels::<u16>::of(context, weights, shape);
-                few_images::forward(context, y, x, &weights, layer, size);
-            }
+            Precision::F32 => forward_few::<f32>(context, y, x, of, shape),
+            Precision::Bf16 => forward_few::<u16>(context, y, x, of, shape),
         };
     }
     let (x, into) = (Matrix::row_major(x, batch, inputs, inputs), Into::Layer(bias, activation));
@@ -49,6 +44,22 @@ pub(crate) fn forward(
         let weights = Matrix::row_major(weights, outputs, inputs, inputs);
         matmul(context, y, outputs, x, weights.transposed(), into);
     }
+}
+
+/// [`forward`] of a few images by settled weights, kept as `W`.
+fn forward_few<W: Shorten>(
+    context: &Context,
+    y: &mut [f32],
+    x: &[f32],
+    (weights, bias, activation): (&Array, &[f32], Activation),
+    shape: &LinearShape,
+) {
+    let (layer, size) = ((bias, activation), (shape.batch, shape.inputs));
+    if let Some(weights) = Shortened::<W>::of(context, weights, shape) {
+        return few_images::forward(context, y, x, weights.rows(), layer, size);
+    }
+    let weights = Panels::<W>::of(context, weights, shape);
+    few_images::forward(context, y, x, weights.rows(shape.inputs), layer, size);
 }
 
 pub(crate) fn backward_input(

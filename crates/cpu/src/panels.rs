@@ -13,6 +13,7 @@ use alexnet_ops::LinearShape;
 use crate::Context;
 use crate::array::{Array, Form, FormGuard};
 use crate::disjoint::Disjoint;
+use crate::few_images::{Panel, Rows, prefetch_lines};
 use crate::isa::Kernel;
 use crate::matmul::{LINE, Matrix};
 use crate::microkernel::VECTORS;
@@ -33,8 +34,7 @@ pub(crate) fn vectors<V: Vector>(columns: usize) -> usize {
 }
 
 /// A number as panels hold it.
-pub(crate) trait Weight: Copy + Send + Sync + 'static {
-    const ZERO: Self;
+pub(crate) trait Weight: Copy + Default + Send + Sync + 'static {
     fn of(value: f32) -> Self;
     fn is_finite(self) -> bool;
     /// # Safety
@@ -43,7 +43,6 @@ pub(crate) trait Weight: Copy + Send + Sync + 'static {
 }
 
 impl Weight for f32 {
-    const ZERO: Self = 0.0;
     #[inline(always)]
     fn of(value: f32) -> Self {
         value
@@ -61,7 +60,6 @@ impl Weight for f32 {
 
 /// bf16.
 impl Weight for u16 {
-    const ZERO: Self = 0;
     /// The nearest bf16, of two the even one; a NaN stays one.
     #[inline(always)]
     fn of(value: f32) -> Self {
@@ -93,15 +91,13 @@ impl<'a, W: Weight> Panels<'a, W> {
         let LinearShape { inputs, outputs, .. } = *shape;
         let len = panels_len(inputs, outputs);
         let bytes = size_of::<W>();
-        // The numbers, and in a float of its own whether all are finite.
-        let floats = (len * bytes).div_ceil(size_of::<f32>());
         let form = Form::Panels(LinearShape { batch: 0, ..*shape }, bytes);
-        let form = weights.form(form, floats + 1, |to| {
-            let (to, finite) = to.split_at_mut(floats);
-            // SAFETY: `floats` have room for `len` numbers, aligned for them; any bits are one.
+        let form = weights.form_about(form, |to| {
+            to.grow((len * bytes).div_ceil(size_of::<f32>()));
+            // SAFETY: they have room for `len` numbers, aligned for them; any bits are one.
             let to = unsafe { std::slice::from_raw_parts_mut(to.as_mut_ptr().cast::<W>(), len) };
             let matrix = Matrix::row_major(weights, outputs, inputs, inputs).transposed();
-            finite[0] = f32::from(u8::from(write_panels(context, to, matrix)));
+            Finite(write_panels(context, to, matrix))
         });
         Self { form, len, numbers: PhantomData }
     }
@@ -111,9 +107,57 @@ impl<'a, W: Weight> Panels<'a, W> {
         unsafe { std::slice::from_raw_parts(self.form.as_ptr().cast(), self.len) }
     }
 
-    /// Whether no weight is infinite or no number.
-    pub(crate) fn are_finite(&self) -> bool {
-        self.form[self.form.len() - 1] == 1.0
+    /// What [`few_images`](crate::few_images) reads.
+    pub(crate) fn rows(&self, inputs: usize) -> PlainRows<'_, W> {
+        PlainRows { values: self.values(), inputs, finite: self.form.about::<Finite>().0 }
+    }
+}
+
+/// Whether no weight is infinite or no number.
+struct Finite(bool);
+
+/// Weights in panels, as they are.
+#[derive(Clone, Copy)]
+pub(crate) struct PlainRows<'a, W> {
+    values: &'a [W],
+    inputs: usize,
+    finite: bool,
+}
+
+impl<W: Weight> Rows for PlainRows<'_, W> {
+    type Panel = PlainPanel<W>;
+
+    fn are_finite(&self) -> bool {
+        self.finite
+    }
+    #[inline(always)]
+    fn vectors<V: Vector>(columns: usize) -> usize {
+        vectors::<V>(columns)
+    }
+    #[inline(always)]
+    fn panel<V: Vector, const P: usize>(&self, first: usize) -> PlainPanel<W> {
+        let width = P * V::LANES;
+        PlainPanel(self.values[first * self.inputs..][..self.inputs * width].as_ptr())
+    }
+}
+
+/// A panel of them.
+pub(crate) struct PlainPanel<W>(*const W);
+
+impl<W: Weight> Panel for PlainPanel<W> {
+    #[inline(always)]
+    fn prefetch<V: Vector, const P: usize>(&self, row: u32) {
+        let width = P * V::LANES;
+        prefetch_lines::<V>(
+            self.0.wrapping_add(row as usize * width).cast(),
+            width * size_of::<W>(),
+        );
+    }
+    #[inline(always)]
+    unsafe fn load<V: Vector, const P: usize>(&mut self, row: u32) -> [V; P] {
+        let row = self.0.wrapping_add(row as usize * P * V::LANES);
+        // SAFETY: the caller's promise.
+        std::array::from_fn(|j| unsafe { W::load(row.add(j * V::LANES)) })
     }
 }
 
@@ -136,10 +180,10 @@ pub(crate) fn write_panels<W: Weight>(context: &Context, to: &mut [W], matrix: M
 }
 
 /// Transposes columns of a matrix, which lie one after another, into panels.
-struct Transpose<'a, W> {
-    to: &'a mut [W],
-    matrix: Matrix<'a>,
-    columns: Range<usize>,
+pub(crate) struct Transpose<'a, W> {
+    pub(crate) to: &'a mut [W],
+    pub(crate) matrix: Matrix<'a>,
+    pub(crate) columns: Range<usize>,
 }
 
 impl<W: Weight> Kernel for Transpose<'_, W> {
@@ -165,7 +209,7 @@ impl<W: Weight> Kernel for Transpose<'_, W> {
                             finite &= to.is_finite();
                         }
                     } else {
-                        to.for_each(|to| *to = W::ZERO);
+                        to.for_each(|to| *to = W::default());
                     }
                 }
             }

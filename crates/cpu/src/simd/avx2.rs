@@ -3,6 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::Vector;
+use crate::microkernel::VECTORS;
+use crate::shortened::Tops;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(__m256);
@@ -13,6 +15,24 @@ fn lanes(count: usize) -> __m256i {
     const EDGE: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
     // SAFETY: AVX is there (see `simd`); `count <= 8`, so the load stays inside the table.
     unsafe { _mm256_loadu_si256(EDGE.as_ptr().add(8 - count).cast()) }
+}
+
+/// The highest bytes of a row's 16 weights.
+///
+/// # Safety
+/// AVX2 is there, and 8 bytes can be read at `from`.
+#[inline(always)]
+unsafe fn top_bytes(from: *const u8, tops: &Tops) -> __m128i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        // The lower bytes of the four words twice, then the upper ones; of each the second time the
+        // upper four bits.
+        let bytes = _mm_set_epi8(7, 5, 3, 1, 7, 5, 3, 1, 6, 4, 2, 0, 6, 4, 2, 0);
+        let bytes = _mm_shuffle_epi8(_mm_loadl_epi64(from.cast()), bytes);
+        let fours = _mm_srlv_epi32(bytes, _mm_set_epi32(4, 0, 4, 0));
+        let fours = _mm_and_si128(fours, _mm_set1_epi8(0xf));
+        _mm_shuffle_epi8(_mm_loadu_si128(tops.as_ptr().cast()), fours)
+    }
 }
 
 // SAFETY of every block below: AVX2 and FMA are there (see `simd`), and addresses are the caller's
@@ -78,6 +98,36 @@ impl Vector for Avx2 {
         unsafe {
             let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
             Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide)))
+        }
+    }
+    const SHORTENS: bool = true;
+    #[inline(always)]
+    unsafe fn load_shortened(from: *const u8, tops: &Tops) -> [Self; VECTORS] {
+        // SAFETY: as above.
+        unsafe {
+            let third = _mm_loadu_si128(from.add(32).cast());
+            let top = top_bytes(from.add(48), tops);
+            let join = |low: *const u8, high| {
+                let low = _mm_loadu_si128(low.cast());
+                let halves = [_mm_unpacklo_epi16(low, high), _mm_unpackhi_epi16(low, high)];
+                Self(_mm256_castsi256_ps(_mm256_set_m128i(halves[1], halves[0])))
+            };
+            [
+                join(from, _mm_unpacklo_epi8(third, top)),
+                join(from.add(16), _mm_unpackhi_epi8(third, top)),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_shortened_bf16(from: *const u8, tops: &Tops) -> [Self; VECTORS] {
+        // SAFETY: as above.
+        unsafe {
+            let low = _mm_loadu_si128(from.cast());
+            let top = top_bytes(from.add(16), tops);
+            let widen = |words| {
+                Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(words))))
+            };
+            [widen(_mm_unpacklo_epi8(low, top)), widen(_mm_unpackhi_epi8(low, top))]
         }
     }
     #[inline(always)]

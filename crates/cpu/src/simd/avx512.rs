@@ -3,6 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::Vector;
+use crate::microkernel::VECTORS;
+use crate::shortened::Tops;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512(__m512);
@@ -11,6 +13,47 @@ pub(crate) struct Avx512(__m512);
 #[inline(always)]
 fn lanes(count: usize) -> __mmask16 {
     ((1_u32 << count) - 1) as __mmask16
+}
+
+/// Words of two vectors in turns: of the first and, from 32 on, of the second.
+const fn in_turns(first: u16) -> [u16; 32] {
+    let mut places = [0; 32];
+    let mut lane = 0;
+    while lane < 16 {
+        places[2 * lane] = first + lane as u16;
+        places[2 * lane + 1] = 32 + first + lane as u16;
+        lane += 1;
+    }
+    places
+}
+
+static LOWER_HALVES: [u16; 32] = in_turns(0);
+static UPPER_HALVES: [u16; 32] = in_turns(16);
+
+/// The highest bytes of a row's 32 weights, each the upper half of a word.
+///
+/// # Safety
+/// AVX-512 is there, and 16 bytes can be read at `from`.
+#[inline(always)]
+unsafe fn top_bytes(from: *const u8, tops: &Tops) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        // Every table entry twice: of an index, the fifth bit counts too.
+        let tops = _mm256_broadcastsi128_si256(_mm_loadu_si128(tops.as_ptr().cast()));
+        let tops = _mm512_slli_epi16::<8>(_mm512_cvtepu8_epi16(tops));
+        let words = _mm512_broadcast_i32x4(_mm_loadu_si128(from.cast()));
+        let counts = _mm512_set_epi64(
+            0x000c_000c_000c_000c,
+            0x000c_000c_000c_000c,
+            0x0008_0008_0008_0008,
+            0x0008_0008_0008_0008,
+            0x0004_0004_0004_0004,
+            0x0004_0004_0004_0004,
+            0,
+            0,
+        );
+        _mm512_permutexvar_epi16(_mm512_srlv_epi16(words, counts), tops)
+    }
 }
 
 // SAFETY of every block below: AVX-512 is there (see `simd`), and addresses are the caller's
@@ -76,6 +119,36 @@ impl Vector for Avx512 {
         unsafe {
             let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
             Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
+        }
+    }
+    const SHORTENS: bool = true;
+    #[inline(always)]
+    unsafe fn load_shortened(from: *const u8, tops: &Tops) -> [Self; VECTORS] {
+        // SAFETY: as above.
+        unsafe {
+            let low = _mm512_loadu_si512(from.cast());
+            let third = _mm512_cvtepu8_epi16(_mm256_loadu_si256(from.add(64).cast()));
+            let high = _mm512_or_si512(third, top_bytes(from.add(96), tops));
+            // Words of both take turns.
+            let join = |places: &[u16; 32]| {
+                let places = _mm512_loadu_si512(places.as_ptr().cast());
+                Self(_mm512_castsi512_ps(_mm512_permutex2var_epi16(low, places, high)))
+            };
+            [join(&LOWER_HALVES), join(&UPPER_HALVES)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_shortened_bf16(from: *const u8, tops: &Tops) -> [Self; VECTORS] {
+        // SAFETY: as above.
+        unsafe {
+            let low = _mm512_cvtepu8_epi16(_mm256_loadu_si256(from.cast()));
+            let words = _mm512_or_si512(low, top_bytes(from.add(32), tops));
+            let zero = _mm512_setzero_si512();
+            let widen = |places: &[u16; 32]| {
+                let places = _mm512_loadu_si512(places.as_ptr().cast());
+                Self(_mm512_castsi512_ps(_mm512_permutex2var_epi16(zero, places, words)))
+            };
+            [widen(&LOWER_HALVES), widen(&UPPER_HALVES)]
         }
     }
     #[inline(always)]

@@ -12,6 +12,9 @@ mod avx512;
 mod neon;
 mod portable;
 
+use crate::microkernel::VECTORS;
+use crate::shortened::{self, Tops};
+
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
@@ -64,6 +67,26 @@ pub(crate) trait Vector: Copy {
     /// # Safety
     /// `LANES` values can be read at `from`.
     unsafe fn load_bf16(from: *const u16) -> Self;
+    /// Whether [`Self::load_shortened`] keeps up with memory.
+    const SHORTENS: bool = false;
+    /// The two vectors of a row of [`shortened`] weights.
+    ///
+    /// # Safety
+    /// A row can be read at `from`.
+    #[inline(always)]
+    unsafe fn load_shortened(from: *const u8, tops: &Tops) -> [Self; VECTORS] {
+        // SAFETY: the caller's promise.
+        unsafe { shortened::load_one_by_one::<Self, f32>(from, tops) }
+    }
+    /// The same of bf16 weights, widened.
+    ///
+    /// # Safety
+    /// A row can be read at `from`.
+    #[inline(always)]
+    unsafe fn load_shortened_bf16(from: *const u8, tops: &Tops) -> [Self; VECTORS] {
+        // SAFETY: the caller's promise.
+        unsafe { shortened::load_one_by_one::<Self, u16>(from, tops) }
+    }
     /// Asks for the cache line at `address`, which need not be valid.
     fn prefetch(address: *const f32);
     /// The same for the core's outer cache.
