@@ -22,10 +22,10 @@ pub(crate) enum Form {
     /// Kernels split into bf16 tiles for the matrix unit.
     #[cfg(target_arch = "x86_64")]
     ConvTiles(ConvShape, Direction),
-    /// A linear layer's matrix in panels, each weight of so many bytes.
-    Panels(LinearShape, usize),
-    /// The same shortened.
-    Shortened(LinearShape, usize),
+    /// A linear layer's matrix in panels.
+    Panels(LinearShape),
+    /// The same in wide rows, of weights of so many bytes.
+    WideRows(LinearShape, usize),
 }
 
 /// Which way data runs through the layer.
@@ -73,7 +73,13 @@ impl Array {
         })
     }
 
-    /// The same, where `make` finds out how long it is, and something about it to be kept beside.
+    /// Whether there is such a form of what the array holds now.
+    pub(crate) fn has(&self, form: Form) -> bool {
+        let forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
+        forms.iter().any(|kept| kept.form == form && kept.fresh)
+    }
+
+    /// [`Self::form`], where `make` finds out how long it is, and something about it to be kept beside.
     pub(crate) fn form_about<T: Any + Send + Sync>(
         &self,
         form: Form,
@@ -144,7 +150,7 @@ mod tests {
             if written {
                 array[0] = 3.0;
             }
-            let doubled = array.form(Form::Panels(SHAPE, 4), 2, |form| {
+            let doubled = array.form(Form::Panels(SHAPE), 2, |form| {
                 made += 1;
                 form.iter_mut().zip(&*array).for_each(|(form, x)| *form = 2.0 * x);
             });

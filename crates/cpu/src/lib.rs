@@ -29,12 +29,12 @@ mod reduce;
 mod samples;
 mod scratch;
 mod sgd;
-mod shortened;
 mod simd;
 mod threads;
 mod toom_cook;
 mod unfolded;
 mod weight_gradient;
+mod wide_rows;
 
 use std::sync::Arc;
 

@@ -11,8 +11,8 @@ use crate::few_images;
 use crate::matmul::{Into, Matrix, matmul, matmul_panels};
 use crate::panels::Panels;
 use crate::reduce::column_sums;
-use crate::shortened::{Shorten, Shortened};
 use crate::weight_gradient::{Added, Stored, Target, Update, weight_gradient};
+use crate::wide_rows::{Plain, Short, Shorten, WideRows};
 
 pub(crate) fn forward(
     context: &Context,
@@ -31,14 +31,22 @@ pub(crate) fn forward(
     let bias = &bias[..outputs];
     if weights.settled && batch <= few_images::IMAGES {
         let of = (weights, bias, activation);
-        return match context.precision {
-            Precision::F32 => forward_few::<f32>(context, y, x, of, shape),
-            Precision::Bf16 => forward_few::<u16>(context, y, x, of, shape),
-        };
+        match context.precision {
+            Precision::Bf16 => return forward_few::<u16>(context, y, x, of, shape),
+            // Where a larger batch was before, the last few of a set do with its panels, for the
+            // same bits.
+            Precision::F32
+                if weights.has(WideRows::<f32>::form(shape))
+                    || !weights.has(Panels::form(shape)) =>
+            {
+                return forward_few::<f32>(context, y, x, of, shape);
+            }
+            Precision::F32 => {}
+        }
     }
     let (x, into) = (Matrix::row_major(x, batch, inputs, inputs), Into::Layer(bias, activation));
     if weights.settled {
-        let panels = Panels::<f32>::of(context, weights, shape);
+        let panels = Panels::of(context, weights, shape);
         matmul_panels(context, y, outputs, x, (panels.values(), outputs), into);
     } else {
         let weights = Matrix::row_major(weights, outputs, inputs, inputs);
@@ -54,12 +62,13 @@ fn forward_few<W: Shorten>(
     (weights, bias, activation): (&Array, &[f32], Activation),
     shape: &LinearShape,
 ) {
-    let (layer, size) = ((bias, activation), (shape.batch, shape.inputs));
-    if let Some(weights) = Shortened::<W>::of(context, weights, shape) {
-        return few_images::forward(context, y, x, weights.rows(), layer, size);
+    let layer = (bias, activation);
+    let weights = WideRows::<W>::of(context, weights, shape);
+    if weights.are_short() {
+        few_images::forward(context, y, x, weights.rows::<Short<W>>(), layer, shape.batch);
+    } else {
+        few_images::forward(context, y, x, weights.rows::<Plain<W>>(), layer, shape.batch);
     }
-    let weights = Panels::<W>::of(context, weights, shape);
-    few_images::forward(context, y, x, weights.rows(shape.inputs), layer, size);
 }
 
 pub(crate) fn backward_input(

@@ -1,19 +1,15 @@
 //! Matrices in panels: the order in which the micro-kernel reads its second operand.
 //!
 //! A panel is two vectors of columns, `[k][2 · LANES]`; the last is one vector wide if that is
-//! enough. A linear layer's settled weights are kept so, `[input][outputs of the panel]`, in `f32` or
-//! in bf16, which is half the bytes to read.
+//! enough. A linear layer's settled weights are kept so, `[input][outputs of the panel]`.
 
-use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use alexnet_ops::LinearShape;
 
 use crate::Context;
 use crate::array::{Array, Form, FormGuard};
 use crate::disjoint::Disjoint;
-use crate::few_images::{Panel, Rows, prefetch_lines};
 use crate::isa::Kernel;
 use crate::matmul::{LINE, Matrix};
 use crate::microkernel::VECTORS;
@@ -33,9 +29,10 @@ pub(crate) fn vectors<V: Vector>(columns: usize) -> usize {
     if columns <= V::LANES { 1 } else { VECTORS }
 }
 
-/// A number as panels hold it.
+/// A weight as it is kept.
 pub(crate) trait Weight: Copy + Default + Send + Sync + 'static {
     fn of(value: f32) -> Self;
+    fn wide(self) -> f32;
     fn is_finite(self) -> bool;
     /// # Safety
     /// `LANES` numbers can be read at `from`.
@@ -46,6 +43,10 @@ impl Weight for f32 {
     #[inline(always)]
     fn of(value: f32) -> Self {
         value
+    }
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        self
     }
     #[inline(always)]
     fn is_finite(self) -> bool {
@@ -69,8 +70,12 @@ impl Weight for u16 {
         (if value.is_nan() { quiet_nan } else { nearest }) as Self
     }
     #[inline(always)]
+    fn wide(self) -> f32 {
+        f32::from_bits(u32::from(self) << 16)
+    }
+    #[inline(always)]
     fn is_finite(self) -> bool {
-        f32::from_bits(u32::from(self) << 16).is_finite()
+        self.wide().is_finite()
     }
     #[inline(always)]
     unsafe fn load<V: Vector>(from: *const Self) -> V {
@@ -80,106 +85,42 @@ impl Weight for u16 {
 }
 
 /// A linear layer's weights in panels of outputs, made anew when they were written.
-pub(crate) struct Panels<'a, W> {
-    form: FormGuard<'a>,
-    len: usize,
-    numbers: PhantomData<W>,
-}
+pub(crate) struct Panels<'a>(FormGuard<'a>);
 
-impl<'a, W: Weight> Panels<'a, W> {
+impl<'a> Panels<'a> {
     pub(crate) fn of(context: &Context, weights: &'a Array, shape: &LinearShape) -> Self {
         let LinearShape { inputs, outputs, .. } = *shape;
-        let len = panels_len(inputs, outputs);
-        let bytes = size_of::<W>();
-        let form = Form::Panels(LinearShape { batch: 0, ..*shape }, bytes);
-        let form = weights.form_about(form, |to| {
-            to.grow((len * bytes).div_ceil(size_of::<f32>()));
-            // SAFETY: they have room for `len` numbers, aligned for them; any bits are one.
-            let to = unsafe { std::slice::from_raw_parts_mut(to.as_mut_ptr().cast::<W>(), len) };
+        Self(weights.form(Self::form(shape), panels_len(inputs, outputs), |to| {
             let matrix = Matrix::row_major(weights, outputs, inputs, inputs).transposed();
-            Finite(write_panels(context, to, matrix))
-        });
-        Self { form, len, numbers: PhantomData }
+            write_panels(context, to, matrix);
+        }))
     }
 
-    pub(crate) fn values(&self) -> &[W] {
-        // SAFETY: as in `of`.
-        unsafe { std::slice::from_raw_parts(self.form.as_ptr().cast(), self.len) }
+    /// Which form of the weights they are.
+    pub(crate) fn form(shape: &LinearShape) -> Form {
+        Form::Panels(LinearShape { batch: 0, ..*shape })
     }
 
-    /// What [`few_images`](crate::few_images) reads.
-    pub(crate) fn rows(&self, inputs: usize) -> PlainRows<'_, W> {
-        PlainRows { values: self.values(), inputs, finite: self.form.about::<Finite>().0 }
+    pub(crate) fn values(&self) -> &[f32] {
+        &self.0
     }
 }
 
-/// Whether no weight is infinite or no number.
-struct Finite(bool);
-
-/// Weights in panels, as they are.
-#[derive(Clone, Copy)]
-pub(crate) struct PlainRows<'a, W> {
-    values: &'a [W],
-    inputs: usize,
-    finite: bool,
-}
-
-impl<W: Weight> Rows for PlainRows<'_, W> {
-    type Panel = PlainPanel<W>;
-
-    fn are_finite(&self) -> bool {
-        self.finite
-    }
-    #[inline(always)]
-    fn vectors<V: Vector>(columns: usize) -> usize {
-        vectors::<V>(columns)
-    }
-    #[inline(always)]
-    fn panel<V: Vector, const P: usize>(&self, first: usize) -> PlainPanel<W> {
-        let width = P * V::LANES;
-        PlainPanel(self.values[first * self.inputs..][..self.inputs * width].as_ptr())
-    }
-}
-
-/// A panel of them.
-pub(crate) struct PlainPanel<W>(*const W);
-
-impl<W: Weight> Panel for PlainPanel<W> {
-    #[inline(always)]
-    fn prefetch<V: Vector, const P: usize>(&self, row: u32) {
-        let width = P * V::LANES;
-        prefetch_lines::<V>(
-            self.0.wrapping_add(row as usize * width).cast(),
-            width * size_of::<W>(),
-        );
-    }
-    #[inline(always)]
-    unsafe fn load<V: Vector, const P: usize>(&mut self, row: u32) -> [V; P] {
-        let row = self.0.wrapping_add(row as usize * P * V::LANES);
-        // SAFETY: the caller's promise.
-        std::array::from_fn(|j| unsafe { W::load(row.add(j * V::LANES)) })
-    }
-}
-
-/// Writes `matrix`, which runs along its rows' direction, the depth, in panels; tells whether it is
-/// finite.
-pub(crate) fn write_panels<W: Weight>(context: &Context, to: &mut [W], matrix: Matrix) -> bool {
+/// Writes `matrix`, which runs along its rows' direction, the depth, in panels.
+pub(crate) fn write_panels(context: &Context, to: &mut [f32], matrix: Matrix) {
     let (rows, columns) = (matrix.rows(), matrix.columns());
     let to = Disjoint::new(to);
-    let finite = AtomicBool::new(true);
     context.threads.for_each(columns.div_ceil(PANEL), |_, group| {
         let columns = group * PANEL..(group * PANEL + PANEL).min(columns);
         let start = columns.start * rows;
         // SAFETY: each group has its own part.
         let to = unsafe { to.part(start..start + PANEL * rows) };
-        if !context.isa.dispatch(Transpose { to, matrix, columns }) {
-            finite.store(false, Ordering::Relaxed);
-        }
+        context.isa.dispatch(Transpose { to, matrix, columns });
     });
-    finite.into_inner()
 }
 
-/// Transposes columns of a matrix, which lie one after another, into panels.
+/// Transposes columns of a matrix, which lie one after another, into panels; tells whether they are
+/// finite.
 pub(crate) struct Transpose<'a, W> {
     pub(crate) to: &'a mut [W],
     pub(crate) matrix: Matrix<'a>,

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::Vector;
 use crate::microkernel::VECTORS;
-use crate::shortened::Tops;
+use crate::wide_rows::Tops;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(__m256);
@@ -17,7 +17,7 @@ fn lanes(count: usize) -> __m256i {
     unsafe { _mm256_loadu_si256(EDGE.as_ptr().add(8 - count).cast()) }
 }
 
-/// The highest bytes of a row's 16 weights.
+/// The highest bytes of a block's 16 weights.
 ///
 /// # Safety
 /// AVX2 is there, and 8 bytes can be read at `from`.
@@ -100,9 +100,9 @@ impl Vector for Avx2 {
             Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide)))
         }
     }
-    const SHORTENS: bool = true;
+    const READS_SHORT: bool = true;
     #[inline(always)]
-    unsafe fn load_shortened(from: *const u8, tops: &Tops) -> [Self; VECTORS] {
+    unsafe fn load_short(from: *const u8, tops: &Tops) -> [Self; VECTORS] {
         // SAFETY: as above.
         unsafe {
             let third = _mm_loadu_si128(from.add(32).cast());
@@ -119,7 +119,7 @@ impl Vector for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn load_shortened_bf16(from: *const u8, tops: &Tops) -> [Self; VECTORS] {
+    unsafe fn load_short_bf16(from: *const u8, tops: &Tops) -> [Self; VECTORS] {
         // SAFETY: as above.
         unsafe {
             let low = _mm_loadu_si128(from.cast());

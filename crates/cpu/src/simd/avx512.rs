@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::Vector;
 use crate::microkernel::VECTORS;
-use crate::shortened::Tops;
+use crate::wide_rows::Tops;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512(__m512);
@@ -30,7 +30,7 @@ const fn in_turns(first: u16) -> [u16; 32] {
 static LOWER_HALVES: [u16; 32] = in_turns(0);
 static UPPER_HALVES: [u16; 32] = in_turns(16);
 
-/// The highest bytes of a row's 32 weights, each the upper half of a word.
+/// The highest bytes of a block's 32 weights, each the upper half of a word.
 ///
 /// # Safety
 /// AVX-512 is there, and 16 bytes can be read at `from`.
@@ -121,9 +121,9 @@ impl Vector for Avx512 {
             Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
         }
     }
-    const SHORTENS: bool = true;
+    const READS_SHORT: bool = true;
     #[inline(always)]
-    unsafe fn load_shortened(from: *const u8, tops: &Tops) -> [Self; VECTORS] {
+    unsafe fn load_short(from: *const u8, tops: &Tops) -> [Self; VECTORS] {
         // SAFETY: as above.
         unsafe {
             let low = _mm512_loadu_si512(from.cast());
@@ -138,7 +138,7 @@ impl Vector for Avx512 {
         }
     }
     #[inline(always)]
-    unsafe fn load_shortened_bf16(from: *const u8, tops: &Tops) -> [Self; VECTORS] {
+    unsafe fn load_short_bf16(from: *const u8, tops: &Tops) -> [Self; VECTORS] {
         // SAFETY: as above.
         unsafe {
             let low = _mm512_cvtepu8_epi16(_mm256_loadu_si256(from.cast()));

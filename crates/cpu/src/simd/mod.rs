@@ -13,7 +13,7 @@ mod neon;
 mod portable;
 
 use crate::microkernel::VECTORS;
-use crate::shortened::{self, Tops};
+use crate::wide_rows::{self, Tops};
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
@@ -67,25 +67,25 @@ pub(crate) trait Vector: Copy {
     /// # Safety
     /// `LANES` values can be read at `from`.
     unsafe fn load_bf16(from: *const u16) -> Self;
-    /// Whether [`Self::load_shortened`] keeps up with memory.
-    const SHORTENS: bool = false;
-    /// The two vectors of a row of [`shortened`] weights.
+    /// Whether [`Self::load_short`] keeps up with memory.
+    const READS_SHORT: bool = false;
+    /// A block of [`Short`](wide_rows::Short) weights.
     ///
     /// # Safety
-    /// A row can be read at `from`.
+    /// The block can be read at `from`.
     #[inline(always)]
-    unsafe fn load_shortened(from: *const u8, tops: &Tops) -> [Self; VECTORS] {
+    unsafe fn load_short(from: *const u8, tops: &Tops) -> [Self; VECTORS] {
         // SAFETY: the caller's promise.
-        unsafe { shortened::load_one_by_one::<Self, f32>(from, tops) }
+        unsafe { wide_rows::load_one_by_one::<Self, f32>(from, tops) }
     }
     /// The same of bf16 weights, widened.
     ///
     /// # Safety
-    /// A row can be read at `from`.
+    /// The block can be read at `from`.
     #[inline(always)]
-    unsafe fn load_shortened_bf16(from: *const u8, tops: &Tops) -> [Self; VECTORS] {
+    unsafe fn load_short_bf16(from: *const u8, tops: &Tops) -> [Self; VECTORS] {
         // SAFETY: the caller's promise.
-        unsafe { shortened::load_one_by_one::<Self, u16>(from, tops) }
+        unsafe { wide_rows::load_one_by_one::<Self, u16>(from, tops) }
     }
     /// Asks for the cache line at `address`, which need not be valid.
     fn prefetch(address: *const f32);
