@@ -165,7 +165,7 @@ fn a_filter_that_knows_nothing_of_the_image_s_edge_is_found_out() {
         let own = &slots[n * slot..][..slot];
         let misled = [Picture { across: bordered(picture.across), ..*picture }];
         // Room for what it now believes to see.
-        let room = vec![own, &vec![0; slot]].concat();
+        let room = [own, &vec![0; slot]].concat();
         let misled = Images::Levels(Levels { slots: &room, pictures: &misled, side: *side });
         let [columns, _] = picture.cut(*side);
         let touches = columns.start == 0 || columns.end == picture.across.len as usize;
