@@ -311,11 +311,23 @@ pub(crate) struct BenchArguments {
     /// Threads that load images (data only)
     #[arg(long, short = 'j', default_value_t = 2, value_parser = threads)]
     pub(crate) workers: usize,
+    /// What they make of images: numbers, or levels that a GPU resizes and normalises (data only)
+    #[arg(long, value_enum, default_value_t = LoadedAs::Values)]
+    pub(crate) loaded_as: LoadedAs,
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
     #[command(flatten)]
     pub(crate) device: DeviceFlags,
+}
+
+/// As what images leave the loader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LoadedAs {
+    /// The network's numbers.
+    Values,
+    /// Bytes of the images, for a device that resizes.
+    Levels,
 }
 
 /// What the laboratory is asked for.

@@ -1,30 +1,96 @@
-//! Images, which cross as bytes and become numbers on the device: `kernels/images.cu`.
+//! Images, which cross as bytes and are resized and normalised on the device: `kernels/images.cu`.
 
-use alexnet_ops::Normalisation;
+use alexnet_ops::{Levels, Normalisation, Picture};
 
 use crate::Engine;
-use crate::driver::Launch;
+use crate::driver::{Launch, PIECE, room_of};
 use crate::floats::Floats;
 
-/// Means and factors of an image's three colours.
-const FIGURES: usize = 6;
+/// Words that the kernels are told of a picture: `struct Picture` of `images.cu`.
+const WORDS: usize = 32;
+
+/// What was brought last, and the memory that is needed for it.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Brought {
+    pictures: usize,
+    side: usize,
+    /// Bytes of all cuts.
+    levels: usize,
+    /// Bytes of all rows, resized in their width alone.
+    rows: usize,
+    /// Words of all filters.
+    filters: usize,
+    /// Rows of the highest cut.
+    height: usize,
+}
+
+impl Brought {
+    /// Takes one more picture, of which the kernels are told `words`.
+    fn add(&mut self, picture: &Picture, words: &mut Vec<u32>) {
+        let [columns, rows] = picture.cut(self.side);
+        for axis in [picture.across, picture.down] {
+            let grid = axis.grid(self.side);
+            for real in [grid.start, grid.scale, grid.support] {
+                let bits = real.to_bits();
+                words.extend([bits as u32, (bits >> 32) as u32]);
+            }
+            words.extend([grid.taps, grid.first_max, grid.seen().start, self.filters].map(word));
+            self.filters += self.side * (1 + grid.taps);
+        }
+        let Normalisation { mean, scale } = picture.normalise;
+        words.extend([mean, scale].as_flattened().iter().map(|figure| figure.to_bits()));
+        let (flip, unused) = (usize::from(picture.flip), 0);
+        let places = [self.levels / PIECE, self.rows / PIECE];
+        words.extend(places.map(word));
+        words.extend([columns.len(), rows.len(), flip, unused].map(word));
+        self.levels += room_of(columns.len() * rows.len() * 3);
+        self.rows += room_of(self.side * rows.len() * 3);
+        self.height = self.height.max(rows.len());
+    }
+}
+
+fn word(number: usize) -> u32 {
+    u32::try_from(number).expect("images of a batch are less than 64 GiB")
+}
 
 /// Begins to bring images, beside what is being computed; gives their number.
-pub(crate) fn bring(engine: &mut Engine, levels: &[u8], normalise: &[Normalisation]) -> u64 {
-    let figures = normalise.iter().flat_map(|image| [image.mean, image.scale]).flatten();
-    engine.crossing.bring(&engine.gpu, levels, &figures.collect::<Vec<f32>>());
+pub(crate) fn bring(engine: &mut Engine, levels: Levels<'_>) -> u64 {
+    let (pictures, side) = (levels.pictures.len(), levels.side);
+    let mut brought = Brought { pictures, side, ..Brought::default() };
+    let mut words = Vec::with_capacity(pictures * WORDS);
+    let mut cuts = Vec::with_capacity(pictures);
+    for (picture, cut) in levels.cuts() {
+        brought.add(picture, &mut words);
+        cuts.push(cut);
+    }
+    engine.brought = brought;
+    engine.crossing.bring(&engine.gpu, &cuts, &words);
     engine.crossing.number()
 }
 
-/// Makes numbers of what was brought last: of so many levels of so many images.
-pub(crate) fn normalise(engine: &Engine, dst: &mut Floats, len: usize, images: usize) {
+/// Makes numbers of what was brought last.
+pub(crate) fn make(engine: &mut Engine, dst: &mut Floats) {
+    let Engine { crossing, gpu, scratch, brought, .. } = engine;
+    let Brought { pictures, side, levels, rows, filters, height } = *brought;
+    let len = pictures * side * side * 3;
     if len == 0 {
         return;
     }
-    let Engine { crossing, gpu, .. } = engine;
-    let (levels, figures) = crossing.arrived(gpu, len, images * FIGURES);
-    let sizes = [len / images, len].map(|size| (size as u64).into());
-    let arguments = [dst.values_mut(len).into(), levels.into(), figures.into(), sizes[0], sizes[1]];
-    gpu.launch("normalise_images", Launch::eights(len), &arguments);
+    let (levels, words) = crossing.arrived(gpu, levels, pictures * WORDS);
+    let mut filters = scratch.filters.take::<u32>(gpu, filters);
+    let mut rows = scratch.rows.take::<u8>(gpu, rows);
+    let (places, width) = (pictures * 2 * side, word(side));
+    let count = (places as u64).into();
+    let arguments = [filters.again().into(), words.into(), width.into(), count];
+    gpu.launch("picture_filters", Launch::threads(places), &arguments);
+    let filters = filters.read();
+    let (launch, blocks) = Launch::threads_each(pictures, height * side);
+    let [width, blocks, len] = [width.into(), blocks.into(), (len as u64).into()];
+    let out = rows.again().into();
+    let arguments = [out, levels.into(), filters.into(), words.into(), width, blocks];
+    gpu.launch("picture_widths", launch, &arguments);
+    let (out, rows) = (dst.values_mut(pictures * side * side * 3).into(), rows.read());
+    let arguments = [out, rows.into(), filters.into(), words.into(), width, len];
+    gpu.launch("picture_heights", Launch::eights(pictures * side * side * 3), &arguments);
     crossing.used(gpu);
 }

@@ -30,14 +30,15 @@ mod scratch;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alexnet_ops::{
-    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LossShape, LrnShape, MaxPoolShape, Normalisation, Precision, Saturation, SgdStep,
+    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, Levels,
+    LinearShape, LossShape, LrnShape, MaxPoolShape, Precision, Saturation, SgdStep,
 };
 
 pub use driver::{Architecture, Buffer, CudaError, Library, Source, catch, compile, find};
 use driver::{Convolutions, Crossing, Gpu};
 use elementwise::Updated;
 pub use floats::Floats;
+use images::Brought;
 pub use kernels::source;
 use pieces::Limits;
 pub use recording::Recording;
@@ -85,6 +86,7 @@ pub(crate) struct Engine {
     // Before the context goes.
     convolutions: Option<Convolutions>,
     crossing: Crossing,
+    brought: Brought,
     gpu: Gpu,
     scratch: Scratch,
     bf16: bool,
@@ -135,8 +137,8 @@ impl Cuda {
         };
         let name = format!("cuda:{index} ({}{with})", gpu.name).into();
         let (scratch, limits) = (Scratch::default(), Limits::USUAL);
-        let crossing = Crossing::open(&gpu)?;
-        let engine = Engine { convolutions, crossing, gpu, scratch, bf16, limits };
+        let (crossing, brought) = (Crossing::open(&gpu)?, Brought::default());
+        let engine = Engine { convolutions, crossing, brought, gpu, scratch, bf16, limits };
         Ok(Self { engine: Arc::new(Mutex::new(engine)), name })
     }
 
@@ -209,29 +211,23 @@ impl Device for Cuda {
         let Engine { gpu, scratch, .. } = &mut *self.engine();
         dst.upload(gpu, &mut scratch.crossing, src);
     }
-    fn upload_levels(&self, dst: &mut Floats, levels: &[u8], normalise: &[Normalisation]) {
+    fn upload_levels(&self, dst: &mut Floats, levels: Levels<'_>) {
         let engine = &mut self.engine();
-        images::bring(engine, levels, normalise);
-        images::normalise(engine, dst, levels.len(), normalise.len());
+        images::bring(engine, levels);
+        images::make(engine, dst);
     }
     fn prefers_levels(&self) -> bool {
         true
     }
-    fn bring_levels(&self, levels: &[u8], normalise: &[Normalisation]) -> u64 {
-        images::bring(&mut self.engine(), levels, normalise)
+    fn bring_levels(&self, levels: Levels<'_>) -> u64 {
+        images::bring(&mut self.engine(), levels)
     }
-    fn upload_brought(
-        &self,
-        dst: &mut Floats,
-        number: u64,
-        levels: &[u8],
-        normalise: &[Normalisation],
-    ) {
+    fn upload_brought(&self, dst: &mut Floats, number: u64, levels: Levels<'_>) {
         let engine = &mut self.engine();
         if engine.crossing.number() != number {
-            images::bring(engine, levels, normalise);
+            images::bring(engine, levels);
         }
-        images::normalise(engine, dst, levels.len(), normalise.len());
+        images::make(engine, dst);
     }
     fn download_beside(&self, dst: &mut [f32], src: &Floats) {
         let Engine { gpu, crossing, .. } = &mut *self.engine();

@@ -37,6 +37,9 @@ pub(crate) struct Scratch {
     pub(crate) workspace: Room,
     /// Which arrays are looked at.
     pub(crate) table: Room,
+    /// Filters of pictures, and their rows resized in width alone. No recording brings pictures.
+    pub(crate) filters: Room,
+    pub(crate) rows: Room,
     /// On its way from or to the host, in `f32`.
     pub(crate) crossing: Room,
     /// Factors of a product, rounded to bf16.

@@ -217,6 +217,19 @@ fn a_fault_in_a_kernel_is_seen() {
             "MaxPool",
         ),
         (
+            "a filter past the border",
+            "suite of Images",
+            ("axis.first_max);", "axis.first_max + 1);"),
+            "memory beside an array was touched",
+        ),
+        (
+            "levels cut off in place of rounded",
+            "suite of Images",
+            ("HALF_LEVEL = 1u << (WEIGHT_BITS - 1)", "HALF_LEVEL = 0"),
+            "Images",
+        ),
+        ("not mirrored", "suite of Images", ("side - 1 - x : x", "x : x"), "Images"),
+        (
             "a block turned",
             "bf16",
             (

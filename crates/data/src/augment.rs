@@ -117,12 +117,12 @@ impl Augment {
     ) -> Result<(), PreprocessError> {
         self.check(preprocess)?;
         let (placements, tint) = self.draw(image, preprocess, key);
-        let len = preprocess.image_len();
-        let (expected, actual) = (placements.len() * len, place.len());
+        let side = preprocess.crop as usize;
+        let (expected, actual) = (placements.len() * preprocess.image_len(), place.len(side));
         if expected != actual {
             return Err(PreprocessError::Buffer { expected, actual });
         }
-        let mut pictures = placements.iter().zip(place.split(1, len));
+        let mut pictures = placements.iter().zip(place.split(1, side));
         pictures
             .try_for_each(|(placement, place)| preprocess.render(image, placement, &tint, place))
     }

@@ -306,8 +306,8 @@ impl Epoch {
         batch.labels.clear();
         batch.labels.extend(members.iter().map(|&sample| samples[sample].label));
         batch.unreadable.clear();
-        let (views, picture_len) = config.picture_sizes();
-        batch.images.make_room(*pixels, members.len() * views, picture_len);
+        let (views, side) = config.picture_sizes();
+        batch.images.make_room(*pixels, members.len() * views, side);
         Some((first, batch))
     }
 }
@@ -320,9 +320,9 @@ struct Source {
 }
 
 impl LoaderConfig {
-    /// Views of one image, and the numbers of each.
+    /// Views of one image, and the side of each.
     fn picture_sizes(&self) -> (usize, usize) {
-        (self.augment.view.count(), self.preprocess.image_len())
+        (self.augment.view.count(), self.preprocess.crop as usize)
     }
 }
 
@@ -347,7 +347,7 @@ impl Source {
         let Err(error) = made else { return Ok(()) };
         match self.loader.config.unreadable {
             Unreadable::Blank => {
-                place.blank();
+                place.blank(self.loader.config.preprocess.crop as usize);
                 Err(MakeError::Shown(None, error))
             }
             Unreadable::Replace { .. } => Err(self.replace(reader, sample, position, error, place)),
@@ -398,8 +398,8 @@ impl Source {
     fn fill(&self, first: u64, mut batch: Batch, stop: &AtomicBool) -> Result<Batch, DataError> {
         let config = &self.loader.config;
         let mut images = std::mem::take(&mut batch.images);
-        let (views, picture_len) = config.picture_sizes();
-        let slots = Mutex::new(images.places(views, picture_len).enumerate());
+        let (views, side) = config.picture_sizes();
+        let slots = Mutex::new(images.places(views, side).enumerate());
         let failed = Mutex::new(Vec::new());
         let work = || {
             let mut reader = Reader::default();
@@ -542,7 +542,7 @@ mod tests {
         for _ in 0..3 {
             // There is no such sample: looking it up panics.
             let batch = Batch {
-                images: Pictures::blank(Pixels::Levels, 1, 3),
+                images: Pictures::blank(Pixels::Levels, 1, 1),
                 labels: vec![0],
                 samples: vec![9],
                 unreadable: Vec::new(),

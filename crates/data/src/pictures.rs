@@ -1,8 +1,8 @@
-//! The pixels of a batch: the network's input, or the bytes it is made of.
+//! The pixels of a batch: the network's input, or the bytes of images that it is made of.
 
 use std::borrow::Cow;
 
-use alexnet_ops::{Device, Images, Normalisation};
+use alexnet_ops::{Device, Images, Levels, Normalisation, Picture};
 
 /// As what a batch holds its pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,7 +10,8 @@ pub enum Pixels {
     /// Normalised, four bytes a number.
     #[default]
     Values,
-    /// As levels, a byte each, that whoever has the batch normalises: to the bit the same values.
+    /// As levels of the images, a byte each, that whoever has the batch resizes and normalises: to the
+    /// bit the same values.
     Levels,
 }
 
@@ -22,17 +23,34 @@ impl Pixels {
     }
 }
 
+/// A slot has room for so many crops. With that, what a picture is made of nearly always fits where
+/// images were packed for their crop: their shorter side is 8/7 of it, as torchvision's is, and whole
+/// images of 3 by 2 are 1.96 crops then.
+const SLOT_CROPS: usize = 2;
+
+/// Bytes of a slot for pictures of this side.
+fn slot_len(side: usize) -> usize {
+    SLOT_CROPS * picture_len(side)
+}
+
+/// Numbers of a picture.
+fn picture_len(side: usize) -> usize {
+    side * side * 3
+}
+
 /// The N pictures of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Pictures {
     /// (N, crop, crop, 3)
     Values(Vec<f32>),
-    /// With [`Pixels::Levels`].
+    /// With [`Pixels::Levels`]: see [`Levels`].
     Levels {
-        /// (N, crop, crop, 3)
-        levels: Vec<u8>,
-        /// (N), what makes values of them: colour noise gives each image its own.
-        normalise: Vec<Normalisation>,
+        /// (N, slot): what each picture is made of, and room.
+        slots: Vec<u8>,
+        /// (N): how. Windows are images' own, colour noise gives each image its own normalisation.
+        pictures: Vec<Picture>,
+        /// The crop.
+        side: usize,
     },
 }
 
@@ -46,20 +64,22 @@ impl<'p> From<&'p Pictures> for Images<'p> {
     fn from(pictures: &'p Pictures) -> Self {
         match pictures {
             Pictures::Values(values) => Images::Values(values),
-            Pictures::Levels { levels, normalise } => Images::Levels { levels, normalise },
+            Pictures::Levels { slots, pictures, side } => {
+                Images::Levels(Levels { slots, pictures, side: *side })
+            }
         }
     }
 }
 
 impl Pictures {
-    /// So many pictures of `picture_len` numbers, all of which are or become 0.
+    /// So many pictures of this `side`, all of whose numbers are or become 0.
     #[must_use]
-    pub fn blank(pixels: Pixels, count: usize, picture_len: usize) -> Self {
-        let len = count * picture_len;
+    pub fn blank(pixels: Pixels, count: usize, side: usize) -> Self {
         match pixels {
-            Pixels::Values => Self::Values(vec![0.0; len]),
+            Pixels::Values => Self::Values(vec![0.0; count * picture_len(side)]),
             Pixels::Levels => {
-                Self::Levels { levels: vec![0; len], normalise: vec![Normalisation::NONE; count] }
+                let slots = vec![0; count * slot_len(side)];
+                Self::Levels { slots, pictures: vec![blank(side); count], side }
             }
         }
     }
@@ -72,46 +92,53 @@ impl Pictures {
 
     /// Makes room for so many pictures, in the memory there is if that is of the same kind. What
     /// they show is yet to be said.
-    pub(crate) fn make_room(&mut self, pixels: Pixels, count: usize, picture_len: usize) {
-        let len = count * picture_len;
+    pub(crate) fn make_room(&mut self, pixels: Pixels, count: usize, side: usize) {
         match (self, pixels) {
-            (Self::Values(values), Pixels::Values) => values.resize(len, 0.0),
-            (Self::Levels { levels, normalise }, Pixels::Levels) => {
-                levels.resize(len, 0);
-                normalise.resize(count, Normalisation::NONE);
+            (Self::Values(values), Pixels::Values) => {
+                values.resize(count * picture_len(side), 0.0);
             }
-            (other, _) => *other = Self::blank(pixels, count, picture_len),
+            (Self::Levels { slots, pictures, side: own }, Pixels::Levels) => {
+                slots.resize(count * slot_len(side), 0);
+                pictures.resize(count, blank(side));
+                *own = side;
+            }
+            (other, _) => *other = Self::blank(pixels, count, side),
         }
     }
 
-    /// The places of images of which each becomes `views` pictures, one after another.
+    /// The places of images of which each becomes `views` pictures of this `side`, one after another.
     pub(crate) fn places(
         &mut self,
         views: usize,
-        picture_len: usize,
+        side: usize,
     ) -> Box<dyn Iterator<Item = Place<'_>> + Send + '_> {
         let whole = match self {
             Self::Values(values) => Place::Values(values),
-            Self::Levels { levels, normalise } => Place::Levels(levels, normalise),
+            Self::Levels { slots, pictures, .. } => Place::Levels(slots, pictures),
         };
-        whole.split(views, picture_len)
+        whole.split(views, side)
     }
+}
+
+/// The picture whose levels are there already, and its numbers.
+fn blank(side: usize) -> Picture {
+    Picture::whole(side as u32, Normalisation::NONE)
 }
 
 /// Where pictures are put.
 pub(crate) enum Place<'p> {
     /// Normalised.
     Values(&'p mut [f32]),
-    /// As levels, and what makes values of each picture's.
-    Levels(&'p mut [u8], &'p mut [Normalisation]),
+    /// A slot each for levels of their image, and how a picture is made of them.
+    Levels(&'p mut [u8], &'p mut [Picture]),
 }
 
 impl<'p> Place<'p> {
-    /// Numbers it has room for.
-    pub(crate) fn len(&self) -> usize {
+    /// Numbers it has room for, where pictures have this `side`.
+    pub(crate) fn len(&self, side: usize) -> usize {
         match self {
             Self::Values(values) => values.len(),
-            Self::Levels(levels, _) => levels.len(),
+            Self::Levels(_, pictures) => pictures.len() * picture_len(side),
         }
     }
 
@@ -119,7 +146,7 @@ impl<'p> Place<'p> {
     pub(crate) fn lend(&mut self) -> Place<'_> {
         match self {
             Self::Values(values) => Place::Values(values),
-            Self::Levels(levels, normalise) => Place::Levels(levels, normalise),
+            Self::Levels(slots, pictures) => Place::Levels(slots, pictures),
         }
     }
 
@@ -127,26 +154,28 @@ impl<'p> Place<'p> {
     pub(crate) fn split(
         self,
         pictures: usize,
-        picture_len: usize,
+        side: usize,
     ) -> Box<dyn Iterator<Item = Place<'p>> + Send + 'p> {
-        let len = pictures * picture_len;
         match self {
-            Self::Values(values) => Box::new(values.chunks_exact_mut(len).map(Place::Values)),
-            Self::Levels(levels, normalise) => {
-                let each = normalise.chunks_exact_mut(pictures);
-                let places = levels.chunks_exact_mut(len).zip(each);
-                Box::new(places.map(|(levels, normalise)| Place::Levels(levels, normalise)))
+            Self::Values(values) => {
+                let len = pictures * picture_len(side);
+                Box::new(values.chunks_exact_mut(len).map(Place::Values))
+            }
+            Self::Levels(slots, all) => {
+                let slots = slots.chunks_exact_mut(pictures * slot_len(side));
+                let places = slots.zip(all.chunks_exact_mut(pictures));
+                Box::new(places.map(|(slots, pictures)| Place::Levels(slots, pictures)))
             }
         }
     }
 
-    /// Has every value be 0.
-    pub(crate) fn blank(self) {
+    /// Has every number of pictures of this `side` be 0.
+    pub(crate) fn blank(self, side: usize) {
         match self {
             Self::Values(values) => values.fill(0.0),
-            Self::Levels(levels, normalise) => {
-                levels.fill(0);
-                normalise.fill(Normalisation::NONE);
+            Self::Levels(slots, pictures) => {
+                slots.fill(0);
+                pictures.fill(blank(side));
             }
         }
     }

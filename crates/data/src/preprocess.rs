@@ -2,7 +2,7 @@
 
 use std::array;
 
-use alexnet_ops::Normalisation;
+use alexnet_ops::{Normalisation, Picture};
 use multiversion::multiversion;
 use serde::{Deserialize, Serialize};
 
@@ -273,8 +273,8 @@ impl Preprocess {
         (window, size)
     }
 
-    /// One picture of `image` resized to (crop, crop, 3), put into its place. As levels it cannot
-    /// have a mean image.
+    /// One picture of `image`, (crop, crop, 3), put into its place: resized, or as levels that are yet
+    /// to be. As levels it cannot have a mean image.
     pub(crate) fn render(
         &self,
         image: &Image,
@@ -282,7 +282,7 @@ impl Preprocess {
         tint: &Tint,
         place: Place<'_>,
     ) -> Result<(), PreprocessError> {
-        let (expected, actual) = (self.image_len(), place.len());
+        let (expected, actual) = (self.image_len(), place.len(self.crop as usize));
         if expected != actual {
             return Err(PreprocessError::Buffer { expected, actual });
         }
@@ -294,13 +294,38 @@ impl Preprocess {
                 self.each_row(image, placement, out, normalise);
                 self.subtract_mean_image(placement, tint, out)
             }
-            Place::Levels(out, normalise) => {
+            Place::Levels(slot, pictures) => {
                 assert!(self.mean_image.is_none(), "a mean image has a mean for each pixel");
-                normalise.fill(normalisation);
-                self.each_row(image, placement, out, |levels, out| out.copy_from_slice(levels));
+                pictures.fill(self.put_levels(image, placement, normalisation, slot));
                 Ok(())
             }
         }
+    }
+
+    /// Puts what a picture is made of into its slot, and says how it is. Of an image too large for that
+    /// it is the picture itself.
+    fn put_levels(
+        &self,
+        image: &Image,
+        placement: &Placement,
+        normalise: Normalisation,
+        slot: &mut [u8],
+    ) -> Picture {
+        let side = self.crop as usize;
+        let [across, down] = placement.window.axes(image);
+        let picture = Picture { across, down, flip: placement.flip, normalise };
+        let [columns, rows] = picture.cut(side);
+        // What becomes of the rows before their heights are resized must not need more room either.
+        if rows.len() * columns.len().max(side) * 3 > slot.len() {
+            self.each_row(image, placement, slot, |levels, out| out.copy_from_slice(levels));
+            return Picture::whole(self.crop, normalise);
+        }
+        let seen = image.rgb().chunks_exact(image.width() as usize * 3).skip(rows.start);
+        let bytes = columns.start * 3..columns.end * 3;
+        for (out, row) in slot.chunks_exact_mut(columns.len() * 3).take(rows.len()).zip(seen) {
+            out.copy_from_slice(&row[bytes.clone()]);
+        }
+        picture
     }
 
     /// How levels become the network's input, but for a mean image:

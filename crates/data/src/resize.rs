@@ -1,5 +1,5 @@
-//! A window of an image is resized with Pillow's antialiased bilinear filter, to the bit
-//! (`src/libImaging/Resample.c`).
+//! A window of an image is resized with Pillow's antialiased bilinear filter, to the bit, fast: the
+//! rule is [`alexnet_ops::Filter`]'s.
 //!
 //! Weights trained elsewhere were trained on Pillow's pixels, and give PyTorch's logits to 1e-4 only
 //! on the same ones: libraries that round the filter's weights otherwise are a level off at up to a
@@ -11,7 +11,9 @@
 
 use std::array;
 use std::cell::RefCell;
+use std::ops::Range;
 
+use alexnet_ops::{Axis, Filter, Grid, HALF_LEVEL, level_of};
 use multiversion::multiversion;
 
 use crate::image::Image;
@@ -25,10 +27,15 @@ pub(crate) struct Window {
     pub(crate) height: f64,
 }
 
-/// Bits of a weight behind the point: two below what sums of bytes leave in 32 bits.
-const PRECISION_BITS: u32 = 32 - 8 - 2;
-/// Half a level.
-const HALF: i32 = 1 << (PRECISION_BITS - 1);
+impl Window {
+    /// It along both axes of an image: across and down.
+    pub(crate) fn axes(&self, image: &Image) -> [Axis; 2] {
+        let Self { left, top, width, height } = *self;
+        let across = Axis { len: image.width(), start: left, extent: width };
+        [across, Axis { len: image.height(), start: top, extent: height }]
+    }
+}
+
 /// Rows that are resized in width at a time: as many pixels, of four places each, fill a vector.
 const ROWS: usize = 4;
 const LANES: usize = 4 * ROWS;
@@ -72,29 +79,30 @@ pub(crate) fn each_resized_row(
     flip: bool,
     each_row: impl FnMut(&[u8]),
 ) {
+    let [across, down] = window.axes(image);
+    let (across, down) = (across.grid(size.0 as usize), down.grid(size.1 as usize));
     SCRATCH.with_borrow_mut(|scratch| {
-        scratch.across.set(image.width(), window.left, window.width, size.0);
-        scratch.down.set(image.height(), window.top, window.height, size.1);
-        if flip {
-            scratch.across.mirror();
-        }
-        scratch.resize(image, each_row);
+        scratch.across.set(&across, flip);
+        scratch.down.set(&down, false);
+        scratch.resize(image, [across, down], each_row);
     });
 }
 
 impl Scratch {
-    fn resize(&mut self, image: &Image, mut each_row: impl FnMut(&[u8])) {
+    /// With the filters of these grids, across and down.
+    fn resize(&mut self, image: &Image, grids: [Grid; 2], mut each_row: impl FnMut(&[u8])) {
         let Self { across, down, columns, pixels, rows, row } = self;
-        let (left, right) = across.extent();
-        let (top, bottom) = down.extent();
-        let (row_in, row_out) = (image.width() as usize * 3, across.first.len() * 3);
+        let [Range { start: left, end: right }, Range { start: top, end: bottom }] =
+            grids.each_ref().map(Grid::seen);
+        let width = grids[0].places;
+        let (row_in, row_out) = (image.width() as usize * 3, width * 3);
         // Whole runs, and room for the fourth place of the last pixel.
         let stride = (row_out + 1).next_multiple_of(RUN);
         reserve(rows, (bottom - top).next_multiple_of(ROWS) * stride);
         reserve(row, stride);
         reserve(columns, right - left);
-        reserve(pixels, across.first.len());
-        let pixels = &mut pixels[..across.first.len()];
+        reserve(pixels, width);
+        let pixels = &mut pixels[..width];
         for at in (top..bottom).step_by(ROWS) {
             // The last row stands for those that are missing behind it.
             let seen = array::from_fn(|row| &image.rgb()[(at + row).min(bottom - 1) * row_in..]);
@@ -103,7 +111,7 @@ impl Scratch {
             resize_widths(columns, pixels, across, left);
             spread(pixels, &mut rows[(at - top) * stride..][..ROWS * stride]);
         }
-        for (first, weights) in down.outputs() {
+        for (first, weights) in down.places() {
             resize_height(&rows[(first - top) * stride..], &mut row[..stride], weights);
             each_row(&row[..row_out]);
         }
@@ -114,61 +122,6 @@ impl Scratch {
 fn reserve<T: Clone + Default>(memory: &mut Vec<T>, len: usize) {
     if memory.len() < len {
         memory.resize(len, T::default());
-    }
-}
-
-/// What of an axis of the input makes each place of the output.
-#[derive(Default)]
-struct Filter {
-    /// The first input of each output.
-    first: Vec<usize>,
-    /// The weights of it and those behind it, `taps` for each output.
-    weights: Vec<i32>,
-    taps: usize,
-}
-
-impl Filter {
-    /// Of `len` inputs those from `start` on, `extent` of them, become `out` outputs.
-    fn set(&mut self, len: u32, start: f64, extent: f64, out: u32) {
-        // Rounding may have pushed the far edge past the image by the last bit of a float.
-        let scale = extent.min(f64::from(len) - start) / f64::from(out);
-        // An output sees one input to either side, or as many as it replaces.
-        let support = scale.max(1.0);
-        self.taps = ((2.0 * support).ceil() as usize).min(len as usize);
-        self.first.clear();
-        self.weights.clear();
-        let first_max = len as usize - self.taps;
-        for at in 0..out {
-            let centre = start + (f64::from(at) + 0.5) * scale;
-            let first = ((centre - support + 0.5).max(0.0) as usize).min(first_max);
-            let weight = |tap: usize| {
-                let distance = ((first + tap) as f64 - centre + 0.5) * (1.0 / support);
-                (1.0 - distance.abs()).max(0.0)
-            };
-            let sum: f64 = (0..self.taps).map(weight).sum();
-            let round = |weight: f64| (weight / sum * f64::from(1 << PRECISION_BITS) + 0.5) as i32;
-            self.weights.extend((0..self.taps).map(|tap| round(weight(tap))));
-            self.first.push(first);
-        }
-    }
-
-    /// The last output comes first.
-    fn mirror(&mut self) {
-        self.first.reverse();
-        // Each output's own weights change places twice.
-        self.weights.reverse();
-        self.weights.chunks_exact_mut(self.taps).for_each(<[i32]>::reverse);
-    }
-
-    /// The first input that any output sees, and the one behind the last.
-    fn extent(&self) -> (usize, usize) {
-        let first = self.first.iter().min().copied().unwrap_or(0);
-        (first, self.first.iter().max().map_or(first, |last| last + self.taps))
-    }
-
-    /// For each output the first input, and the weights of it and those behind it.
-    fn outputs(&self) -> impl Iterator<Item = (usize, &[i32])> {
-        self.first.iter().copied().zip(self.weights.chunks_exact(self.taps))
     }
 }
 
@@ -198,15 +151,15 @@ fn resize_widths(
     filter: &Filter,
     left: usize,
 ) {
-    for ((seen, weights), pixel) in filter.outputs().zip(pixels) {
-        let mut sums = [HALF; LANES];
+    for ((seen, weights), pixel) in filter.places().zip(pixels) {
+        let mut sums = [HALF_LEVEL; LANES];
         for (column, &weight) in columns[seen - left..].iter().zip(weights) {
             for lane in 0..LANES {
                 sums[lane] += i32::from(column[lane]) * weight;
             }
         }
         for lane in 0..LANES {
-            pixel[lane] = to_level(sums[lane]);
+            pixel[lane] = level_of(sums[lane]);
         }
     }
 }
@@ -232,7 +185,7 @@ fn spread(pixels: &[[u8; LANES]], out: &mut [u8]) {
 fn resize_height(rows: &[u8], out: &mut [u8], weights: &[i32]) {
     let row_len = out.len();
     for (at, out) in out.as_chunks_mut::<RUN>().0.iter_mut().enumerate() {
-        let mut sums = [HALF; RUN];
+        let mut sums = [HALF_LEVEL; RUN];
         for (row, &weight) in rows.chunks_exact(row_len).zip(weights) {
             let levels = &row.as_chunks::<RUN>().0[at];
             for lane in 0..RUN {
@@ -240,14 +193,9 @@ fn resize_height(rows: &[u8], out: &mut [u8], weights: &[i32]) {
             }
         }
         for lane in 0..RUN {
-            out[lane] = to_level(sums[lane]);
+            out[lane] = level_of(sums[lane]);
         }
     }
-}
-
-/// Weights are positive and add up to one but for the last bits, so that no sum leaves a byte.
-fn to_level(sum: i32) -> u8 {
-    (sum >> PRECISION_BITS) as u8
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Batches of bytes become, to the bit, the batches of numbers that a loader makes otherwise.
+//! Batches of images' bytes become, to the bit, the batches of numbers that a loader makes otherwise.
 
 #![allow(clippy::unwrap_used)] // In helpers too, where the lint does not know a test.
 
@@ -7,10 +7,11 @@ mod support;
 use std::fs;
 
 use alexnet_data::{
-    Augment, Batch, ColourNoise, Fit, Loader, LoaderConfig, MeanImage, MeanPart, Order, Pictures,
-    Pixels, Preprocess, Sample, Unreadable, View,
+    Augment, Batch, ColourNoise, Encoding, Fit, Loader, LoaderConfig, MeanImage, MeanPart, Order,
+    PackSettings, PackSize, Pictures, Pixels, Preprocess, Sample, SampleSet, Unreadable, View,
+    open, pack,
 };
-use alexnet_ops::Normalisation;
+use alexnet_ops::{Axis, Images, Levels, Normalisation, Picture};
 use support::sample_set;
 
 const CROP: u32 = 17; // Rows of whole vectors and a rest.
@@ -93,6 +94,88 @@ fn every_view_with_every_tint_has_the_same_bits_from_levels_for_any_number_of_wo
     }
 }
 
+/// How many of an epoch's pictures are resized by whoever has the batch, and how many came resized.
+fn resized_there_and_here(samples: &[Sample], view: View) -> (usize, usize) {
+    let config = config(view.into(), Unreadable::Blank, Fit::ShorterSide, 0);
+    let mut epoch = loader(samples, config, Pixels::Levels).epoch(0, 0);
+    let (mut there, mut here) = (0, 0);
+    while let Some(batch) = epoch.next_batch() {
+        let Pictures::Levels { pictures, .. } = batch.unwrap().images else { panic!("levels") };
+        let whole = |of: &&Picture| **of == Picture::whole(CROP, of.normalise);
+        let resized = pictures.iter().filter(whole).count();
+        (there, here) = (there + pictures.len() - resized, here + resized);
+    }
+    (there, here)
+}
+
+#[test]
+fn images_too_large_for_their_slots_come_resized_and_have_the_same_bits() {
+    let (_folder, small) = sample_set();
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("set");
+    let set = SampleSet { seed: 4, train_per_class: 3, val_per_class: 1, side: 60 };
+    set.write(&root, &mut |_, _| true).unwrap();
+    let large = open(&root, None).unwrap().train.samples;
+    for view in VIEWS {
+        let all = 36 * view.count();
+        let (_, here) = resized_there_and_here(&small.train.samples, view);
+        assert_eq!(here > 0, view == View::RandomResizedCrop, "{view:?}: {here}");
+        let (there, here) = resized_there_and_here(&large, view);
+        assert_eq!(there + here, all);
+        // A random part may be as small as a twelfth of the image.
+        assert_eq!(there > 0, view == View::RandomResizedCrop, "{view:?}: {there}");
+        assert!(here > 0, "{view:?}");
+        for fit in [Fit::ShorterSide, Fit::Warp] {
+            check(&large, &coloured(view), Unreadable::Blank, fit);
+        }
+    }
+}
+
+#[test]
+fn a_packed_set_has_the_same_bits_from_levels() {
+    let (folder, dataset) = sample_set();
+    let size = Some(PackSize { fit: Fit::ShorterSide, side: 20 });
+    for (name, encoding) in [("raw", Encoding::Raw), ("jpeg", Encoding::Jpeg(90))] {
+        let out = folder.path().join(name);
+        let settings = PackSettings { size, encoding, shard_images: 10 };
+        pack(&dataset, settings, &out, 2, &mut |_| true).unwrap();
+        let samples = open(&out, None).unwrap().train.samples;
+        for view in VIEWS {
+            assert_eq!(resized_there_and_here(&samples, view).1, 0, "{name} {view:?}");
+            check(&samples, &coloured(view), Unreadable::Blank, Fit::ShorterSide);
+        }
+    }
+}
+
+/// What the tests above are worth: a filter that takes the edges of the bytes it has for those of the
+/// image gives other bits, as does one that takes the image's edges for those of the bytes.
+#[test]
+fn a_filter_that_knows_nothing_of_the_image_s_edge_is_found_out() {
+    let (_folder, dataset) = sample_set();
+    let config = config(View::RandomResizedCrop.into(), Unreadable::Blank, Fit::ShorterSide, 0);
+    let batch = loader(&dataset.train.samples, config, Pixels::Levels).epoch(0, 0).next_batch();
+    let batch = batch.unwrap().unwrap();
+    let Pictures::Levels { slots, pictures, side } = &batch.images else { panic!("levels") };
+    // The same window of a larger image, in which nothing is cut off.
+    let bordered = |axis: Axis| Axis { len: axis.len + 8, start: axis.start + 4.0, ..axis };
+    let mut differ = 0;
+    for (n, picture) in pictures.iter().enumerate() {
+        let slot = slots.len() / pictures.len();
+        let expected = &batch.images.values()[n * side * side * 3..][..side * side * 3];
+        let own = &slots[n * slot..][..slot];
+        let misled = [Picture { across: bordered(picture.across), ..*picture }];
+        // Room for what it now believes to see.
+        let room = [own, &vec![0; slot]].concat();
+        let misled = Images::Levels(Levels { slots: &room, pictures: &misled, side: *side });
+        let [columns, _] = picture.cut(*side);
+        let touches = columns.start == 0 || columns.end == picture.across.len as usize;
+        let differs = &*misled.values() != expected;
+        assert!(touches || !differs, "an edge that no filter sees changes nothing: {picture:?}");
+        differ += usize::from(differs);
+    }
+    assert!(differ > 0);
+}
+
 #[test]
 fn unreadable_images_are_replaced_or_blank_among_levels_too() {
     let (_folder, dataset) = sample_set();
@@ -113,13 +196,15 @@ fn colour_noise_gives_each_image_a_normalisation_of_its_own_and_ten_crops_share_
         let config = config(augment, Unreadable::Blank, Fit::ShorterSide, 0);
         let loader = loader(&dataset.train.samples, config, Pixels::Levels);
         let batch = loader.epoch(0, 0).next_batch().unwrap().unwrap();
-        let Pictures::Levels { levels, mut normalise } = batch.images else { panic!("levels") };
-        let of = Pictures::Levels { levels: levels.clone(), normalise: normalise.clone() };
-        let all = normalise.clone();
-        normalise.rotate_left(1);
-        let misled = Pictures::Levels { levels, normalise };
+        let Pictures::Levels { slots, pictures, side } = &batch.images else { panic!("levels") };
+        let all: Vec<_> = pictures.iter().map(|picture| picture.normalise).collect();
+        let mut misled = pictures.clone();
+        for (at, picture) in misled.iter_mut().enumerate() {
+            picture.normalise = all[(at + 1) % all.len()];
+        }
+        let misled = Images::Levels(Levels { slots, pictures: &misled, side: *side });
         let differ = all.iter().any(|each| each != &all[0]);
-        assert_eq!(of.values() != misled.values(), differ);
+        assert_eq!(batch.images.values() != misled.values(), differ);
         all
     };
     let plain = normalisations(View::RandomCrop.into());
@@ -155,7 +240,7 @@ fn memory_of_either_kind_is_used_again_and_none_is_taken_for_the_other() {
     let levels = loader(&dataset.train.samples, config, Pixels::Levels).sharing_memory(&values);
     let address = |batch: &Batch| match &batch.images {
         Pictures::Values(values) => values.as_ptr().addr(),
-        Pictures::Levels { levels, .. } => levels.as_ptr().addr(),
+        Pictures::Levels { slots, .. } => slots.as_ptr().addr(),
     };
     for loader in [&values, &levels] {
         let mut epoch = loader.epoch(0, 0);
@@ -177,7 +262,7 @@ fn memory_of_either_kind_is_used_again_and_none_is_taken_for_the_other() {
 #[test]
 fn blank_pictures_are_zeros_of_either_kind() {
     for pixels in [Pixels::Values, Pixels::Levels] {
-        let blank = Pictures::blank(pixels, 2, 12);
+        let blank = Pictures::blank(pixels, 2, 2);
         assert!(blank.values().iter().all(|value| value.to_bits() == 0));
         assert_eq!(blank.values().len(), 24);
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::images::{Normalisation, normalised};
+use crate::images::Levels;
 use crate::shape::{
     AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LossShape, LrnShape, MaxPoolShape,
 };
@@ -148,11 +148,11 @@ pub trait Device {
     fn labels(&self, len: usize) -> Self::Labels;
     /// Copies `src` to the beginning of `dst`.
     fn upload(&self, dst: &mut Self::Floats, src: &[f32]);
-    /// Copies images to the beginning of `dst`, each normalised by its own of `normalise`, to the
-    /// bit as [`Normalisation`] says. `levels` (N, H, W, 3) hold N images of equal size, `normalise`
-    /// has N. Unless a device knows better, the numbers are made on the host.
-    fn upload_levels(&self, dst: &mut Self::Floats, levels: &[u8], normalise: &[Normalisation]) {
-        self.upload(dst, &normalised(levels, normalise));
+    /// Makes pictures at the beginning of `dst`, (N, side, side, 3), each resized and normalised as its
+    /// [`Picture`](crate::Picture) says, to the bit. Unless a device knows better, the numbers are made
+    /// on the host, in plain loops.
+    fn upload_levels(&self, dst: &mut Self::Floats, levels: Levels<'_>) {
+        self.upload(dst, &levels.values());
     }
     /// Whether images reach the device faster by [`Self::upload_levels`] than by [`Self::upload`].
     fn prefers_levels(&self) -> bool {
@@ -161,19 +161,13 @@ pub trait Device {
     /// Begins to bring levels to the device, beside whatever it computes; returns when they were read.
     /// They stay there until others come, of whomever, and have a number that no others get. A hint:
     /// [`Self::upload_brought`] has the same result without.
-    fn bring_levels(&self, _levels: &[u8], _normalise: &[Normalisation]) -> u64 {
+    fn bring_levels(&self, _levels: Levels<'_>) -> u64 {
         0
     }
     /// [`Self::upload_levels`] of what was brought with this number, which the caller gives once more,
     /// for it may be there no longer.
-    fn upload_brought(
-        &self,
-        dst: &mut Self::Floats,
-        _number: u64,
-        levels: &[u8],
-        normalise: &[Normalisation],
-    ) {
-        self.upload_levels(dst, levels, normalise);
+    fn upload_brought(&self, dst: &mut Self::Floats, _number: u64, levels: Levels<'_>) {
+        self.upload_levels(dst, levels);
     }
     /// Copies `src` to the beginning of `dst`.
     fn upload_labels(&self, dst: &mut Self::Labels, src: &[u32]);

@@ -1,9 +1,10 @@
-//! Images on their way to a device: as numbers, or as bytes that become numbers there.
+//! Images on their way to a device: as numbers, or as bytes of which pictures are made there.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::device::Device;
+use crate::resample::{Axis, Filter, HALF_LEVEL, level_of};
 
 /// Red, green and blue.
 const COLOURS: usize = 3;
@@ -34,21 +35,112 @@ impl Normalisation {
     }
 }
 
-/// Normalises N images of equal size on the host: what [`Device::upload_levels`] means.
-///
-/// # Panics
-/// If `levels` are not as many whole pixels for each of `normalise`.
-pub(crate) fn normalised(levels: &[u8], normalise: &[Normalisation]) -> Vec<f32> {
-    let images = normalise.len();
-    let image = levels.len().checked_div(images).unwrap_or(0);
-    let whole = image * images == levels.len() && image.is_multiple_of(COLOURS);
-    assert!(whole, "{} levels are not {images} images of whole pixels", levels.len());
-    let mut values = vec![0.0; levels.len()];
-    if image > 0 {
-        let rows = values.chunks_exact_mut(image).zip(levels.chunks_exact(image));
-        rows.zip(normalise).for_each(|((values, levels), each)| each.apply(values, levels));
+/// A picture yet to be made of an image: a window of it, resized to a square of some side, mirrored
+/// perhaps, then normalised.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Picture {
+    /// The window from left to right.
+    pub across: Axis,
+    /// The window from top to bottom.
+    pub down: Axis,
+    /// Whether the picture is mirrored.
+    pub flip: bool,
+    /// What makes numbers of its levels.
+    pub normalise: Normalisation,
+}
+
+impl Picture {
+    /// That of an image of this `side` which is the picture already.
+    pub fn whole(side: u32, normalise: Normalisation) -> Self {
+        let axis = Axis::whole(side);
+        Self { across: axis, down: axis, flip: false, normalise }
     }
-    values
+
+    /// What a picture of this side is made of: columns and rows of the image. It is the window, the
+    /// pixels next to it that the filter sees too, and no other.
+    pub fn cut(&self, side: usize) -> [Range<usize>; 2] {
+        [self.across, self.down].map(|axis| axis.grid(side).seen())
+    }
+
+    /// Makes the numbers (side, side, 3) of its `cut`, (rows, columns, 3).
+    fn make(&self, values: &mut [f32], cut: &[u8], side: usize) {
+        let [columns, rows] = self.cut(side);
+        let across = Filter::new(&self.across.grid(side), self.flip);
+        let down = Filter::new(&self.down.grid(side), false);
+        let cut = cut[..rows.len() * columns.len() * COLOURS].chunks_exact(columns.len() * COLOURS);
+        // (rows, side, 3)
+        let mut narrow = Vec::new();
+        for row in cut {
+            for (first, weights) in across.places() {
+                let seen = &row[(first - columns.start) * COLOURS..];
+                narrow.extend((0..COLOURS).map(|c| weighed(&seen[c..], COLOURS, weights)));
+            }
+        }
+        let row = side * COLOURS;
+        for (values, (first, weights)) in values.chunks_exact_mut(row).zip(down.places()) {
+            let seen = &narrow[(first - rows.start) * row..];
+            let levels: Vec<u8> = (0..row).map(|at| weighed(&seen[at..], row, weights)).collect();
+            self.normalise.apply(values, &levels);
+        }
+    }
+}
+
+/// The level that those `step` apart are together.
+fn weighed(levels: &[u8], step: usize, weights: &[i32]) -> u8 {
+    let pairs = levels.iter().step_by(step).zip(weights);
+    level_of(pairs.fold(HALF_LEVEL, |sum, (&level, weight)| sum + i32::from(level) * weight))
+}
+
+/// N pictures as bytes of the images that they are to be made of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Levels<'i> {
+    /// (N, slot): each slot begins with the (rows, columns, 3) that [`Picture::cut`] says. Slots are
+    /// as long as each other, so that several threads can fill them.
+    pub slots: &'i [u8],
+    /// (N)
+    pub pictures: &'i [Picture],
+    /// Width and height of what they become.
+    pub side: usize,
+}
+
+impl<'i> Levels<'i> {
+    /// Each picture and what it is made of, (rows, columns, 3).
+    ///
+    /// # Panics
+    /// If slots are not as many as pictures, or too short for what a picture is made of.
+    pub fn cuts(self) -> impl Iterator<Item = (&'i Picture, &'i [u8])> {
+        let slot = self.slot();
+        self.pictures.iter().enumerate().map(move |(n, picture)| {
+            let [columns, rows] = picture.cut(self.side);
+            let bytes = columns.len() * rows.len() * COLOURS;
+            assert!(bytes <= slot, "a slot of {slot} bytes for {rows:?} by {columns:?} pixels");
+            (picture, &self.slots[n * slot..][..bytes])
+        })
+    }
+
+    /// Makes the pictures on the host, (N, side, side, 3): what [`Device::upload_levels`] means.
+    pub(crate) fn values(self) -> Vec<f32> {
+        let len = self.side * self.side * COLOURS;
+        let mut values = vec![0.0; self.pictures.len() * len];
+        for (values, (picture, cut)) in values.chunks_exact_mut(len.max(1)).zip(self.cuts()) {
+            picture.make(values, cut, self.side);
+        }
+        values
+    }
+
+    /// Bytes of a slot.
+    fn slot(&self) -> usize {
+        let (bytes, pictures) = (self.slots.len(), self.pictures.len());
+        let slot = bytes.checked_div(pictures).unwrap_or(0);
+        assert_eq!(slot * pictures, bytes, "a slot for each picture");
+        slot
+    }
+
+    fn part(self, pictures: Range<usize>) -> Self {
+        let slot = self.slot();
+        let slots = &self.slots[pictures.start * slot..pictures.end * slot];
+        Self { slots, pictures: &self.pictures[pictures], ..self }
+    }
 }
 
 /// N images (N, H, W, 3) of a batch.
@@ -56,29 +148,28 @@ pub(crate) fn normalised(levels: &[u8], normalise: &[Normalisation]) -> Vec<f32>
 pub enum Images<'i> {
     /// Normalised.
     Values(&'i [f32]),
-    /// To be normalised by the device: a quarter of the bytes.
-    Levels {
-        /// (N, H, W, 3)
-        levels: &'i [u8],
-        /// (N)
-        normalise: &'i [Normalisation],
-    },
+    /// To be resized and normalised by the device: less work for the host, and fewer bytes.
+    Levels(Levels<'i>),
 }
 
 impl<'i> Images<'i> {
     /// N, where an image has `image_len` numbers.
     ///
     /// # Panics
-    /// If it is not a whole number, or there is not one normalisation for each.
+    /// If it is not a whole number, or pictures have another size.
     pub fn count(self, image_len: usize) -> usize {
-        let (numbers, normalised) = match self {
-            Self::Values(values) => (values.len(), None),
-            Self::Levels { levels, normalise } => (levels.len(), Some(normalise.len())),
-        };
-        let count = numbers / image_len;
-        assert_eq!(numbers, count * image_len, "whole images");
-        assert!(normalised.is_none_or(|all| all == count), "a normalisation for each image");
-        count
+        match self {
+            Self::Values(values) => {
+                let count = values.len() / image_len;
+                assert_eq!(values.len(), count * image_len, "whole images");
+                count
+            }
+            Self::Levels(levels) => {
+                let len = levels.side * levels.side * COLOURS;
+                assert_eq!(len, image_len, "pictures of another size");
+                levels.pictures.len()
+            }
+        }
     }
 
     /// Some of the images, where each has `image_len` numbers.
@@ -86,12 +177,11 @@ impl<'i> Images<'i> {
     /// # Panics
     /// If they are not there.
     pub fn part(self, images: Range<usize>, image_len: usize) -> Self {
-        let numbers = images.start * image_len..images.end * image_len;
         match self {
-            Self::Values(values) => Self::Values(&values[numbers]),
-            Self::Levels { levels, normalise } => {
-                Self::Levels { levels: &levels[numbers], normalise: &normalise[images] }
+            Self::Values(values) => {
+                Self::Values(&values[images.start * image_len..images.end * image_len])
             }
+            Self::Levels(levels) => Self::Levels(levels.part(images)),
         }
     }
 
@@ -99,7 +189,7 @@ impl<'i> Images<'i> {
     pub fn upload<D: Device>(self, device: &D, dst: &mut D::Floats) {
         match self {
             Self::Values(values) => device.upload(dst, values),
-            Self::Levels { levels, normalise } => device.upload_levels(dst, levels, normalise),
+            Self::Levels(levels) => device.upload_levels(dst, levels),
         }
     }
 
@@ -107,7 +197,7 @@ impl<'i> Images<'i> {
     pub fn values(self) -> Cow<'i, [f32]> {
         match self {
             Self::Values(values) => Cow::Borrowed(values),
-            Self::Levels { levels, normalise } => Cow::Owned(normalised(levels, normalise)),
+            Self::Levels(levels) => Cow::Owned(levels.values()),
         }
     }
 }
@@ -129,29 +219,59 @@ mod tests {
     use super::*;
 
     const FIRST: Normalisation = Normalisation { mean: [1.0, 2.0, 3.0], scale: [2.0, 1.0, 0.5] };
-    const LEVELS: [u8; 12] = [0, 1, 2, 3, 4, 5, 255, 0, 7, 8, 9, 10];
-    const VALUES: [f32; 12] = [-2.0, -1.0, -0.5, 4.0, 2.0, 1.0, 255.0, 0.0, 7.0, 8.0, 9.0, 10.0];
+    /// A picture of one pixel, one of 1 and 4 pixels above each other, and what is in no picture.
+    const SLOTS: [u8; 20] = [0, 1, 2, 9, 9, 9, 9, 9, 9, 9, 255, 0, 7, 9, 0, 5, 9, 9, 9, 9];
+    const VALUES: [f32; 6] = [-2.0, -1.0, -0.5, 132.0, 0.0, 6.0];
+
+    fn pictures() -> [Picture; 2] {
+        let first = Picture::whole(1, FIRST);
+        let second = Picture::whole(1, Normalisation::NONE);
+        [first, Picture { down: Axis::whole(2), ..second }]
+    }
+
+    fn levels<'i>(slots: &'i [u8], pictures: &'i [Picture]) -> Levels<'i> {
+        Levels { slots, pictures, side: 1 }
+    }
 
     #[test]
-    fn each_image_is_normalised_by_its_own_figures_whole_or_in_parts() {
-        let images = Images::Levels { levels: &LEVELS, normalise: &[FIRST, Normalisation::NONE] };
-        assert_eq!(images.count(6), 2);
+    fn each_picture_is_made_of_its_own_slot_by_its_own_figures_whole_or_in_parts() {
+        let pictures = pictures();
+        let images = Images::Levels(levels(&SLOTS, &pictures));
+        assert_eq!(images.count(3), 2);
         assert_eq!(images.values(), &VALUES[..]);
         for part in [0..1, 1..2, 0..2, 1..1] {
-            let expected = Images::Values(&VALUES).part(part.clone(), 6);
-            assert_eq!(images.part(part, 6).values(), expected.values());
+            let expected = Images::Values(&VALUES).part(part.clone(), 3);
+            assert_eq!(images.part(part, 3).values(), expected.values());
         }
     }
 
     #[test]
-    #[should_panic(expected = "12 levels are not 5 images")]
-    fn levels_that_are_no_whole_images_are_refused() {
-        normalised(&LEVELS, &[FIRST; 5]);
+    fn a_whole_picture_is_the_very_levels() {
+        let slots: Vec<u8> = (0..7 * 7 * 3).map(|at| (at * 37 % 256) as u8).collect();
+        let picture = [Picture::whole(7, Normalisation::NONE)];
+        let levels = Levels { slots: &slots, pictures: &picture, side: 7 };
+        assert!(levels.values().into_iter().eq(slots.iter().map(|&level| f32::from(level))));
+        let flipped = [Picture { flip: true, ..picture[0] }];
+        let levels = Levels { pictures: &flipped, ..levels }.values();
+        let rows = slots.chunks_exact(7 * 3).flat_map(|row| row.chunks_exact(3).rev().flatten());
+        assert!(levels.into_iter().eq(rows.map(|&level| f32::from(level))));
     }
 
     #[test]
-    #[should_panic(expected = "a normalisation for each image")]
-    fn images_without_a_normalisation_are_refused() {
-        Images::Levels { levels: &LEVELS, normalise: &[FIRST] }.count(6);
+    #[should_panic(expected = "a slot for each picture")]
+    fn levels_that_are_no_whole_slots_are_refused() {
+        levels(&SLOTS[1..], &pictures()).values();
+    }
+
+    #[test]
+    #[should_panic(expected = "a slot of 5 bytes for 0..2 by 0..1 pixels")]
+    fn slots_that_do_not_hold_what_a_picture_is_made_of_are_refused() {
+        levels(&SLOTS[..10], &pictures()).values();
+    }
+
+    #[test]
+    #[should_panic(expected = "pictures of another size")]
+    fn pictures_of_another_size_are_refused() {
+        Images::Levels(levels(&SLOTS, &pictures())).count(12);
     }
 }

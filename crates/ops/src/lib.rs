@@ -19,15 +19,17 @@ mod images;
 pub mod philox;
 mod real;
 mod reference;
+mod resample;
 mod shape;
 mod softmax;
 
 pub use device::{
     Activation, ConvPass, Device, DropoutKey, Precision, Saturation, SgdStep, UpdateRule,
 };
-pub use images::{Images, Normalisation};
+pub use images::{Images, Levels, Normalisation, Picture};
 pub use real::Real;
 pub use reference::Reference;
+pub use resample::{Axis, Filter, Grid, HALF_LEVEL, level_of};
 pub use shape::{
     AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LossShape, LrnRegion, LrnShape,
     MaxPoolShape, Rounding, output_size,

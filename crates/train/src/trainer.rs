@@ -315,8 +315,8 @@ impl<D: Device> Trainer<D> {
     /// Seconds of a forward pass over a batch, measured: a training step takes about three. Changes
     /// nothing.
     pub fn forward_seconds(&mut self) -> f64 {
-        let (images, image_len) = (self.config.batch_size, self.network.plan().image_len());
-        let blank = Pictures::blank(self.train.pixels(), images, image_len);
+        let side = self.network.plan().model.config.image_size;
+        let blank = Pictures::blank(self.train.pixels(), self.config.batch_size, side);
         // The first pass also pays for memory that was never touched.
         self.network.forward(&blank, Pass::Evaluate);
         let begin = Instant::now();

@@ -14,7 +14,7 @@ use alexnet_data::{
     SampleSet, Unreadable, UnreadableImage, View,
 };
 use alexnet_network::{Images, ModelConfig, Network, Pass, Plan, Purpose};
-use alexnet_ops::{Normalisation, SgdStep, UpdateRule};
+use alexnet_ops::{Levels, Normalisation, Picture, SgdStep, UpdateRule};
 use alexnet_train::{
     EpochRow, Observer, Outcome, RunFolder, SaveFailure, StepReport, TrainConfig, Trainer, evaluate,
 };
@@ -27,6 +27,7 @@ fn device(prefers: bool) -> ByLevels {
         prefers,
         misled: false,
         came: Default::default(),
+        resized: Default::default(),
         brought: Default::default(),
         used: Default::default(),
     }
@@ -100,6 +101,8 @@ fn a_run_has_the_same_bits_whether_images_come_as_levels_or_as_values() {
             assert!(found == expected, "{workers} loader threads, {micro_batch:?} at a time");
             // Two passes to measure the time of one, and the epochs with their validation.
             assert_eq!(levels.came.load(Relaxed), 2 * 8 + 2 * (36 + 12));
+            // The blank ones of those two passes are whole; all others fit into their slots.
+            assert_eq!(levels.resized.load(Relaxed), 2 * (36 + 12));
             // Of a batch that is taken in parts, none is ahead.
             let ahead = levels.used.load(Relaxed);
             assert_eq!(ahead > 0, micro_batch.is_none(), "{ahead} batches came ahead");
@@ -123,7 +126,9 @@ fn what_was_brought_is_one_step_s_unless_it_is_kept() {
     let pictures = |salt: u8| -> Vec<u8> {
         (0..2 * plan.image_len()).map(|at| (at as u8).wrapping_mul(salt)).collect()
     };
-    let figures = [Normalisation { mean: [120.0; 3], scale: [0.02; 3] }; 2];
+    let side = plan.model.config.image_size;
+    let figures = Normalisation { mean: [120.0; 3], scale: [0.02; 3] };
+    let figures = [Picture::whole(side as u32, figures); 2];
     let logits = |ahead: bool| {
         let device = device(true);
         let mut network = Network::new(device.clone(), plan.clone(), 3);
@@ -132,7 +137,7 @@ fn what_was_brought_is_one_step_s_unless_it_is_kept() {
         let mut levels = pictures(3);
         for salt in [3, 5, 7, 5] {
             levels.copy_from_slice(&pictures(salt));
-            let images = Images::Levels { levels: &levels, normalise: &figures };
+            let images = Images::Levels(Levels { slots: &levels, pictures: &figures, side });
             if ahead && salt != 7 {
                 network.bring(images);
             }
@@ -143,7 +148,7 @@ fn what_was_brought_is_one_step_s_unless_it_is_kept() {
             seen.extend(stepped.expect("finite").1.to_vec());
         }
         levels.copy_from_slice(&pictures(9));
-        let images = Images::Levels { levels: &levels, normalise: &figures };
+        let images = Images::Levels(Levels { slots: &levels, pictures: &figures, side });
         network.keep(images);
         for _ in 0..3 {
             seen.extend(network.forward(images, Pass::Evaluate).to_vec());

@@ -11,6 +11,8 @@ use super::error::{CudaError, fail};
 use super::gpu::{Gpu, driver};
 use super::memory::{Buffer, Reals, View};
 
+/// What crosses lies in pieces that begin at a multiple of so many bytes: `PIECE` of `images.cu`.
+pub(crate) const PIECE: usize = 16;
 /// Bytes that one thread copies sooner than it would share with others.
 const SHARE_BYTES: usize = 4 << 20;
 /// Numbers that are fetched together.
@@ -31,7 +33,7 @@ pub(crate) struct Crossing {
     /// The same for the way back.
     back: Pinned,
     levels: Option<Buffer<u8>>,
-    figures: Option<Buffer<f32>>,
+    words: Option<Buffer<u32>>,
 }
 
 impl Crossing {
@@ -49,7 +51,7 @@ impl Crossing {
             host: Pinned::default(),
             back: Pinned::default(),
             levels: None,
-            figures: None,
+            words: None,
         })
     }
 
@@ -58,40 +60,42 @@ impl Crossing {
         self.number
     }
 
-    /// Begins to bring levels, and numbers that belong to them. When this returns, both were read.
-    pub(crate) fn bring(&mut self, gpu: &Gpu, levels: &[u8], figures: &[f32]) {
+    /// Begins to bring `levels`, one piece behind the other, and words that belong to them. When this
+    /// returns, both were read.
+    pub(crate) fn bring(&mut self, gpu: &Gpu, levels: &[&[u8]], words: &[u32]) {
         gpu.bind();
         // What crossed last is out of the host's memory, and in the device's.
         let waited = self.arrived.synchronize();
         waited.unwrap_or_else(|error| fail(driver("finish a copy", error)));
+        let bytes = levels.iter().map(|piece| room_of(piece.len())).sum();
         let short = |len: Option<usize>, wanted: usize| len.is_none_or(|len| len < wanted);
-        if short(self.levels.as_ref().map(Buffer::len), levels.len())
-            || short(self.figures.as_ref().map(Buffer::len), figures.len())
+        if short(self.levels.as_ref().map(Buffer::len), bytes)
+            || short(self.words.as_ref().map(Buffer::len), words.len())
         {
-            (self.levels, self.figures) = (None, None); // so that both are never there at a time
-            self.levels = Some(gpu.zeros(levels.len()));
-            self.figures = Some(gpu.zeros(figures.len()));
+            (self.levels, self.words) = (None, None); // so that both are never there at a time
+            self.levels = Some(gpu.zeros(bytes));
+            self.words = Some(gpu.zeros(words.len()));
             // They are made by the other stream, for which this one has to wait.
             self.used(gpu);
         }
         self.number += 1;
-        self.cross(levels, figures).unwrap_or_else(|error| fail(driver("take images", error)));
+        let crossed = self.cross(levels, bytes, words);
+        crossed.unwrap_or_else(|error| fail(driver("take images", error)));
     }
 
-    fn cross(&mut self, levels: &[u8], figures: &[f32]) -> Result<(), DriverError> {
-        let bytes = levels.len() + size_of_val(figures);
-        let host = self.host.of(bytes)?;
-        let (host_figures, host_levels) = host.split_at_mut(size_of_val(figures));
-        for (to, from) in host_figures.chunks_exact_mut(size_of::<f32>()).zip(figures) {
+    fn cross(&mut self, levels: &[&[u8]], bytes: usize, words: &[u32]) -> Result<(), DriverError> {
+        let host = self.host.of(bytes + size_of_val(words))?;
+        let (host_words, host_levels) = host.split_at_mut(size_of_val(words));
+        for (to, from) in host_words.chunks_exact_mut(size_of::<u32>()).zip(words) {
             to.copy_from_slice(&from.to_ne_bytes());
         }
         copy(host_levels, levels);
         self.stream.wait(&self.used)?;
-        let (Some(to_levels), Some(to_figures)) = (&mut self.levels, &mut self.figures) else {
+        let (Some(to_levels), Some(to_words)) = (&mut self.levels, &mut self.words) else {
             return Ok(());
         };
-        let addresses = [to_figures.view_mut().address(), to_levels.view_mut().address()];
-        for (address, from) in addresses.into_iter().zip([&*host_figures, &*host_levels]) {
+        let addresses = [to_words.view_mut().address(), to_levels.view_mut().address()];
+        for (address, from) in addresses.into_iter().zip([&*host_words, &*host_levels]) {
             // SAFETY: the array is at least as long, and the host's memory stays as it is until
             // `arrived`, for which the next crossing waits, as does what frees it.
             unsafe { result::memcpy_htod_async(address, from, self.stream.cu_stream()) }?;
@@ -127,14 +131,14 @@ impl Crossing {
         &self,
         gpu: &Gpu,
         levels: usize,
-        figures: usize,
-    ) -> (View<'_, u8>, View<'_, f32>) {
+        words: usize,
+    ) -> (View<'_, u8>, View<'_, u32>) {
         let waits = gpu.stream().wait(&self.arrived);
         waits.unwrap_or_else(|error| fail(driver("wait for images", error)));
-        let (Some(all_levels), Some(all_figures)) = (&self.levels, &self.figures) else {
+        let (Some(all_levels), Some(all_words)) = (&self.levels, &self.words) else {
             panic!("nothing was brought");
         };
-        (all_levels.first(levels), all_figures.first(figures))
+        (all_levels.first(levels), all_words.first(words))
     }
 
     /// Everything asked for so far is all that reads them, until it is said again.
@@ -179,18 +183,34 @@ fn fetch_part(
     Ok(())
 }
 
-/// Copies by several threads, where that is sooner.
-fn copy(to: &mut [u8], from: &[u8]) {
-    let threads = (from.len() / SHARE_BYTES).clamp(1, THREADS_MAX);
+/// The room of a piece of so many bytes.
+pub(crate) fn room_of(bytes: usize) -> usize {
+    bytes.next_multiple_of(PIECE)
+}
+
+/// Copies pieces to where they lie one behind the other, by several threads, where that is sooner.
+fn copy(to: &mut [u8], pieces: &[&[u8]]) {
+    let threads = (to.len() / SHARE_BYTES).min(pieces.len()).clamp(1, THREADS_MAX);
     if threads == 1 {
-        return to.copy_from_slice(from);
+        return copy_alone(to, pieces);
     }
-    let share = from.len().div_ceil(threads);
     std::thread::scope(|scope| {
-        for (to, from) in to.chunks_mut(share).zip(from.chunks(share)) {
-            scope.spawn(move || to.copy_from_slice(from));
+        let mut rest = to;
+        for pieces in pieces.chunks(pieces.len().div_ceil(threads)) {
+            let bytes = pieces.iter().map(|piece| room_of(piece.len())).sum();
+            let (own, behind) = rest.split_at_mut(bytes);
+            rest = behind;
+            scope.spawn(move || copy_alone(own, pieces));
         }
     });
+}
+
+fn copy_alone(mut to: &mut [u8], pieces: &[&[u8]]) {
+    for piece in pieces {
+        let (own, rest) = to.split_at_mut(room_of(piece.len()));
+        own[..piece.len()].copy_from_slice(piece);
+        to = rest;
+    }
 }
 
 /// Memory of the host that the device reads without its help.
@@ -242,11 +262,20 @@ mod tests {
 
     #[test]
     fn what_several_threads_copy_is_what_one_would() {
-        for len in [0, 1, SHARE_BYTES, 2 * SHARE_BYTES + 1, 9 * SHARE_BYTES - 5] {
-            let from: Vec<u8> = (0..len).map(|at| (at * 7 % 251) as u8).collect();
-            let mut to = vec![0; len];
-            copy(&mut to, &from);
-            assert!(to == from, "{len}");
+        for lens in [vec![], vec![1, 0, 16], vec![SHARE_BYTES; 9], vec![SHARE_BYTES / 2 + 5; 11]] {
+            let from: Vec<Vec<u8>> =
+                lens.iter().map(|len| (0..*len).map(|at| (at * 7 % 251) as u8).collect()).collect();
+            let pieces: Vec<&[u8]> = from.iter().map(Vec::as_slice).collect();
+            let bytes = lens.iter().map(|&len| room_of(len)).sum();
+            let (mut to, mut expected) = (vec![0; bytes], vec![0; bytes]);
+            copy(&mut to, &pieces);
+            copy_alone(&mut expected, &pieces);
+            assert!(to == expected, "{lens:?}");
+            let mut begin = 0;
+            for piece in pieces {
+                assert!(to[begin..].starts_with(piece));
+                begin += room_of(piece.len());
+            }
         }
     }
 }

@@ -162,6 +162,13 @@ impl Launch {
         Self { blocks, threads: BLOCK, shared_bytes: 0 }
     }
 
+    /// For each of so many groups so many threads, and a few more in its last block; with the number of
+    /// a group's blocks.
+    pub(crate) fn threads_each(groups: usize, count: usize) -> (Self, u32) {
+        let each = Self::threads(count).blocks;
+        (Self::blocks(groups * each as usize), each)
+    }
+
     /// With so many floats shared by each block, as they follow from its number of threads.
     pub(crate) fn sharing(self, floats: impl Fn(usize) -> usize) -> Self {
         let bytes = floats(self.threads as usize) * size_of::<f32>();
@@ -480,6 +487,8 @@ mod tests {
     fn a_launch_has_a_thread_for_every_element_and_no_block_for_none() {
         for (count, blocks) in [(0, 0), (1, 1), (256, 1), (257, 2)] {
             assert_eq!(Launch::threads(count).blocks, blocks, "{count}");
+            let (launch, each) = Launch::threads_each(3, count);
+            assert_eq!((launch.blocks, each), (3 * blocks, blocks), "{count}");
         }
     }
 }

@@ -27,7 +27,7 @@ mod products;
 pub use compiler::{Architecture, compile};
 
 pub(crate) use convolutions::Convolutions;
-pub(crate) use crossing::Crossing;
+pub(crate) use crossing::{Crossing, PIECE, room_of};
 pub use error::{CudaError, catch};
 pub(crate) use gpu::{Argument, EIGHT, Gpu, Launch, Tape};
 pub use libraries::{Library, Source, find};

@@ -3,8 +3,8 @@
 use alexnet_cuda::{Cuda, Floats};
 use alexnet_ops::conformance::{self, Case, Outputs, cases, compare};
 use alexnet_ops::{
-    Activation, BatchNormShape, ConvShape, Device, LinearShape, LrnRegion, LrnShape, Normalisation,
-    Reference, SgdStep, UpdateRule,
+    Activation, Axis, BatchNormShape, ConvShape, Device, Levels, LinearShape, LrnRegion, LrnShape,
+    Normalisation, Picture, Reference, SgdStep, UpdateRule,
 };
 
 /// Every case beside the plain loops, positions of maxima included: the gradient shows them.
@@ -188,25 +188,31 @@ pub(crate) fn bits(device: &Cuda) {
 
 /// Whether images that were brought are there for whoever brought them, though others came since.
 fn images_are_those_asked_for(device: &Cuda) {
-    let normalise = [Normalisation { mean: [10.0, 20.0, 30.0], scale: [0.5, 0.25, 2.0] }; 2];
+    let normalise = Normalisation { mean: [10.0, 20.0, 30.0], scale: [0.5, 0.25, 2.0] };
+    let part = Axis { len: 30, start: 7.5, extent: 3.0 };
+    let turned = Picture { flip: true, ..Picture::whole(3, normalise) };
+    let pictures = [Picture { across: part, ..turned }, Picture { down: part, ..turned }];
     let [one, other] = [3_u8, 5].map(|step| (0..120_u8).map(|at| at.wrapping_mul(step)).collect());
     let (one, other): (Vec<u8>, Vec<u8>) = (one, other);
-    let mut x = device.values(one.len());
+    let levels = |slots| Levels { slots, pictures: &pictures, side: 3 };
+    let fewer = Levels { slots: &other, pictures: &pictures[1..], side: 2 };
+    let len = 2 * 3 * 3 * 3;
+    let mut x = device.values(len);
     let mut values = |bring: &dyn Fn(&mut Floats)| {
         bring(&mut x);
-        let mut values = vec![0.0; one.len()];
+        let mut values = vec![0.0; len];
         device.download(&mut values, &x);
         values
     };
-    let expected = values(&|x| device.upload_levels(x, &one, &normalise));
+    let expected = values(&|x| device.upload_levels(x, levels(&one)));
     let ahead = values(&|x| {
-        let number = device.bring_levels(&one, &normalise);
-        device.upload_brought(x, number, &one, &normalise);
+        let number = device.bring_levels(levels(&one));
+        device.upload_brought(x, number, levels(&one));
     });
     let overtaken = values(&|x| {
-        let number = device.bring_levels(&one, &normalise);
-        device.upload_levels(x, &other[..60], &normalise);
-        device.upload_brought(x, number, &one, &normalise);
+        let number = device.bring_levels(levels(&one));
+        device.upload_levels(x, fewer);
+        device.upload_brought(x, number, levels(&one));
     });
     assert!(ahead == expected && overtaken == expected);
 }

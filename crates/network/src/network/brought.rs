@@ -37,9 +37,9 @@ impl<D: Device> Network<D> {
     fn bring_for(&mut self, images: Images<'_>, stay: Stay) {
         // What is taken in parts is brought in parts.
         let whole = images.count(self.plan.image_len()) <= self.plan.batch;
-        if let (true, Images::Levels { levels, normalise }) = (whole, images) {
-            let number = self.device.bring_levels(levels, normalise);
-            self.brought = Some(Brought { number, at: addresses(levels), stay });
+        if let (true, Images::Levels(levels)) = (whole, images) {
+            let number = self.device.bring_levels(levels);
+            self.brought = Some(Brought { number, at: addresses(levels.slots), stay });
         }
     }
 
@@ -51,17 +51,17 @@ impl<D: Device> Network<D> {
     /// Images to a place: from the host, unless they were brought for this pass.
     pub(super) fn upload(&mut self, images: Images<'_>, place: usize, pass: Pass) {
         let place = &mut self.values[place];
-        let Images::Levels { levels, normalise } = images else {
+        let Images::Levels(levels) = images else {
             return images.upload(&self.device, place);
         };
         let meant = self.brought.take().filter(|brought| {
             let kept = brought.stay == Stay::UntilOthersCome;
-            brought.at == addresses(levels) && (kept || pass != Pass::Evaluate)
+            brought.at == addresses(levels.slots) && (kept || pass != Pass::Evaluate)
         });
         let Some(brought) = meant else {
-            return self.device.upload_levels(place, levels, normalise);
+            return self.device.upload_levels(place, levels);
         };
-        self.device.upload_brought(place, brought.number, levels, normalise);
+        self.device.upload_brought(place, brought.number, levels);
         if brought.stay == Stay::UntilOthersCome {
             self.brought = Some(brought);
         }

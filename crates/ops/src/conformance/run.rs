@@ -1,10 +1,10 @@
 //! How a case runs on a device: inputs up, outputs poisoned, the operations, outputs down.
 
 use super::{Case, Outputs, cases::Levels, value, values};
-use crate::images::normalised;
 use crate::{
-    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LossShape, LrnShape, MaxPoolShape, Normalisation, Saturation, SgdStep,
+    Activation, AveragePoolShape, Axis, BatchNormShape, ConvShape, Device, DropoutKey,
+    Levels as ImageLevels, LinearShape, LossShape, LrnShape, MaxPoolShape, Normalisation, Picture,
+    Saturation, SgdStep,
 };
 
 impl Case {
@@ -66,6 +66,28 @@ fn rounded(value: f32) -> f32 {
     f32::from_bits(bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
 }
 
+/// A window of an image: the image itself, a part of a larger one, a part that becomes larger, one
+/// that begins or ends at the image's edge, or between pixels.
+fn picture(image: usize, side: usize) -> Picture {
+    let figure = |c: usize, salt| value(image * 3 + c, salt);
+    let normalise = Normalisation {
+        mean: std::array::from_fn(|c| 120.0 + 20.0 * figure(c, 2)),
+        scale: std::array::from_fn(|c| 0.02 + 0.01 * figure(c, 3)),
+    };
+    let whole = side as u32;
+    let axis = |kind: usize| match kind {
+        0 => Axis::whole(whole),
+        1 => Axis { len: 3 * whole + 2, start: f64::from(whole), extent: f64::from(whole + 1) },
+        2 => Axis { len: whole + 4, start: 1.0, extent: f64::from(whole.div_ceil(2)) },
+        3 => Axis { len: 2 * whole, start: 0.0, extent: 1.7 * f64::from(whole) },
+        4 => Axis { len: whole + 3, start: 2.3, extent: f64::from(whole) + 0.7 },
+        5 => Axis { len: 1, start: 0.0, extent: 1.0 },
+        _ => Axis { len: 7 * whole, start: 0.1, extent: 6.9 * f64::from(whole) },
+    };
+    let flip = image % 3 == 1;
+    Picture { across: axis(image % 7), down: axis(image * 3 % 7), flip, normalise }
+}
+
 impl<D: Device> On<'_, D> {
     fn filled(&self, mut array: D::Floats, values: &[f32]) -> D::Floats {
         if self.rounds {
@@ -108,23 +130,25 @@ impl<D: Device> On<'_, D> {
         values
     }
 
-    /// Levels, black and white among them, and figures of its own for each image.
-    fn images(&self, images: usize, pixels: usize) -> Outputs {
-        let len = images * pixels * 3;
+    /// Windows of images of many shapes, black and white among their levels, and figures of its own for
+    /// each.
+    fn images(&self, images: usize, side: usize) -> Outputs {
+        let pictures: Vec<_> = (0..images).map(|image| picture(image, side)).collect();
+        let bytes = |picture: &Picture| {
+            picture.cut(side).iter().map(ExactSizeIterator::len).product::<usize>() * 3
+        };
+        // Whatever is behind a cut is none of the picture's.
+        let slot = pictures.iter().map(bytes).max().unwrap_or(0) + 5;
         let any = |at| ((value(at, 1) + 1.0) * 128.0) as u8;
         let extreme = |at: usize| if at.is_multiple_of(2) { 0 } else { 255 };
-        let levels: Vec<u8> =
-            (0..len).map(|at| if at % 5 < 2 { extreme(at) } else { any(at) }).collect();
-        let figure = |image: usize, c: usize, salt| value(image * 3 + c, salt);
-        let normalise = |image| Normalisation {
-            mean: std::array::from_fn(|c| 120.0 + 20.0 * figure(image, c, 2)),
-            scale: std::array::from_fn(|c| 0.02 + 0.01 * figure(image, c, 3)),
-        };
-        let normalise: Vec<_> = (0..images).map(normalise).collect();
+        let slots: Vec<u8> =
+            (0..images * slot).map(|at| if at % 5 < 2 { extreme(at) } else { any(at) }).collect();
+        let levels = ImageLevels { slots: &slots, pictures: &pictures, side };
+        let len = images * side * side * 3;
         let mut x = self.poisoned(len);
-        self.device.upload_levels(&mut x, &levels, &normalise);
+        self.device.upload_levels(&mut x, levels);
         let x = self.down(&x, len);
-        let expected = normalised(&levels, &normalise);
+        let expected = levels.values();
         // Exact, but for the one rounding of a device that keeps values in bf16.
         let is = |x: f32, y: f32| x.to_bits() == y.to_bits();
         let same = |(&x, &y): (&f32, &f32)| is(x, y) || is(x, rounded(y));

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use alexnet_cpu::Cpu;
 use alexnet_ops::{
-    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LossShape, LrnShape, MaxPoolShape, Normalisation, Saturation, SgdStep,
+    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, Levels,
+    LinearShape, LossShape, LrnShape, MaxPoolShape, Picture, Saturation, SgdStep,
 };
 
 type Floats = <Cpu as Device>::Floats;
@@ -23,13 +23,15 @@ pub(crate) struct ByLevels {
     pub(crate) misled: bool,
     /// Images that came as bytes.
     pub(crate) came: Arc<AtomicUsize>,
+    /// Those of them that were resized here.
+    pub(crate) resized: Arc<AtomicUsize>,
     /// What was brought ahead, as it was then.
     pub(crate) brought: Arc<Mutex<Option<Brought>>>,
     /// How often that was used.
     pub(crate) used: Arc<AtomicUsize>,
 }
 
-pub(crate) type Brought = (Vec<u8>, Vec<Normalisation>);
+pub(crate) type Brought = (Vec<u8>, Vec<Picture>);
 
 /// Passes operations on.
 macro_rules! passed_on {
@@ -58,25 +60,30 @@ impl Device for ByLevels {
         self.prefers
     }
 
-    fn upload_levels(&self, dst: &mut Floats, levels: &[u8], normalise: &[Normalisation]) {
-        self.came.fetch_add(normalise.len(), Relaxed);
-        let mut normalise = normalise.to_vec();
+    fn upload_levels(&self, dst: &mut Floats, levels: Levels<'_>) {
+        self.came.fetch_add(levels.pictures.len(), Relaxed);
+        let mut pictures = levels.pictures.to_vec();
+        self.resized
+            .fetch_add(pictures.iter().filter(|of| !is_whole(of, levels.side)).count(), Relaxed);
         if self.misled {
-            normalise.rotate_left(1);
+            let mut figures: Vec<_> = pictures.iter().map(|picture| picture.normalise).collect();
+            figures.rotate_left(1);
+            pictures.iter_mut().zip(figures).for_each(|(of, figures)| of.normalise = figures);
         }
-        self.cpu.upload_levels(dst, levels, &normalise);
+        self.cpu.upload_levels(dst, Levels { pictures: &pictures, ..levels });
     }
 
-    fn bring_levels(&self, levels: &[u8], normalise: &[Normalisation]) -> u64 {
-        *self.brought.lock().expect("one thread") = Some((levels.to_vec(), normalise.to_vec()));
+    fn bring_levels(&self, levels: Levels<'_>) -> u64 {
+        let brought = (levels.slots.to_vec(), levels.pictures.to_vec());
+        *self.brought.lock().expect("one thread") = Some(brought);
         0
     }
 
-    fn upload_brought(&self, dst: &mut Floats, _: u64, _: &[u8], _: &[Normalisation]) {
+    fn upload_brought(&self, dst: &mut Floats, _: u64, levels: Levels<'_>) {
         let brought = self.brought.lock().expect("one thread").clone();
-        let (levels, normalise) = brought.expect("something was brought");
+        let (slots, pictures) = brought.expect("something was brought");
         self.used.fetch_add(1, Relaxed);
-        self.upload_levels(dst, &levels, &normalise);
+        self.upload_levels(dst, Levels { slots: &slots, pictures: &pictures, ..levels });
     }
 
     passed_on! {
@@ -129,4 +136,9 @@ impl Device for ByLevels {
         fn add(sums: &mut Floats, values: &Floats, len: usize);
         fn sum_of_squares(values: &Floats, len: usize) -> f64;
     }
+}
+
+/// Whether a picture came as it is.
+fn is_whole(picture: &Picture, side: usize) -> bool {
+    *picture == Picture::whole(side as u32, picture.normalise)
 }

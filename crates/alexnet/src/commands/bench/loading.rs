@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use alexnet_data::{
-    Fit, Loader, LoaderConfig, Order, Preprocess, SampleSet, Unreadable, View, unreadable_budget,
+    Fit, Loader, LoaderConfig, Order, Pixels, Preprocess, SampleSet, Unreadable, View,
+    unreadable_budget,
 };
 
 use super::{Measured, timed};
-use crate::arguments::BenchArguments;
+use crate::arguments::{BenchArguments, LoadedAs};
 
 /// Times loading from the folder asked for, or else from a sample set drawn for it.
 pub(super) fn measure(arguments: &BenchArguments) -> anyhow::Result<Measured> {
@@ -41,7 +42,11 @@ fn load(arguments: &BenchArguments, root: &Path) -> anyhow::Result<Measured> {
         order: Order::Shuffled,
     };
     let batch = config.batch_size;
-    let loader = Loader::new(dataset.train.samples, config)?;
+    let pixels = match arguments.loaded_as {
+        LoadedAs::Values => Pixels::Values,
+        LoadedAs::Levels => Pixels::Levels,
+    };
+    let loader = Loader::new(dataset.train.samples, config)?.with_pixels(pixels);
     let mut number = 0;
     let mut epoch = loader.epoch(number, 0);
     let times = timed(arguments, || {
@@ -59,7 +64,8 @@ fn load(arguments: &BenchArguments, root: &Path) -> anyhow::Result<Measured> {
             }
         }
     })?;
-    let name = format!("cpu ({} loader threads)", arguments.workers);
+    let form = if pixels == Pixels::Levels { ", levels" } else { "" };
+    let name = format!("cpu ({} loader threads{form})", arguments.workers);
     let mut measured = Measured::new("data", arguments, name, &times, batch);
     // Batches are made ahead, so single waits say little: the rate is over all of them.
     measured.images_per_s = (batch * times.len()) as f64 / (times.iter().sum::<f64>() / 1e3);

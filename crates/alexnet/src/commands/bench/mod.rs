@@ -11,7 +11,7 @@ use std::time::Instant;
 use alexnet_data::{Pictures, Pixels};
 use alexnet_network::{Network, Pass, Purpose, StepBatch};
 use alexnet_ops::conformance::values;
-use alexnet_ops::{Device, Normalisation, SgdStep, UpdateRule};
+use alexnet_ops::{Device, Normalisation, Picture, SgdStep, UpdateRule};
 use serde::Serialize;
 
 use self::ceilings::Ceilings;
@@ -79,7 +79,7 @@ fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow:
     let purpose = if trained { Purpose::Training } else { Purpose::Inference };
     let plan = arguments.model.plan(arguments.batch_size, purpose)?;
     check_memory(plan.bytes(), "the network")?;
-    let images = pictures(device, arguments.batch_size, plan.image_len());
+    let images = pictures(device, arguments.batch_size, plan.model.config.image_size);
     let classes = plan.model.config.classes;
     let labels: Vec<u32> = (0..arguments.batch_size).map(|n| (n % classes) as u32).collect();
     let mut network = Network::new(device.clone(), plan, 0);
@@ -133,17 +133,19 @@ fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow:
 }
 
 /// Random images in the form that a device wants them in.
-fn pictures<D: Device>(device: &D, count: usize, len: usize) -> Pictures {
+fn pictures<D: Device>(device: &D, count: usize, side: usize) -> Pictures {
+    let len = side * side * 3;
     match Pixels::preferred_by(device) {
         Pixels::Values => Pictures::Values(values(count * len, 1, 1.0)),
         Pixels::Levels => {
             // A few, again and again: of a thousand, the drawing would take longer than the steps.
             let drawn = values(count.min(DRAWN_MAX) * len, 1, 1.0);
-            let drawn = drawn.iter().map(|value| ((value + 1.0) * 128.0) as u8);
+            let drawn: Vec<u8> = drawn.iter().map(|value| ((value + 1.0) * 128.0) as u8).collect();
             let figures = Normalisation { mean: [127.5; 3], scale: [1.0 / 64.0; 3] };
             Pictures::Levels {
-                levels: drawn.collect::<Vec<u8>>().into_iter().cycle().take(count * len).collect(),
-                normalise: vec![figures; count],
+                slots: drawn.into_iter().cycle().take(count * len).collect(),
+                pictures: vec![Picture::whole(side as u32, figures); count],
+                side,
             }
         }
     }
