@@ -129,6 +129,7 @@ impl Filter {
     }
 
     /// For each place the first pixel that it sees, and the weights of it and those behind it.
+    #[inline]
     pub fn places(&self) -> impl Iterator<Item = (usize, &[i32])> {
         self.first.iter().copied().zip(self.weights.chunks_exact(self.taps.max(1)))
     }
