@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LossShape, LrnShape, MaxPoolShape, Normalisation, Precision, Saturation, SgdStep,
+    LossShape, LrnShape, MaxPoolShape, Normalisation, OwnMemory, Precision, Saturation, SgdStep,
 };
 
 pub use driver::{Architecture, Buffer, CudaError, Library, Source, catch, compile, find};
@@ -157,6 +157,17 @@ impl Cuda {
         self
     }
 
+    /// The same device, which from now on remembers nothing and is asked for every operation: for tests.
+    pub fn without_graphs(self) -> Self {
+        self.engine().gpu.never_records();
+        self
+    }
+
+    /// How often it was asked for what it remembered.
+    pub fn graphs_launched(&self) -> u64 {
+        self.engine().gpu.played.get()
+    }
+
     fn engine(&self) -> MutexGuard<'_, Engine> {
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -171,6 +182,11 @@ impl Device for Cuda {
     fn name(&self) -> String {
         self.name.to_string()
     }
+    fn own_memory(&self) -> Option<OwnMemory> {
+        let engine = self.engine();
+        let [value_bytes, weight_bytes] = if engine.bf16 { [2, 6] } else { [4, 4] };
+        Some(OwnMemory { free_bytes: engine.gpu.free_bytes(), value_bytes, weight_bytes })
+    }
     fn is_asynchronous(&self) -> bool {
         true
     }
@@ -180,8 +196,8 @@ impl Device for Cuda {
     fn is_busy(&self) -> bool {
         self.engine().gpu.is_busy()
     }
-    fn begin_repeat(&self, recording: &mut Recording) -> bool {
-        recording.begin(&mut self.engine())
+    fn begin_repeat(&self, recording: &mut Recording, step: u64) -> bool {
+        recording.begin(&mut self.engine(), step)
     }
     fn end_repeat(&self, recording: &mut Recording) -> bool {
         recording.end(&mut self.engine())
@@ -211,6 +227,9 @@ impl Device for Cuda {
     }
     fn upload_levels(&self, dst: &mut Floats, levels: &[u8], normalise: &[Normalisation]) {
         let engine = &mut self.engine();
+        if engine.gpu.gives_up() {
+            return;
+        }
         images::bring(engine, levels, normalise);
         images::normalise(engine, dst, levels.len(), normalise.len());
     }
@@ -218,7 +237,11 @@ impl Device for Cuda {
         true
     }
     fn bring_levels(&self, levels: &[u8], normalise: &[Normalisation]) -> u64 {
-        images::bring(&mut self.engine(), levels, normalise)
+        let engine = &mut self.engine();
+        if engine.gpu.gives_up() {
+            return 0;
+        }
+        images::bring(engine, levels, normalise)
     }
     fn upload_brought(
         &self,
@@ -228,6 +251,9 @@ impl Device for Cuda {
         normalise: &[Normalisation],
     ) {
         let engine = &mut self.engine();
+        if engine.gpu.gives_up() {
+            return;
+        }
         if engine.crossing.number() != number {
             images::bring(engine, levels, normalise);
         }
@@ -235,6 +261,9 @@ impl Device for Cuda {
     }
     fn download_beside(&self, dst: &mut [f32], src: &Floats) {
         let Engine { gpu, crossing, .. } = &mut *self.engine();
+        if gpu.gives_up() {
+            return;
+        }
         crossing.fetch_beside(gpu, dst, src.values(dst.len()));
     }
     fn upload_labels(&self, dst: &mut Buffer<u32>, src: &[u32]) {
@@ -242,6 +271,9 @@ impl Device for Cuda {
     }
     fn download(&self, dst: &mut [f32], src: &Floats) {
         let Engine { gpu, crossing, .. } = &mut *self.engine();
+        if gpu.gives_up() {
+            return;
+        }
         crossing.fetch(gpu, dst, src.values(dst.len()));
     }
 
@@ -449,7 +481,7 @@ impl Device for Cuda {
         len: usize,
     ) {
         let (y, x) = (y.values_mut(len), x.values(len));
-        elementwise::dropout(&self.engine().gpu, y, x, rate, kept_scale, key);
+        elementwise::dropout(&mut self.engine(), y, x, rate, kept_scale, key);
     }
     fn scale(&self, y: &mut Floats, x: &Floats, factor: f32, len: usize) {
         elementwise::scale(&self.engine().gpu, y.values_mut(len), x.values(len), factor);
