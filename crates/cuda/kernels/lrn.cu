@@ -27,8 +27,8 @@ __device__ inline float inverse_root_of(float number) {
 #endif
 }
 
-// number^-beta and number^(-beta - 1); for the 0.75 of all published tables by the roots of the
-// processor's own unit, right to two in the last place, far cheaper than a power and a division.
+// number^-beta and number^(-beta - 1); for the 0.75 of all published tables by the GPU's own
+// approximate roots, right to two in the last place, far cheaper than a power and a division.
 struct Powers {
     float own, next;
 };

@@ -104,6 +104,8 @@ struct Parameter<D: Device> {
 /// A network that follows one plan on one device. All its arrays are made with it: a pass makes
 /// none.
 pub struct Network<D: Device> {
+    /// What the device may remember, gone before it.
+    recordings: BTreeMap<Repeated, D::Recording>,
     device: D,
     plan: Plan,
     parameters: Vec<Parameter<D>>,
@@ -130,8 +132,6 @@ pub struct Network<D: Device> {
     looks: Vec<Look>,
     found: D::Floats,
     host_found: Vec<f32>,
-    /// What the device may remember.
-    recordings: BTreeMap<Repeated, D::Recording>,
     /// What became of the step that was begun.
     formed: Result<(), NotFinite>,
     /// Levels that the device has.
