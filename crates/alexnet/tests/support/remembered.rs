@@ -9,10 +9,10 @@ use alexnet::ops::conformance::values;
 use alexnet::ops::{Precision, SgdStep, UpdateRule};
 
 /// Images at most in a pass.
-const BATCH: usize = 6;
+const BATCH: usize = 3;
 /// Images of each step: the second kind of step makes arrays grow that the first works in, and they
 /// take turns from then on.
-const COUNTS: [usize; 13] = [4, 4, 4, 6, 6, 6, 4, 4, 4, 6, 6, 6, 4];
+const COUNTS: [usize; 13] = [2, 2, 2, 3, 3, 3, 2, 2, 2, 3, 3, 3, 2];
 
 /// What is trained.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +102,7 @@ pub(crate) fn trained(
     let (len, mut found) = (network.plan().image_len(), Vec::new());
     for (number, &count) in COUNTS.iter().enumerate() {
         // Of a batch in parts, too, there are whole ones and such as are not.
-        let count = if case.purpose == Purpose::Accumulate { 2 * count - 3 } else { count };
+        let count = if case.purpose == Purpose::Accumulate { 2 * count - 1 } else { count };
         let of = |change: Change| if constant == Some(change) { 0 } else { number };
         if of(Change::Smoothing) % 5 == 4 {
             network.set_label_smoothing(0.02 * of(Change::Smoothing) as f32);
@@ -127,7 +127,7 @@ pub(crate) fn trained(
         let outputs = network.train_step(&images, &labels, seed, step, sgd);
         let (losses, logits) = outputs.expect("all is finite");
         found.extend(losses.iter().chain(logits).map(|value| value.to_bits()));
-        let seen = network.forward(&images[..3 * len], Pass::Evaluate);
+        let seen = network.forward(&images[..2 * len], Pass::Evaluate);
         found.extend(seen.iter().map(|value| value.to_bits()));
     }
     let arrays = [network.weights(), network.velocities()].concat();
