@@ -1,5 +1,7 @@
 //! What the machine is, for records.
 
+use alexnet_network::Plan;
+use alexnet_ops::Device;
 use serde::Serialize;
 
 /// `env.json` of a run.
@@ -33,8 +35,32 @@ impl Environment {
     }
 }
 
+/// An error that names the sizes, if what `plan` needs is more than is free of the device's memory, or
+/// more than this machine has; `copy_bytes` more of the machine's are for a copy to save.
+pub(crate) fn check_room<D: Device>(
+    device: &D,
+    plan: &Plan,
+    copy_bytes: usize,
+    what: &str,
+) -> anyhow::Result<()> {
+    let own = device.own_memory();
+    if let Some(own) = own {
+        let (needed, free) = (plan.bytes_where(own.value_bytes, own.weight_bytes), own.free_bytes);
+        anyhow::ensure!(
+            needed <= free,
+            "{what} needs {} MiB of the GPU's memory and more to work in, but {} MiB are free: choose a \
+             smaller --batch-size, --image-size or --width, or take the batch in parts (--micro-batch)",
+            needed.div_ceil(1 << 20),
+            free >> 20
+        );
+    }
+    let host = if own.is_some() { 0 } else { plan.bytes() };
+    let with = if copy_bytes > 0 { ", with a copy to save it from," } else { "" };
+    check_memory(host + copy_bytes, &format!("{what}{with}"))
+}
+
 /// An error that names the size, if `bytes` are more than this machine has memory.
-pub(crate) fn check_memory(bytes: usize, what: &str) -> anyhow::Result<()> {
+fn check_memory(bytes: usize, what: &str) -> anyhow::Result<()> {
     let Some(there) = memory_bytes() else { return Ok(()) };
     anyhow::ensure!(
         bytes as u64 <= there,

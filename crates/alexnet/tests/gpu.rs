@@ -5,6 +5,8 @@
 
 #[path = "../../cuda/tests/emulator/mod.rs"]
 mod emulator;
+#[path = "support/remembered.rs"]
+mod remembered;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -117,9 +119,20 @@ fn auto_takes_the_gpu_if_there_is_one_that_can_be_used_and_says_so() {
 
 #[test]
 fn a_gpu_without_room_ends_the_run_with_one_line_that_says_what_to_do() {
-    // What products work in, and a million.
-    let variables = [("EMULATED_BYTES", "34554432")];
+    // What products work in, and a little.
+    let variables = [("EMULATED_BYTES", "33754432")];
     let Some((code, _, told)) = emulated(&train("cuda", "full"), &variables) else { return };
+    assert_eq!(code, 1, "{told}");
+    let line = told.lines().last().unwrap_or_default();
+    let expected = "alexnet: the network needs 1 MiB of the GPU's memory and more to work in, but 0 MiB are free";
+    assert!(line.starts_with(expected), "{told}");
+    assert!(line.contains("--batch-size") && !told.contains("panicked"), "{told}");
+    // Before a folder was made for it.
+    let (_, folder) = EMULATED.as_ref().expect("seen above");
+    assert!(!folder.path().join("runs/train/full").exists());
+    // What it works in is not known before.
+    let variables = [("EMULATED_BYTES", "34554432")];
+    let (code, _, told) = emulated(&train("cuda", "nearly"), &variables).expect("seen above");
     assert_eq!(code, 1, "{told}");
     let line = told.lines().last().unwrap_or_default();
     assert!(line.starts_with("alexnet: the GPU has no room for another"), "{told}");
@@ -224,6 +237,60 @@ fn passes_that_a_gpu_remembers_have_the_bits_of_those_it_is_asked_for_one_by_one
                 assert_eq!(found, fresh.forward(&images, Pass::Evaluate), "{salt} {count}");
             }
         }
+    }
+}
+
+/// Of every kind of training; whether the bits depend on all that changes from step to step, without
+/// which their agreement would say nothing.
+#[test]
+fn steps_that_a_gpu_remembers_have_the_bits_of_those_it_is_asked_for_one_by_one() {
+    let refuses = std::env::var("EMULATED_GRAPHS").is_ok_and(|graphs| graphs != "all");
+    // What is refused is refused in every case: one in each precision will do.
+    let each = if refuses { remembered::cases().len() / 2 } else { 1 };
+    for case in remembered::cases().into_iter().step_by(each) {
+        let (found, graphs) = match remembered::trained(case, true, None) {
+            Ok(found) => found,
+            Err(error) => return eprintln!("SKIPPED: no GPU to run this on: {error}"),
+        };
+        let (expected, none) = remembered::trained(case, false, None).expect("there was one");
+        assert!(found == expected, "{case:?}: {} values", found.len());
+        assert!(none == 0 && (refuses || graphs >= case.graphs_at_least()), "{case:?}: {graphs}");
+    }
+    let case = remembered::cases()[0];
+    let (found, _) = remembered::trained(case, true, None).expect("there was one");
+    for constant in remembered::CHANGES.into_iter().filter(|_| !refuses) {
+        let (other, _) = remembered::trained(case, true, Some(constant)).expect("there was one");
+        assert!(found != other, "{constant:?} is the same in every step");
+    }
+    eprintln!("steps agree");
+}
+
+/// The test above in a process where the emulated GPU is found; how many graphs were made and launched
+/// there, and recordings that ended in an error.
+fn steps_on_the_stand_in(graphs: &str) -> Option<[usize; 3]> {
+    let (libraries, _) = EMULATED.as_ref()?;
+    let mut child = std::process::Command::new(std::env::current_exe().expect("a path"));
+    let test = "steps_that_a_gpu_remembers_have_the_bits_of_those_it_is_asked_for_one_by_one";
+    child.args(["--exact", test, "--nocapture"]).env("LD_LIBRARY_PATH", libraries);
+    child.envs([("ALEXNET_CACHE_DIR", ""), ("EMULATED_COUNTS", "1"), ("EMULATED_GRAPHS", graphs)]);
+    let output = child.output().expect("this program can be run");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.contains("steps agree"), "{graphs}: {told}");
+    let line = told.lines().find(|line| line.starts_with("emulated GPU: ")).expect("counts");
+    let counts: Vec<usize> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+    Some(counts.try_into().expect("three counts"))
+}
+
+#[test]
+fn steps_are_remembered_and_where_the_driver_refuses_they_are_done_all_the_same() {
+    let Some([made, launched, spoilt]) = steps_on_the_stand_in("all") else { return };
+    // What no graph can hold is not asked of the driver while it listens.
+    assert!(made > 0 && launched > 2 * made && spoilt == 0, "{made} {launched} {spoilt}");
+    for (graphs, spoils) in
+        [("none", false), ("not these", true), ("not made", false), ("not launched", false)]
+    {
+        let [made, launched, spoilt] = steps_on_the_stand_in(graphs).expect("as before");
+        assert_eq!((launched, spoilt > 0), (0, spoils), "{graphs}: {made} {spoilt}");
     }
 }
 

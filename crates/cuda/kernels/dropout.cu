@@ -17,10 +17,16 @@ __device__ inline void philox(u32 c[4], u32 k0, u32 k1) {
     }
 }
 
+// The step stands on the device, where it is noted first: so launches that are remembered as a graph
+// have the step of the moment.
+extern "C" __global__ void note_step(u64* place, u64 step) {
+    if (thread_number() == 0) *place = step;
+}
+
 // Element i here is element `first + i` of the layer. One block of random words decides four
 // elements, so a thread does one such quad: whole, or what of it lies in this array.
-extern "C" __global__ void dropout(value* y, const value* x, float kept_scale, u32 threshold, u64 seed, u64 step, u32 layer, u64 first, u64 len) {
-    u64 quad = first / 4 + thread_number();
+extern "C" __global__ void dropout(value* y, const value* x, float kept_scale, u32 threshold, u64 seed, const u64* noted_step, u32 layer, u64 first, u64 len) {
+    u64 quad = first / 4 + thread_number(), step = *noted_step;
     u32 words[4] = {(u32)quad, layer, (u32)step, (u32)(step >> 32)};
     philox(words, (u32)seed, (u32)(seed >> 32));
     for (u32 lane = 0; lane < 4; ++lane) {

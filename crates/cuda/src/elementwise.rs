@@ -7,7 +7,7 @@ use crate::driver::{Argument, Gpu, Launch, Reals, RealsMut, View, ViewMut};
 use crate::floats::Floats;
 use crate::pieces::pieces;
 use crate::reduce::word;
-use crate::scratch::Room;
+use crate::scratch::{Room, Scratch};
 
 /// A kernel of `y`, `x` and their length, a thread for eight.
 pub(crate) fn map(gpu: &Gpu, kernel: &str, y: RealsMut<'_>, x: Reals<'_>) {
@@ -52,7 +52,7 @@ pub(crate) fn scale(gpu: &Gpu, y: RealsMut<'_>, x: Reals<'_>, factor: f32) {
 }
 
 pub(crate) fn dropout(
-    gpu: &Gpu,
+    engine: &mut Engine,
     y: RealsMut<'_>,
     x: Reals<'_>,
     rate: f32,
@@ -64,6 +64,8 @@ pub(crate) fn dropout(
     if len == 0 {
         return;
     }
+    let Engine { gpu, scratch, .. } = engine;
+    let step = step_there(gpu, scratch, key.step);
     // A thread a quad of the layer's elements, of which the first and last may be cut.
     let quads = (key.first + len - 1) / 4 - key.first / 4 + 1;
     let arguments = [
@@ -72,12 +74,24 @@ pub(crate) fn dropout(
         kept_scale.into(),
         philox::drop_threshold(rate).into(),
         key.seed.into(),
-        key.step.into(),
+        step.into(),
         key.layer.into(),
         (key.first as u64).into(),
         (len as u64).into(),
     ];
     gpu.launch("dropout", Launch::threads(quads), &arguments);
+}
+
+/// The training step, on the device: so a graph has another one each time that it is launched.
+pub(crate) fn step_there<'s>(gpu: &Gpu, scratch: &'s mut Scratch, step: u64) -> View<'s, u64> {
+    let Scratch { step: room, step_is, .. } = scratch;
+    if *step_is != Some(step) {
+        // A graph would set it to this one for good.
+        *step_is = (!gpu.gives_up()).then_some(step);
+        let place: ViewMut<'_, u64> = room.take(gpu, 1);
+        gpu.launch("note_step", Launch::threads(1), &[place.into(), step.into()]);
+    }
+    room.take(gpu, 1).into_read()
 }
 
 /// What an update writes: weights, the bf16 ones beside them if they are kept, and velocity.

@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, Levels,
-    LinearShape, LossShape, LrnShape, MaxPoolShape, Precision, Saturation, SgdStep,
+    LinearShape, LossShape, LrnShape, MaxPoolShape, OwnMemory, Precision, Saturation, SgdStep,
 };
 
 pub use driver::{Architecture, Buffer, CudaError, Library, Source, catch, compile, find};
@@ -159,6 +159,17 @@ impl Cuda {
         self
     }
 
+    /// The same device, which from now on remembers nothing and is asked for every operation: for tests.
+    pub fn without_graphs(self) -> Self {
+        self.engine().gpu.never_records();
+        self
+    }
+
+    /// How often it was asked for what it remembered.
+    pub fn graphs_launched(&self) -> u64 {
+        self.engine().gpu.played.get()
+    }
+
     fn engine(&self) -> MutexGuard<'_, Engine> {
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -173,6 +184,11 @@ impl Device for Cuda {
     fn name(&self) -> String {
         self.name.to_string()
     }
+    fn own_memory(&self) -> Option<OwnMemory> {
+        let engine = self.engine();
+        let [value_bytes, weight_bytes] = if engine.bf16 { [2, 6] } else { [4, 4] };
+        Some(OwnMemory { free_bytes: engine.gpu.free_bytes(), value_bytes, weight_bytes })
+    }
     fn is_asynchronous(&self) -> bool {
         true
     }
@@ -182,8 +198,8 @@ impl Device for Cuda {
     fn is_busy(&self) -> bool {
         self.engine().gpu.is_busy()
     }
-    fn begin_repeat(&self, recording: &mut Recording) -> bool {
-        recording.begin(&mut self.engine())
+    fn begin_repeat(&self, recording: &mut Recording, step: u64) -> bool {
+        recording.begin(&mut self.engine(), step)
     }
     fn end_repeat(&self, recording: &mut Recording) -> bool {
         recording.end(&mut self.engine())
@@ -213,6 +229,9 @@ impl Device for Cuda {
     }
     fn upload_levels(&self, dst: &mut Floats, levels: Levels<'_>) {
         let engine = &mut self.engine();
+        if engine.gpu.gives_up() {
+            return;
+        }
         images::bring(engine, levels);
         images::make(engine, dst);
     }
@@ -220,10 +239,17 @@ impl Device for Cuda {
         true
     }
     fn bring_levels(&self, levels: Levels<'_>) -> u64 {
-        images::bring(&mut self.engine(), levels)
+        let engine = &mut self.engine();
+        if engine.gpu.gives_up() {
+            return 0;
+        }
+        images::bring(engine, levels)
     }
     fn upload_brought(&self, dst: &mut Floats, number: u64, levels: Levels<'_>) {
         let engine = &mut self.engine();
+        if engine.gpu.gives_up() {
+            return;
+        }
         if engine.crossing.number() != number {
             images::bring(engine, levels);
         }
@@ -231,6 +257,9 @@ impl Device for Cuda {
     }
     fn download_beside(&self, dst: &mut [f32], src: &Floats) {
         let Engine { gpu, crossing, .. } = &mut *self.engine();
+        if gpu.gives_up() {
+            return;
+        }
         crossing.fetch_beside(gpu, dst, src.values(dst.len()));
     }
     fn upload_labels(&self, dst: &mut Buffer<u32>, src: &[u32]) {
@@ -238,6 +267,9 @@ impl Device for Cuda {
     }
     fn download(&self, dst: &mut [f32], src: &Floats) {
         let Engine { gpu, crossing, .. } = &mut *self.engine();
+        if gpu.gives_up() {
+            return;
+        }
         crossing.fetch(gpu, dst, src.values(dst.len()));
     }
 
@@ -445,7 +477,7 @@ impl Device for Cuda {
         len: usize,
     ) {
         let (y, x) = (y.values_mut(len), x.values(len));
-        elementwise::dropout(&self.engine().gpu, y, x, rate, kept_scale, key);
+        elementwise::dropout(&mut self.engine(), y, x, rate, kept_scale, key);
     }
     fn scale(&self, y: &mut Floats, x: &Floats, factor: f32, len: usize) {
         elementwise::scale(&self.engine().gpu, y.values_mut(len), x.values(len), factor);

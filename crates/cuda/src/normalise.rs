@@ -3,11 +3,14 @@
 use alexnet_ops::{BatchNormShape, LrnRegion, LrnShape};
 
 use crate::Engine;
-use crate::driver::{Gpu, Launch, Reals, RealsMut, View, ViewMut};
+use crate::driver::{EIGHT, Gpu, Launch, Reals, RealsMut, View, ViewMut};
 use crate::floats::Floats;
 use crate::pieces::pieces;
 use crate::reduce::{GROUP, finish_rows, sum_rows, width, word};
 use crate::scratch::Scratch;
+
+/// The window of all published tables: `FIVE` of `kernels/lrn.cu`.
+const FIVE: usize = 5;
 
 /// Maps of a tower, if neighbours are maps.
 fn tower(shape: &LrnShape) -> Option<u32> {
@@ -15,6 +18,11 @@ fn tower(shape: &LrnShape) -> Option<u32> {
         LrnRegion::AcrossMaps { groups } => Some(word(shape.channels / groups)),
         LrnRegion::SameMap => None,
     }
+}
+
+/// Whether kernels of whole runs are for it: windows of five over towers of eights.
+fn is_five(maps: u32, shape: &LrnShape) -> bool {
+    shape.size == FIVE && (maps as usize).is_multiple_of(EIGHT)
 }
 
 fn map_numbers(shape: &LrnShape) -> [u32; 3] {
@@ -30,6 +38,10 @@ pub(crate) fn lrn_forward(engine: &mut Engine, y: &mut Floats, x: &Floats, shape
         let (y, x) = (y.values_mut(len).into(), x.values(len).into());
         let [alpha, beta, k] = [alpha, beta, k].map(Into::into);
         let sizes = [word(width).into(), (len as u64).into()];
+        if is_five(maps, shape) {
+            let arguments = [y, x, maps.into(), alpha, beta, k, sizes[1]];
+            return gpu.launch("lrn_five_forward", Launch::eights(len), &arguments);
+        }
         let arguments = [y, x, maps.into(), size, alpha, beta, k, sizes[0], sizes[1]];
         return gpu.launch("lrn_maps_forward", Launch::threads(len / width), &arguments);
     }
@@ -77,6 +89,13 @@ fn across_maps_backward(
 ) {
     let LrnShape { size, alpha, beta, k, .. } = *shape;
     let len = d_x.len();
+    if is_five(maps, shape) {
+        let (arrays, maps) = ([d_x.into(), d_y.into(), x.into()], maps.into());
+        let [alpha, beta, k] = [alpha, beta, k].map(Into::into);
+        let [d_x, d_y, x] = arrays;
+        let arguments = [d_x, d_y, x, maps, alpha, beta, k, (len as u64).into()];
+        return gpu.launch("lrn_five_backward", Launch::eights(len), &arguments);
+    }
     // A term and a power for each thread and each neighbour beyond the block.
     let launch = Launch::threads(len).sharing(|threads| 2 * (threads + size - 1));
     let arguments = [

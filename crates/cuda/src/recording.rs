@@ -1,8 +1,10 @@
 //! Operations that are the same every time, remembered by the driver as a graph: one call launches all
-//! of them, where each by itself would take the host longer than a small one takes the GPU.
+//! of them, where each by itself would take the host longer than a small one takes the GPU, and the GPU
+//! goes from each to the next without asking.
 
 use crate::Engine;
 use crate::driver::Tape;
+use crate::elementwise::step_there;
 
 /// Operations that may be remembered. The first time they are done as any others, which makes every
 /// array that they need; the second time they are remembered.
@@ -25,19 +27,22 @@ enum State {
 }
 
 impl Recording {
-    /// Whether the operations are to be asked for.
-    pub(crate) fn begin(&mut self, engine: &mut Engine) -> bool {
+    /// Whether the operations are to be asked for, with this step where elements are dropped.
+    pub(crate) fn begin(&mut self, engine: &mut Engine, step: u64) -> bool {
+        let Engine { gpu, scratch, .. } = engine;
         // What is remembered lays out inputs unseen.
-        engine.scratch.blocks_of = None;
-        let is_current = self.generation == engine.scratch.generation();
+        scratch.blocks_of = None;
+        step_there(gpu, scratch, step);
+        let is_current = self.generation == scratch.generation();
         match &self.state {
             State::Remembered(tape) if is_current => {
-                engine.gpu.play(tape);
-                return false;
+                if gpu.play(tape) {
+                    return false;
+                }
+                self.state = State::Refused;
             }
             State::Done if is_current => {
-                let listens = engine.gpu.begin_recording();
-                self.state = if listens { State::Listening } else { State::Refused };
+                self.state = if gpu.begin_recording() { State::Listening } else { State::Refused };
             }
             State::Refused => {}
             _ => self.state = State::New,
@@ -47,15 +52,16 @@ impl Recording {
 
     /// Whether they were done.
     pub(crate) fn end(&mut self, engine: &mut Engine) -> bool {
-        engine.scratch.blocks_of = None;
+        let Engine { gpu, scratch, .. } = engine;
+        scratch.blocks_of = None;
         match self.state {
-            State::Listening => match engine.gpu.end_recording() {
+            State::Listening => match gpu.end_recording().filter(|tape| gpu.play(tape)) {
                 Some(tape) => {
-                    engine.gpu.play(&tape);
                     self.state = State::Remembered(tape);
                     true
                 }
                 None => {
+                    scratch.forget();
                     self.state = State::Refused;
                     false
                 }
@@ -63,7 +69,7 @@ impl Recording {
             State::Refused => true,
             _ => {
                 self.state = State::Done;
-                self.generation = engine.scratch.generation();
+                self.generation = scratch.generation();
                 true
             }
         }

@@ -85,9 +85,14 @@ pub(crate) fn largest(
         table.push(blocks as u64);
         blocks += array.len().div_ceil(PIECE).max(1);
     }
-    let mut there: ViewMut<'_, u64> = scratch.table.take(gpu, table.len());
-    gpu.upload(there.again(), &table);
-    let mut maxima: ViewMut<'_, f32> = scratch.sums[0].take(gpu, blocks);
+    let Scratch { table: room, table_is, sums, .. } = scratch;
+    let mut there: ViewMut<'_, u64> = room.take(gpu, table.len());
+    // Every step of training looks at the same arrays.
+    if *table_is != table {
+        gpu.upload(there.again(), &table);
+        *table_is = table;
+    }
+    let mut maxima: ViewMut<'_, f32> = sums[0].take(gpu, blocks);
     let count = word(arrays.len()).into();
     let by = |blocks: usize| Launch::blocks(blocks).sharing(|threads| threads);
     let arguments = [maxima.again().into(), there.read().into(), count, word(PIECE).into()];

@@ -16,6 +16,8 @@ impl Room {
         // Whole f64, so that the room's end does not decide where it may begin.
         let floats = (len * size_of::<T>()).div_ceil(size_of::<f64>()) * 2;
         if self.0.as_ref().is_none_or(|buffer| buffer.len() < floats) {
+            // A graph may neither free nor make one.
+            gpu.gives_up();
             self.0 = None; // so that both are never there at a time
             self.0 = Some(gpu.zeros(floats));
             self.1 += 1;
@@ -35,8 +37,12 @@ pub(crate) struct Scratch {
     pub(crate) blocks_of: Option<(u64, ConvShape)>,
     /// What cuDNN works in.
     pub(crate) workspace: Room,
-    /// Which arrays are looked at.
+    /// Which arrays are looked at, and what stands there.
     pub(crate) table: Room,
+    pub(crate) table_is: Vec<u64>,
+    /// The training step of the dropout masks, and what stands there.
+    pub(crate) step: Room,
+    pub(crate) step_is: Option<u64>,
     /// Filters of pictures, and their rows resized in width alone. No recording brings pictures.
     pub(crate) filters: Room,
     pub(crate) rows: Room,
@@ -55,8 +61,15 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// Another number whenever a room is another array than before.
     pub(crate) fn generation(&self) -> u64 {
-        let Self { columns, blocks, workspace, table, crossing, whole, terms, .. } = self;
-        let rooms = [columns, blocks, workspace, table, crossing, whole, terms].into_iter();
+        let Self { columns, blocks, workspace, table, step, crossing, whole, terms, .. } = self;
+        let rooms = [columns, blocks, workspace, table, step, crossing, whole, terms].into_iter();
         rooms.chain(&self.rounded).chain(&self.sums).map(|room| room.1).sum()
+    }
+
+    /// Nothing is known of what stands in any room: it may have been asked for and not done.
+    pub(crate) fn forget(&mut self) {
+        self.blocks_of = None;
+        self.table_is = Vec::new();
+        self.step_is = None;
     }
 }

@@ -16,7 +16,9 @@ use std::sync::OnceLock;
 use alexnet_cuda::{Cuda, Products, catch};
 use alexnet_ops::conformance::{Case, TOLERANCE, cases};
 use alexnet_ops::{Device, Precision};
-use support::{agrees, bf16, bits, borders, by_eights, tf32};
+use support::{
+    agrees, bf16, bits, borders, by_eights, tf32, what_is_repeated_is_what_was_asked_for,
+};
 
 /// The libraries with the kernels as they are, built once.
 fn sound() -> Option<&'static Path> {
@@ -83,6 +85,13 @@ fn no_kernel_touches_memory_beside_its_arrays() {
 #[test]
 fn every_operation_gives_the_same_bits_again_and_masks_and_updates_are_those_promised() {
     succeeds("bits", &[]);
+}
+
+#[test]
+fn where_the_driver_remembers_nothing_every_operation_is_done_all_the_same() {
+    for graphs in ["none", "not these", "not made", "not launched"] {
+        succeeds("repeats", &[("EMULATED_GRAPHS", graphs)]);
+    }
 }
 
 #[test]
@@ -205,6 +214,18 @@ fn a_fault_in_a_kernel_is_seen() {
             "Dropout",
         ),
         (
+            "a step that stays",
+            "bits",
+            ("*place = step;", "if (*place == 0) *place = step;"),
+            "was not repeated as it was asked for",
+        ),
+        (
+            "a term too few",
+            "suite of Lrn",
+            ("has_after = at + EIGHT < maps;", "has_after = at + 2 * EIGHT < maps;"),
+            "Lrn",
+        ),
+        (
             "a window too few",
             "suite of Conv",
             ("|| p >= s.out_h) continue;", "|| p + 1 >= s.out_h) continue;"),
@@ -271,6 +292,7 @@ fn the_child_does_its_task() {
         "bf16" => bf16(&open(), &Cuda::new(0, Precision::Bf16).expect("the emulated GPU opens")),
         "tf32" => tf32(&open(), &Cuda::new(0, Products::Tf32).expect("the emulated GPU opens")),
         "bits" => [open(), open().in_small_pieces()].iter().for_each(bits),
+        "repeats" => what_is_repeated_is_what_was_asked_for(&open()),
         "borders" => agrees(&open(), &borders(), TOLERANCE),
         "open in bf16" => say_what_opens(0, Precision::Bf16),
         "open the second" => say_what_opens(1, Precision::F32),

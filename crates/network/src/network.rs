@@ -78,6 +78,16 @@ struct Share {
     of: usize,
 }
 
+/// A run of operations that is the same whenever it comes, but for the step of its dropout masks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Repeated {
+    /// Images.
+    count: usize,
+    /// Of the run, where it is forward, loss and backward of a step of training; nothing where it is a
+    /// pass of evaluation.
+    seed: Option<u64>,
+}
+
 /// Told of each part when the device has returned from it.
 type Watcher = Box<dyn FnMut(Part) + Send>;
 
@@ -94,6 +104,8 @@ struct Parameter<D: Device> {
 /// A network that follows one plan on one device. All its arrays are made with it: a pass makes
 /// none.
 pub struct Network<D: Device> {
+    /// What the device may remember, gone before it.
+    recordings: BTreeMap<Repeated, D::Recording>,
     device: D,
     plan: Plan,
     parameters: Vec<Parameter<D>>,
@@ -120,8 +132,6 @@ pub struct Network<D: Device> {
     looks: Vec<Look>,
     found: D::Floats,
     host_found: Vec<f32>,
-    /// Of the passes of evaluation over so many images.
-    recordings: BTreeMap<usize, D::Recording>,
     /// What became of the step that was begun.
     formed: Result<(), NotFinite>,
     /// Levels that the device has.
@@ -266,6 +276,8 @@ impl<D: Device> Network<D> {
     /// Spreads the share `smoothing` of every training target over all classes, as PyTorch's
     /// `label_smoothing`. Losses are then those of the smoothed targets, as PyTorch reports them.
     pub fn set_label_smoothing(&mut self, smoothing: f32) {
+        // What is remembered has the one of before.
+        self.recordings.clear();
         self.label_smoothing = smoothing;
     }
 
@@ -307,24 +319,45 @@ impl<D: Device> Network<D> {
 
     /// The list of steps, from a part of the images to its logits.
     fn forward_share(&mut self, images: Images<'_>, pass: Pass, share: Share) {
+        self.enter(images, pass, share);
+        let repeated = Repeated { count: share.count, seed: None };
+        let repeated = Some(repeated).filter(|_| pass == Pass::Evaluate);
+        self.repeat(repeated, 0, |network| network.forward_steps(pass, share));
+    }
+
+    /// The images of a part, to where the first step reads them.
+    fn enter(&mut self, images: Images<'_>, pass: Pass, share: Share) {
         let Share { first, count, .. } = share;
         let place = self.plan.places.activations[0];
         let images = images.part(first..first + count, self.plan.image_len());
         self.upload(images, place, pass);
         self.tell(Part::Input);
-        // Nothing in it depends on anything but the arrays, and nobody wants to know of the parts.
-        if pass == Pass::Evaluate && self.watcher.is_none() {
-            let mut recording = self.recordings.remove(&count).unwrap_or_default();
-            while self.device.begin_repeat(&mut recording) {
-                self.forward_steps(pass, share);
-                if self.device.end_repeat(&mut recording) {
-                    break;
-                }
+    }
+
+    /// Has the device do operations, which it may remember from an earlier time where they are repeated
+    /// and nobody wants to know of their parts.
+    fn repeat(
+        &mut self,
+        repeated: Option<Repeated>,
+        step: u64,
+        mut operations: impl FnMut(&mut Self),
+    ) {
+        let Some(repeated) = repeated.filter(|_| !self.is_watched()) else {
+            return operations(self);
+        };
+        let mut recording = self.recordings.remove(&repeated).unwrap_or_default();
+        while self.device.begin_repeat(&mut recording, step) {
+            operations(self);
+            if self.device.end_repeat(&mut recording) {
+                break;
             }
-            self.recordings.insert(count, recording);
-        } else {
-            self.forward_steps(pass, share);
         }
+        self.recordings.insert(repeated, recording);
+    }
+
+    /// Whether somebody sees parts one by one.
+    fn is_watched(&self) -> bool {
+        self.watcher.is_some() || self.walk.is_some()
     }
 
     /// The steps, from the images on the device.
@@ -336,9 +369,7 @@ impl<D: Device> Network<D> {
                 index += 1;
                 continue;
             }
-            // Whoever watches parts sees them one by one.
-            let watched = self.watcher.is_some() || self.walk.is_some();
-            let pooled = !watched && is_pooled(&self.plan.steps, index);
+            let pooled = !self.is_watched() && is_pooled(&self.plan.steps, index);
             let last = index + usize::from(pooled);
             let to = self.plan.places.activations[last + 1];
             if pooled {
@@ -390,7 +421,6 @@ impl<D: Device> Network<D> {
     /// [`Self::finish_step`] is the rest: where a device computes by itself, the host has time for
     /// other things between.
     pub fn begin_step(&mut self, batch: &StepBatch<'_>) {
-        self.keep_running();
         self.formed = self.form_gradients(batch);
     }
 
@@ -472,13 +502,19 @@ impl<D: Device> Network<D> {
         assert!(self.plan.purpose.is_training(), "a plan for inference has no gradients");
         for share in self.shares(of) {
             self.share = share;
-            self.loss(batch, share);
-            if share.count < of {
+            let Share { first, count, .. } = share;
+            self.device.upload_labels(&mut self.labels, &batch.labels[first..first + count]);
+            self.enter(batch.images, batch.pass(), share);
+            if count == of {
+                self.repeat(self.repeated(batch), batch.step, |network| {
+                    network.loss(batch, share);
+                    network.backward(batch, share);
+                });
+            } else {
+                self.loss(batch, share);
                 self.check_losses(share)?;
-            }
-            self.backward(batch, share);
-            if share.count < of {
-                self.add_gradients(share.first == 0);
+                self.backward(batch, share);
+                self.add_gradients(first == 0);
             }
         }
         if of > self.plan.batch {
@@ -487,14 +523,23 @@ impl<D: Device> Network<D> {
         Ok(())
     }
 
-    /// A forward pass and the loss of each image; leaves the logits' gradient for
+    /// What forward, loss and backward of a batch that is taken as a whole repeat. A plan that may take
+    /// one in parts has gradients and their sums change places.
+    fn repeated(&self, batch: &StepBatch<'_>) -> Option<Repeated> {
+        let (count, seed) = (batch.labels.len(), Some(batch.seed));
+        (self.plan.purpose != Purpose::Accumulate).then_some(Repeated { count, seed })
+    }
+
+    /// A forward pass over images that are there, and the loss of each; leaves the logits' gradient for
     /// [`Self::backward`].
     fn loss(&mut self, batch: &StepBatch<'_>, share: Share) {
         let Share { first, count, of } = share;
-        let classes = self.classes();
-        self.device.upload_labels(&mut self.labels, &batch.labels[first..first + count]);
-        self.forward_share(batch.images, batch.pass(), share);
-        let smoothing = self.label_smoothing;
+        // What is computed once more keeps what was there the first time.
+        if first == 0 && self.walk.is_none() {
+            self.keep_running();
+        }
+        self.forward_steps(batch.pass(), share);
+        let (classes, smoothing) = (self.classes(), self.label_smoothing);
         let shape = LossShape { images: count, classes, mean_over: of, smoothing };
         let (places, last) = (&self.plan.places, self.plan.steps.len());
         let (logits, d_logits) =

@@ -273,13 +273,20 @@ impl Plan {
     /// Floats of activations, their gradients, parameters, their gradients, sums and momentum, in bytes:
     /// what the network's own arrays take.
     pub fn bytes(&self) -> usize {
-        let arrays = |index| {
+        self.bytes_where(size_of::<f32>(), size_of::<f32>())
+    }
+
+    /// The same where values take so many bytes a number, and weights so many.
+    pub fn bytes_where(&self, value_bytes: usize, weight_bytes: usize) -> usize {
+        let parameter = |(index, spec): (usize, &ParameterSpec)| {
             let beside = [self.has_velocity(index), self.has_gradient(index), self.has_sum(index)];
-            1 + beside.into_iter().filter(|&is_there| is_there).count()
+            let beside = beside.into_iter().filter(|&is_there| is_there).count();
+            let is_weight = spec.role == ParameterRole::Weight;
+            let own = if is_weight { weight_bytes } else { size_of::<f32>() };
+            (own + beside * size_of::<f32>()) * spec.len()
         };
-        let parameters = self.parameters.iter().enumerate();
-        let parameters: usize = parameters.map(|(index, spec)| arrays(index) * spec.len()).sum();
-        (parameters + self.places.lens.iter().sum::<usize>()) * size_of::<f32>()
+        let parameters: usize = self.parameters.iter().enumerate().map(parameter).sum();
+        parameters + self.places.lens.iter().sum::<usize>() * value_bytes
     }
 
     /// Whether all gradients are stored.

@@ -75,6 +75,17 @@ pub enum Precision {
     Bf16,
 }
 
+/// What a device has to say that keeps its arrays in memory of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnMemory {
+    /// What is free of it.
+    pub free_bytes: usize,
+    /// What a number takes in an array of [`Device::values`].
+    pub value_bytes: usize,
+    /// What a number takes in an array of [`Device::weights`].
+    pub weight_bytes: usize,
+}
+
 /// One of the three results that a convolution's step needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConvPass {
@@ -106,6 +117,10 @@ pub trait Device {
     /// The device in a few words, for a person.
     fn name(&self) -> String;
 
+    /// The memory that its arrays take, if it is not the host's.
+    fn own_memory(&self) -> Option<OwnMemory> {
+        None
+    }
     /// Whether operations return before they are done.
     fn is_asynchronous(&self) -> bool {
         false
@@ -117,10 +132,11 @@ pub trait Device {
         false
     }
 
-    /// Begins operations that are the same on the same arrays whenever this recording comes, and that
-    /// neither bring anything from the host nor take anything there. Says whether they are to be asked
-    /// for; if not, the device remembered them, and does them again.
-    fn begin_repeat(&self, _recording: &mut Self::Recording) -> bool {
+    /// Begins operations that are the same on the same arrays whenever this recording comes, but for
+    /// the step of all dropout keys among them, which is `step`; and that neither bring anything from
+    /// the host nor take anything there. Says whether they are to be asked for; if not, the device
+    /// remembered them, and does them again, with this step. Where nothing is dropped any step will do.
+    fn begin_repeat(&self, _recording: &mut Self::Recording, _step: u64) -> bool {
         true
     }
     /// Ends the operations that were asked for. Says whether they count; if not, they were to be

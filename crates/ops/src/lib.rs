@@ -24,7 +24,7 @@ mod shape;
 mod softmax;
 
 pub use device::{
-    Activation, ConvPass, Device, DropoutKey, Precision, Saturation, SgdStep, UpdateRule,
+    Activation, ConvPass, Device, DropoutKey, OwnMemory, Precision, Saturation, SgdStep, UpdateRule,
 };
 pub use images::{Images, Levels, Normalisation, Picture};
 pub use real::Real;

@@ -26,7 +26,7 @@ use alexnet_weights::ModelFile;
 use alexnet_weights::formats::{self, Known};
 use serde::Serialize;
 
-use crate::machine::check_memory;
+use crate::machine::check_room;
 use crate::terminal::{note, print};
 
 /// Reads weights of any form, and says what was taken for what where the file does not.
@@ -44,7 +44,7 @@ fn open_predictor<D: Device>(
 ) -> anyhow::Result<(ModelConfig, Predictor<D>)> {
     let file = open_weights(path, &Known::default())?;
     let plan = inference_plan(path, &file, batch)?;
-    check_memory(plan.bytes(), &path.display().to_string())?;
+    check_room(&device, &plan, 0, &path.display().to_string())?;
     Ok((file.config, Predictor::new(device, path, file, plan)?))
 }
 

@@ -18,7 +18,7 @@ use super::{sample, with_commas};
 use crate::device::on_device;
 use crate::fine_tuning::Beginning;
 use crate::flags::{AugmentName, TrainFlags};
-use crate::machine::{Environment, check_memory, cores};
+use crate::machine::{Environment, check_room, cores};
 use crate::settings::Settings;
 use crate::terminal::{self, Display, in_words, note};
 use crate::watch::Watch;
@@ -126,8 +126,7 @@ fn train<D: Device>(device: D, job: &Job<'_>) -> anyhow::Result<Ended> {
     let config = settings.train_config(dataset.classes.len())?;
     // What can be refused is refused before a folder is made.
     let plan = training_plan(&config, dataset)?;
-    let memory = plan.bytes() + checkpoint_bytes(&plan) as usize;
-    check_memory(memory, "the network, with a copy to save it from,")?;
+    check_room(&device, &plan, checkpoint_bytes(&plan) as usize, "the network")?;
     if let Some(beginning) = beginning {
         beginning.check(&plan)?;
     }

@@ -1,18 +1,20 @@
 //! A device that is open: what the operations stand on. Every call is queued on one stream, so each
 //! sees what those before it left; the host waits only where it wants numbers back.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::sync::Arc;
 
 use alexnet_ops::Precision;
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
-use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DevicePtr, DriverError, result, sys};
+use cudarc::driver::{CudaContext, CudaStream, DevicePtr, DriverError, result, sys};
 
 use super::cache::{Cache, hash_of};
 use super::compiler::{self, Architecture, compile};
 use super::declaration::{Parameter, declarations};
 use super::error::{CudaError, fail};
+use super::graph::Asked;
 use super::libraries::{Library, find};
 use super::memory::{Buffer, Element, Reals, RealsMut, View, ViewMut};
 use super::products::ProductHandle;
@@ -27,15 +29,6 @@ pub(crate) const EIGHT: usize = 8;
 /// Shared memory that every GPU gives a block unasked.
 const SHARED_BYTES_MAX: usize = 48 << 10;
 
-/// Operations that the driver remembers, as a graph.
-pub(crate) struct Tape(CudaGraph);
-
-// SAFETY: graphs may be used from any thread, though not from two at a time; one is played by whoever
-// has its recording to change, behind the lock of the device.
-unsafe impl Send for Tape {}
-// SAFETY: as above.
-unsafe impl Sync for Tape {}
-
 /// One GPU, with the kernels loaded.
 pub(crate) struct Gpu {
     // Dropped in this order: what needs the context before the context.
@@ -46,6 +39,11 @@ pub(crate) struct Gpu {
     pub(crate) name: String,
     pub(crate) architecture: Architecture,
     pub(crate) memory_bytes: usize,
+    /// What becomes of operations that are asked for.
+    pub(super) asked: Cell<Asked>,
+    pub(super) records: bool,
+    /// How often what was remembered was done.
+    pub(crate) played: Cell<u64>,
     /// Whether it reads any memory of the host by itself, and perhaps later than it was asked to.
     reads_host: bool,
 }
@@ -226,28 +224,31 @@ impl Gpu {
         let memory_bytes = memory.map_err(|error| driver("say how much memory it has", error))?;
         let reads_host = context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS);
         let reads_host = reads_host.is_ok_and(|reads| reads != 0);
-        Ok(Self { products, module, stream, context, name, architecture, memory_bytes, reads_host })
+        let asked = Cell::new(Asked::Done);
+        Ok(Self {
+            products,
+            module,
+            stream,
+            context,
+            name,
+            architecture,
+            memory_bytes,
+            asked,
+            records: true,
+            played: Cell::new(0),
+            reads_host,
+        })
     }
 
-    /// Has the operations that follow remembered instead of done, up to [`Self::end_recording`]; says
-    /// whether it can. None of them may take memory or wait.
-    pub(crate) fn begin_recording(&self) -> bool {
-        self.stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED).is_ok()
-    }
-
-    /// What was remembered; nothing where one of the operations cannot be.
-    pub(crate) fn end_recording(&self) -> Option<Tape> {
-        let flags = sys::CUgraphInstantiate_flags(0);
-        self.stream.end_capture(flags).ok().flatten().map(Tape)
-    }
-
-    /// Does what was remembered.
-    pub(crate) fn play(&self, tape: &Tape) {
-        tape.0.launch().unwrap_or_else(|error| fail(driver("run a graph", error)));
+    /// Bytes of its memory that nobody has.
+    pub(crate) fn free_bytes(&self) -> usize {
+        let free = self.context.mem_get_info();
+        free.unwrap_or_else(|error| fail(driver("say how much memory is free", error))).0
     }
 
     /// `len` zeros.
     pub(crate) fn zeros<T: Element>(&self, len: usize) -> Buffer<T> {
+        self.gives_up();
         // The driver makes no empty arrays.
         let memory = self.stream.alloc_zeros::<T>(len.max(1));
         let memory = memory.unwrap_or_else(|error| fail(no_room(len * size_of::<T>(), error)));
@@ -259,7 +260,8 @@ impl Gpu {
     /// cannot read by itself, the driver takes a copy at once.
     pub(crate) fn upload<T: Element>(&self, dst: ViewMut<'_, T>, src: &[T]) {
         assert!(src.len() <= dst.len(), "{} elements for {}", src.len(), dst.len());
-        if src.is_empty() {
+        // A graph would read `src` when it is launched.
+        if src.is_empty() || self.gives_up() {
             return;
         }
         self.bind();
@@ -275,7 +277,7 @@ impl Gpu {
     /// Copies one array of the device to another, as long.
     pub(crate) fn copy(&self, dst: ViewMut<'_, f32>, src: View<'_, f32>) {
         assert_eq!(dst.len(), src.len());
-        if dst.len() == 0 {
+        if dst.len() == 0 || self.drops() {
             return;
         }
         self.bind();
@@ -285,13 +287,13 @@ impl Gpu {
             let stream = self.stream.cu_stream();
             result::memcpy_dtod_async(dst.address(), src.address(), bytes, stream)
         };
-        copied.unwrap_or_else(|error| fail(driver("copy an array", error)));
+        self.asked_of(copied, |error| driver("copy an array", error));
     }
 
     /// Copies the beginning of `src` to all of `dst`, when everything before it is done.
     pub(crate) fn download<T: Element>(&self, dst: &mut [T], src: View<'_, T>) {
         assert!(dst.len() <= src.len(), "{} elements of {}", dst.len(), src.len());
-        if dst.is_empty() {
+        if dst.is_empty() || self.gives_up() {
             return;
         }
         self.bind();
@@ -305,11 +307,17 @@ impl Gpu {
 
     /// Until everything asked for is done. A kernel that failed is heard of here.
     pub(crate) fn wait(&self) {
+        if self.gives_up() {
+            return;
+        }
         self.stream.synchronize().unwrap_or_else(|error| fail(driver("finish its work", error)));
     }
 
     /// Whether something asked for is not done. A kernel that failed is heard of when it is waited for.
     pub(crate) fn is_busy(&self) -> bool {
+        if self.gives_up() {
+            return true;
+        }
         self.bind();
         // SAFETY: the stream is live.
         let state = unsafe { sys::cuStreamQuery(self.stream.cu_stream()) };
@@ -333,7 +341,7 @@ impl Gpu {
         let fit = kernel.parameters.len() == arguments.len()
             && arguments.iter().zip(&kernel.parameters).all(|(argument, p)| argument.fits(p));
         assert!(fit, "{name} takes {:?}", kernel.parameters);
-        if launch.blocks == 0 {
+        if launch.blocks == 0 || self.drops() {
             return;
         }
         let mut pointers: Vec<*mut c_void> = arguments.iter().map(Argument::pointer).collect();
@@ -353,7 +361,7 @@ impl Gpu {
                 &mut pointers,
             )
         };
-        launched.unwrap_or_else(|error| fail(driver("run a kernel", error)));
+        self.asked_of(launched, |error| driver("run a kernel", error));
     }
 }
 

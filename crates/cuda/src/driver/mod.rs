@@ -7,6 +7,7 @@
 //! - `declaration` reads what arguments each kernel takes, from the same sources.
 //! - `memory` has arrays on the device, and borrowed parts of them.
 //! - `gpu` opens a device; copies and launches on it.
+//! - `graph` has the driver remember operations, and do them again.
 //! - `products` has cuBLAS multiply.
 //! - `crossing` brings images beside what is computed.
 //! - `convolutions` has cuDNN convolve, where it is at hand.
@@ -20,6 +21,7 @@ mod crossing;
 mod declaration;
 mod error;
 mod gpu;
+mod graph;
 mod libraries;
 mod memory;
 mod products;
@@ -29,7 +31,8 @@ pub use compiler::{Architecture, compile};
 pub(crate) use convolutions::Convolutions;
 pub(crate) use crossing::{Crossing, PIECE, room_of};
 pub use error::{CudaError, catch};
-pub(crate) use gpu::{Argument, EIGHT, Gpu, Launch, Tape};
+pub(crate) use gpu::{Argument, EIGHT, Gpu, Launch};
+pub(crate) use graph::Tape;
 pub use libraries::{Library, Source, find};
 pub use memory::Buffer;
 pub(crate) use memory::{Element, Reals, RealsMut, View, ViewMut};

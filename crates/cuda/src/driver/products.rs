@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cudarc::cublas::{result as cublas, sys as cublas_sys};
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr};
 
-use super::error::{CudaError, fail};
+use super::error::CudaError;
 use super::gpu::{Gpu, driver, no_room};
 use super::memory::{Reals, RealsMut};
 use crate::Products;
@@ -79,10 +79,12 @@ impl Gpu {
         assert!(product.b.reach(batch, depth, columns) <= b.len(), "second factor of {product:?}");
         assert!(product.c.reach(batch, rows, columns) <= c.len(), "result of {product:?}");
         assert!(a.kind() == b.kind() && !product.c.turned, "{product:?}");
+        if self.drops() {
+            return;
+        }
         self.bind();
-        self.products
-            .multiply(c, a, b, product)
-            .unwrap_or_else(|error| fail(products("multiply", error)));
+        let formed = self.products.multiply(c, a, b, product);
+        self.asked_of(formed, |error| products("multiply", error));
     }
 }
 

@@ -1,6 +1,7 @@
 // cuBLAS as far as the program calls it: one function, in plain loops, by NVIDIA's documentation of
 // cublasGemmStridedBatchedEx. Matrices are column by column; op(A) is m x k, op(B) is k x n, C is
 // m x n; C is not read where beta is 0.
+#include "remembering.h"
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -8,7 +9,7 @@
 namespace {
 
 const int R_32F = 0, R_16BF = 14, COMPUTE_32F = 68, COMPUTE_32F_FAST_TF32 = 77;
-const int NOT_INITIALIZED = 1, INVALID_VALUE = 7, NOT_SUPPORTED = 15;
+const int NOT_INITIALIZED = 1, INVALID_VALUE = 7, EXECUTION_FAILED = 13, NOT_SUPPORTED = 15;
 char a_handle;
 bool has_stream = false;
 
@@ -49,6 +50,38 @@ std::vector<float> gathered(const void* x, int type, int64_t first, int turned, 
     return out;
 }
 
+// The product, whose arguments were found good.
+void multiply(int transa, int transb, int m, int n, int k, float scale, const void* a, int a_type, int lda,
+              long long stride_a, const void* b, int b_type, int ldb, long long stride_b, float keep, void* c,
+              int c_type, int ldc, long long stride_c, int batch, bool tf32) {
+    for (int i = 0; i < batch; ++i) {
+        std::vector<float> left = gathered(a, a_type, i * stride_a, transa, m, k, lda);
+        std::vector<float> right = gathered(b, b_type, i * stride_b, !transb, n, k, ldb);
+        if (tf32) {
+            for (float& factor : left) factor = to_tf32(factor);
+            for (float& factor : right) factor = to_tf32(factor);
+        }
+        for (int column = 0; column < n; ++column) {
+            for (int row = 0; row < m; ++row) {
+                // In eight strands, as vectors sum.
+                float strands[8] = {};
+                const float* l = &left[(size_t)row * k];
+                const float* r = &right[(size_t)column * k];
+                for (int d = 0; d < k; ++d) strands[d % 8] += l[d] * r[d];
+                float sum = 0.0f;
+                for (float strand : strands) sum += strand;
+                int64_t place = i * stride_c + row + (int64_t)column * ldc;
+                float result = scale * sum + (keep == 0.0f ? 0.0f : keep * at(c, c_type, place));
+                if (c_type == R_32F) {
+                    ((float*)c)[place] = result;
+                } else {
+                    ((uint16_t*)c)[place] = rounded(result);
+                }
+            }
+        }
+    }
+}
+
 }  // namespace
 
 extern "C" {
@@ -79,32 +112,14 @@ int cublasGemmStridedBatchedEx(void* handle, int transa, int transb, int m, int 
     bool tf32 = compute == COMPUTE_32F_FAST_TF32 && a_type == R_32F;
     if (!types || !(tf32 || compute == COMPUTE_32F) || algo != -1) return NOT_SUPPORTED;
     float scale = *(const float*)alpha, keep = *(const float*)beta;
-    for (int i = 0; i < batch; ++i) {
-        std::vector<float> left = gathered(a, a_type, i * stride_a, transa, m, k, lda);
-        std::vector<float> right = gathered(b, b_type, i * stride_b, !transb, n, k, ldb);
-        if (tf32) {
-            for (float& factor : left) factor = to_tf32(factor);
-            for (float& factor : right) factor = to_tf32(factor);
-        }
-        for (int column = 0; column < n; ++column) {
-            for (int row = 0; row < m; ++row) {
-                // In eight strands, as vectors sum.
-                float strands[8] = {};
-                const float* l = &left[(size_t)row * k];
-                const float* r = &right[(size_t)column * k];
-                for (int d = 0; d < k; ++d) strands[d % 8] += l[d] * r[d];
-                float sum = 0.0f;
-                for (float strand : strands) sum += strand;
-                int64_t place = i * stride_c + row + (int64_t)column * ldc;
-                float result = scale * sum + (keep == 0.0f ? 0.0f : keep * at(c, c_type, place));
-                if (c_type == R_32F) {
-                    ((float*)c)[place] = result;
-                } else {
-                    ((uint16_t*)c)[place] = rounded(result);
-                }
-            }
-        }
-    }
+    auto work = [=] {
+        multiply(transa, transb, m, n, k, scale, a, a_type, lda, stride_a, b, b_type, ldb, stride_b, keep, c, c_type,
+                 ldc, stride_c, batch, tf32);
+    };
+    bool refused;
+    if (remembered(work, &refused)) return 0;
+    if (refused) return EXECUTION_FAILED;
+    work();
     return 0;
 }
 

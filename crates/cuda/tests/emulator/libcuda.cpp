@@ -3,6 +3,8 @@
 // (`table-f32.inc`), which the test writes.
 #include "emulated.h"
 #include "memory.h"
+#include <functional>
+#include <memory>
 #include <ucontext.h>
 #include <utility>
 #include <vector>
@@ -37,16 +39,28 @@ void call(void (*kernel)(A...), void** arguments) {
     call(kernel, arguments, std::index_sequence_for<A...>());
 }
 
+// Copies of the arguments a launch points at.
+typedef std::vector<std::vector<char>> Arguments;
+template <class... A, size_t... I>
+Arguments copies(void (*)(A...), void** arguments, std::index_sequence<I...>) {
+    return {std::vector<char>((char*)arguments[I], (char*)arguments[I] + sizeof(A))...};
+}
+template <class... A>
+Arguments copies(void (*kernel)(A...), void** arguments) {
+    return copies(kernel, arguments, std::index_sequence_for<A...>());
+}
+
 struct Kernel {
     const char* name;
     void (*run)(void** arguments);
+    Arguments (*copy)(void** arguments);
 };
-#define KERNEL(name) {#name, [](void** arguments) { call(f32::name, arguments); }},
+#define KERNEL(name) {#name, [](void** a) { call(f32::name, a); }, [](void** a) { return copies(f32::name, a); }},
 const std::vector<Kernel> kernels_f32 = {
 #include "table-f32.inc"
 };
 #undef KERNEL
-#define KERNEL(name) {#name, [](void** arguments) { call(bf16::name, arguments); }},
+#define KERNEL(name) {#name, [](void** a) { call(bf16::name, a); }, [](void** a) { return copies(bf16::name, a); }},
 const std::vector<Kernel> kernels_bf16 = {
 #include "table-bf16.inc"
 };
@@ -94,6 +108,61 @@ void run_block(unsigned count) {
     }
 }
 
+void run_grid(const Kernel* which, unsigned blocks, unsigned block_threads, unsigned shared_bytes, void** arguments) {
+    kernel = which;
+    kernel_arguments = arguments;
+    running = kernel->name;
+    gridDim = {blocks, 1, 1};
+    blockDim = {block_threads, 1, 1};
+    for (unsigned block = 0; block < blocks; ++block) {
+        blockIdx = {block, 0, 0};
+        if (shared_bytes == 0) {
+            // Nothing to share: no barrier either.
+            for (unsigned i = 0; i < block_threads; ++i) {
+                threadIdx = {i, 0, 0};
+                kernel->run(arguments);
+            }
+        } else {
+            // Nothing in it yet, and nothing beyond what was asked for.
+            std::memset(shared, 0xff, sizeof shared);
+            run_block(block_threads);
+            for (size_t at = shared_bytes; at < sizeof shared; ++at) {
+                if (((unsigned char*)shared)[at] != 0xff) end("more shared memory was written than asked for");
+            }
+        }
+    }
+}
+
+// Streams, of which one may listen: then what it is asked for is taken down instead of done. What
+// cannot be taken down spoils it all, as the driver says of it, and is heard of at the end.
+char streams[4096];
+size_t streams_made = 0;
+void* listening = nullptr;
+bool spoilt = false;
+typedef std::vector<std::function<void()>> Graph;
+Graph taken_down;
+
+// What a test reads when the process ends.
+struct Counts {
+    size_t graphs = 0, remembered = 0, refused = 0;
+    ~Counts() {
+        if (!std::getenv("EMULATED_COUNTS")) return;
+        std::fprintf(stderr, "emulated GPU: %zu graphs made, %zu launched, %zu recordings spoilt\n", graphs, remembered,
+                     refused);
+    }
+} counts;
+
+// How much of graphs the driver can: `EMULATED_GRAPHS` is `none`, `not these` (no operation can be taken
+// down), `not made` or `not launched`; all if it is not set.
+bool graphs_are(const char* what) {
+    const char* text = std::getenv("EMULATED_GRAPHS");
+    return text && std::strcmp(text, what) == 0;
+}
+
+bool is_stream(void* stream) {
+    return (char*)stream >= streams && (char*)stream < streams + streams_made;
+}
+
 void on_fault(int) {
     end("memory beside an array was touched");
 }
@@ -106,8 +175,44 @@ void barrier() {
 
 extern "C" {
 
-enum Result { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, NOT_FOUND = 500, NOT_SUPPORTED = 801 };
+enum Result {
+    SUCCESS = 0,
+    INVALID_VALUE = 1,
+    OUT_OF_MEMORY = 2,
+    NO_DEVICE = 100,
+    NOT_FOUND = 500,
+    NOT_SUPPORTED = 801,
+    CAPTURE_UNSUPPORTED = 900,
+    CAPTURE_INVALIDATED = 901,
+    CAPTURE_ISOLATION = 905,
+};
 typedef uint64_t Pointer;
+
+// What may not come while a stream listens.
+int spoils(int why) {
+    spoilt = true;
+    return why;
+}
+
+// Does work that a stream is asked for, or takes it down.
+int ask(void* stream, std::function<void()> work) {
+    if (!is_stream(stream)) return INVALID_VALUE;
+    if (stream != listening) {
+        work();
+        return SUCCESS;
+    }
+    if (spoilt) return CAPTURE_INVALIDATED;
+    if (graphs_are("not these")) return spoils(CAPTURE_UNSUPPORTED);
+    taken_down.push_back(work);
+    return SUCCESS;
+}
+
+// The same for the libraries that stand beside this one, which have one stream: 0 if they are to do it, 1
+// if it was taken down, 2 if it cannot be.
+int emulated_remember(std::function<void()>* work) {
+    if (!listening) return 0;
+    return ask(listening, *work) == SUCCESS ? 1 : 2;
+}
 
 int gpus() {
     const char* text = std::getenv("EMULATED_GPUS");
@@ -144,6 +249,11 @@ int cuDeviceTotalMem_v2(size_t* bytes, int) {
     *bytes = memory::limit();
     return SUCCESS;
 }
+int cuMemGetInfo_v2(size_t* free, size_t* total) {
+    *total = memory::limit();
+    *free = *total - memory::taken;
+    return SUCCESS;
+}
 int cuDeviceGetAttribute(int* value, int attribute, int) {
     const char* text = std::getenv("EMULATED_CAPABILITY");
     int capability = text ? std::atoi(text) : 90;
@@ -156,7 +266,7 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
     return INVALID_VALUE;
 }
 thread_local void* current_context;
-char a_context, a_stream, an_event;
+char a_context, an_event;
 int cuDevicePrimaryCtxRetain(void** context, int) {
     *context = &a_context;
     return SUCCESS;
@@ -170,16 +280,22 @@ int cuCtxSetCurrent(void* context) {
     current_context = context;
     return SUCCESS;
 }
-// Work of all streams is done when it is asked for, so that events have nothing to wait for.
+// Work of all streams is done when it is asked for, so that events have nothing to wait for. They are
+// those of the host's order: inside a recording, of nothing that is in it.
 int cuStreamCreate(void** stream, unsigned) {
-    *stream = &a_stream;
+    if (streams_made == sizeof streams) return OUT_OF_MEMORY;
+    *stream = &streams[streams_made++];
     return SUCCESS;
 }
-int cuStreamDestroy_v2(void* stream) { return stream == &a_stream ? SUCCESS : INVALID_VALUE; }
-int cuStreamSynchronize(void* stream) { return stream == &a_stream ? SUCCESS : INVALID_VALUE; }
+int cuStreamDestroy_v2(void* stream) { return is_stream(stream) ? SUCCESS : INVALID_VALUE; }
+int cuStreamSynchronize(void* stream) {
+    if (stream && stream == listening) return spoils(CAPTURE_UNSUPPORTED);
+    return is_stream(stream) ? SUCCESS : INVALID_VALUE;
+}
 int cuStreamQuery(void* stream) { return cuStreamSynchronize(stream); }
 int cuStreamWaitEvent(void* stream, void* event, unsigned) {
-    return stream == &a_stream && event == &an_event ? SUCCESS : INVALID_VALUE;
+    if (stream && stream == listening) return spoils(CAPTURE_ISOLATION);
+    return is_stream(stream) && event == &an_event ? SUCCESS : INVALID_VALUE;
 }
 int cuEventCreate(void** event, unsigned) {
     *event = &an_event;
@@ -189,13 +305,42 @@ int cuEventDestroy_v2(void* event) { return event == &an_event ? SUCCESS : INVAL
 int cuEventRecord(void* event, void* stream) { return cuStreamWaitEvent(stream, event, 0); }
 int cuEventSynchronize(void* event) { return event == &an_event ? SUCCESS : INVALID_VALUE; }
 
-// Nothing is remembered here: products and convolutions are libraries of their own.
-int cuStreamBeginCapture_v2(void*, int) { return NOT_SUPPORTED; }
-int cuStreamEndCapture(void*, void**) { return NOT_SUPPORTED; }
-int cuGraphInstantiateWithFlags(void**, void*, uint64_t) { return NOT_SUPPORTED; }
-int cuGraphLaunch(void*, void*) { return NOT_SUPPORTED; }
-int cuGraphDestroy(void*) { return NOT_SUPPORTED; }
-int cuGraphExecDestroy(void*) { return NOT_SUPPORTED; }
+int cuStreamBeginCapture_v2(void* stream, int) {
+    if (graphs_are("none") || listening || !is_stream(stream)) return NOT_SUPPORTED;
+    listening = stream;
+    spoilt = false;
+    taken_down.clear();
+    return SUCCESS;
+}
+int cuStreamEndCapture(void* stream, void** graph) {
+    *graph = nullptr;
+    if (!stream || stream != listening) return INVALID_VALUE;
+    listening = nullptr;
+    if (spoilt) {
+        ++counts.refused;
+        return CAPTURE_INVALIDATED;
+    }
+    *graph = new Graph(std::move(taken_down));
+    return SUCCESS;
+}
+int cuGraphInstantiateWithFlags(void** made, void* graph, uint64_t) {
+    if (graphs_are("not made")) return OUT_OF_MEMORY;
+    ++counts.graphs;
+    *made = new Graph(*(Graph*)graph);
+    return SUCCESS;
+}
+int cuGraphLaunch(void* graph, void* stream) {
+    if (graphs_are("not launched")) return OUT_OF_MEMORY;
+    if (!is_stream(stream) || stream == listening) return INVALID_VALUE;
+    ++counts.remembered;
+    for (const auto& work : *(Graph*)graph) work();
+    return SUCCESS;
+}
+int cuGraphDestroy(void* graph) {
+    delete (Graph*)graph;
+    return SUCCESS;
+}
+int cuGraphExecDestroy(void* graph) { return cuGraphDestroy(graph); }
 
 int cuMemHostAlloc(void** memory, size_t bytes, unsigned) {
     *memory = std::malloc(bytes);
@@ -211,29 +356,41 @@ int cuMemAlloc_v2(Pointer* address, size_t bytes) {
     return memory::take(address, bytes) ? SUCCESS : OUT_OF_MEMORY;
 }
 int cuMemAllocAsync(Pointer* address, size_t bytes, void* stream) {
-    return stream == &a_stream ? cuMemAlloc_v2(address, bytes) : (int)INVALID_VALUE;
+    if (stream && stream == listening) return spoils(CAPTURE_UNSUPPORTED);
+    return is_stream(stream) ? cuMemAlloc_v2(address, bytes) : (int)INVALID_VALUE;
 }
 int cuMemFree_v2(Pointer address) { return memory::give_back(address) ? SUCCESS : INVALID_VALUE; }
-int cuMemFreeAsync(Pointer address, void*) { return cuMemFree_v2(address); }
-int cuMemsetD8Async(Pointer address, unsigned char value, size_t bytes, void*) {
-    running = "cuMemsetD8Async";
-    std::memset((void*)address, value, bytes);
-    return SUCCESS;
+int cuMemFreeAsync(Pointer address, void* stream) {
+    if (stream && stream == listening) return spoils(CAPTURE_UNSUPPORTED);
+    return cuMemFree_v2(address);
 }
-int cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void*) {
-    running = "cuMemcpyHtoDAsync";
-    std::memcpy((void*)to, from, bytes);
-    return SUCCESS;
+int cuMemsetD8Async(Pointer address, unsigned char value, size_t bytes, void* stream) {
+    return ask(stream, [=] {
+        running = "cuMemsetD8Async";
+        std::memset((void*)address, value, bytes);
+    });
 }
-int cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, void*) {
-    running = "cuMemcpyDtoDAsync";
-    std::memcpy((void*)to, (void*)from, bytes);
-    return SUCCESS;
+// The host's memory is read, and written, when a graph is launched: whoever remembers these two is on
+// the way to memory that is another's by then.
+int cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void* stream) {
+    if (stream && stream == listening) end("memory of the host in a recording");
+    return ask(stream, [=] {
+        running = "cuMemcpyHtoDAsync";
+        std::memcpy((void*)to, from, bytes);
+    });
 }
-int cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, void*) {
-    running = "cuMemcpyDtoHAsync";
-    std::memcpy(to, (void*)from, bytes);
-    return SUCCESS;
+int cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, void* stream) {
+    return ask(stream, [=] {
+        running = "cuMemcpyDtoDAsync";
+        std::memcpy((void*)to, (void*)from, bytes);
+    });
+}
+int cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, void* stream) {
+    if (stream && stream == listening) end("memory of the host in a recording");
+    return ask(stream, [=] {
+        running = "cuMemcpyDtoHAsync";
+        std::memcpy(to, (void*)from, bytes);
+    });
 }
 
 int cuModuleLoadData(void** module, const void* image) {
@@ -261,30 +418,17 @@ int cuModuleGetFunction(void** function, void* module, const char* name) {
 int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                    unsigned bz, unsigned shared_bytes, void* stream, void** arguments, void**) {
     if (gx == 0 || gy != 1 || gz != 1 || bx == 0 || bx > 1024 || by != 1 || bz != 1) return INVALID_VALUE;
-    if (shared_bytes > sizeof shared || stream != &a_stream) return INVALID_VALUE;
-    kernel = (const Kernel*)function;
-    kernel_arguments = arguments;
-    running = kernel->name;
-    gridDim = {gx, 1, 1};
-    blockDim = {bx, 1, 1};
-    for (unsigned block = 0; block < gx; ++block) {
-        blockIdx = {block, 0, 0};
-        if (shared_bytes == 0) {
-            // Nothing to share: no barrier either.
-            for (unsigned i = 0; i < bx; ++i) {
-                threadIdx = {i, 0, 0};
-                kernel->run(arguments);
-            }
-        } else {
-            // Nothing in it yet, and nothing beyond what was asked for.
-            std::memset(shared, 0xff, sizeof shared);
-            run_block(bx);
-            for (size_t at = shared_bytes; at < sizeof shared; ++at) {
-                if (((unsigned char*)shared)[at] != 0xff) end("more shared memory was written than asked for");
-            }
-        }
+    if (shared_bytes > sizeof shared) return INVALID_VALUE;
+    const Kernel* which = (const Kernel*)function;
+    if (!stream || stream != listening) {
+        return ask(stream, [=] { run_grid(which, gx, bx, shared_bytes, arguments); });
     }
-    return SUCCESS;
+    Arguments own = which->copy(arguments);
+    return ask(stream, [=]() mutable {
+        std::vector<void*> pointers;
+        for (auto& argument : own) pointers.push_back(argument.data());
+        run_grid(which, gx, bx, shared_bytes, pointers.data());
+    });
 }
 
 int cuGetErrorName(int code, const char** name) {

@@ -2,6 +2,7 @@
 // loops, by NVIDIA's documentation of cudnn_graph. What that asks for is asked for here, also where
 // the library itself looks away: every attribute that it calls required, in its type and of the
 // right length, on descriptors that are finalized.
+#include "remembering.h"
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -14,7 +15,7 @@
 
 namespace {
 
-enum Status { SUCCESS = 0, NOT_INITIALIZED = 1001, BAD_PARAM = 2000, NOT_SUPPORTED = 3000 };
+enum Status { SUCCESS = 0, NOT_INITIALIZED = 1001, BAD_PARAM = 2000, NOT_SUPPORTED = 3000, EXECUTION_FAILED = 5000 };
 
 // Kinds of descriptors.
 enum {
@@ -666,10 +667,17 @@ int cudnnBackendExecute(void* handle, void* plan_name, void* pack_name) {
     }
     void* workspace = pack->get<void*>(PACK_WORKSPACE);
     if (!workspace) return BAD_PARAM;
-    // All of it is the library's to write.
-    std::memset(workspace, 0xff, (size_t)WORKSPACE_BYTES);
     void* written = conv.kind == FORWARD ? values[2] : conv.kind == BACKWARD_DATA ? values[0] : values[1];
-    compute(conv, values[0], values[1], values[2], Output{written, conv.written(), conv.alpha, conv.beta});
+    void *x = values[0], *w = values[1], *y = values[2];
+    auto work = [=] {
+        // All of it is the library's to write.
+        std::memset(workspace, 0xff, (size_t)WORKSPACE_BYTES);
+        compute(conv, x, w, y, Output{written, conv.written(), conv.alpha, conv.beta});
+    };
+    bool refused;
+    if (remembered(work, &refused)) return SUCCESS;
+    if (refused) return EXECUTION_FAILED;
+    work();
     return SUCCESS;
 }
 

@@ -47,7 +47,7 @@ pub(crate) fn build(name: &str, edits: &[(&str, &str)]) -> Option<PathBuf> {
         command.args(["-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-w"]);
         command.arg("-I").arg(&folder).arg("-I").arg(&sources);
         command.arg("-o").arg(folder.join(format!("{library}.so")));
-        let output = command.arg(sources.join(format!("{library}.cpp"))).output();
+        let output = command.arg(sources.join(format!("{library}.cpp"))).arg("-ldl").output();
         let output = output.expect("the compiler runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }

@@ -1,10 +1,10 @@
 //! What is asked of a device of this crate, emulated or real.
 
-use alexnet_cuda::{Cuda, Floats};
+use alexnet_cuda::{Cuda, Floats, Recording};
 use alexnet_ops::conformance::{self, Case, Outputs, cases, compare};
 use alexnet_ops::{
-    Activation, Axis, BatchNormShape, ConvShape, Device, Levels, LinearShape, LrnRegion, LrnShape,
-    Normalisation, Picture, Reference, SgdStep, UpdateRule,
+    Activation, Axis, BatchNormShape, ConvShape, Device, DropoutKey, Levels, LinearShape,
+    LrnRegion, LrnShape, Normalisation, Picture, Reference, SgdStep, UpdateRule,
 };
 
 /// Every case beside the plain loops, positions of maxima included: the gradient shows them.
@@ -184,6 +184,45 @@ pub(crate) fn bits(device: &Cuda) {
     }
     update_in_place_is_gradient_and_update(device);
     images_are_those_asked_for(device);
+    what_is_repeated_is_what_was_asked_for(device);
+}
+
+/// Whether operations that the device may remember have each step's masks, and are done once a step: also
+/// where something comes between that no device can remember.
+#[track_caller]
+pub(crate) fn what_is_repeated_is_what_was_asked_for(device: &Cuda) {
+    const LEN: usize = 1000;
+    let reference = Reference::<f32>::new();
+    let key = |step| DropoutKey { seed: 5, step, layer: 1, first: 0 };
+    let (x, shown) = (conformance::values(LEN, 1, 1.0), conformance::values(LEN, 2, 1.0));
+    for between in [false, true] {
+        let (mut here, mut there) = (device.floats(LEN), reference.floats(LEN));
+        let [mut y, mut sums] = [0, 1].map(|_| device.floats(LEN));
+        let [mut expected, mut expected_sums] = [0, 1].map(|_| reference.floats(LEN));
+        device.upload(&mut here, &x);
+        let mut recording = Recording::default();
+        for step in [1, 2, 3, 4, 4, 9] {
+            while device.begin_repeat(&mut recording, step) {
+                device.dropout(&mut y, &here, 0.5, 2.0, key(step), LEN);
+                if between {
+                    let mut seen = vec![0.0; LEN];
+                    device.download(&mut seen, &y);
+                    device.upload(&mut here, &shown);
+                }
+                device.add(&mut sums, &y, LEN);
+                if device.end_repeat(&mut recording) {
+                    break;
+                }
+            }
+            reference.upload(&mut there, if between && step > 1 { &shown } else { &x });
+            reference.dropout(&mut expected, &there, 0.5, 2.0, key(step), LEN);
+            reference.add(&mut expected_sums, &expected, LEN);
+            let (mut found, mut wanted) = (vec![0.0; LEN], vec![0.0; LEN]);
+            device.download(&mut found, &sums);
+            reference.download(&mut wanted, &expected_sums);
+            assert!(found == wanted, "step {step} was not repeated as it was asked for, {between}");
+        }
+    }
 }
 
 /// Whether images that were brought are there for whoever brought them, though others came since.

@@ -174,6 +174,9 @@ fn normalisation_cases() -> Vec<Case> {
         (1, 5, 2, 14, across(2), 5, 0.3, 0.75, 2.0),
         (1, 2, 2, 3, across(1), 5, 0.3, 0.75, 1.0), // fewer maps than the window
         (1, 2, 3, 9, across(1), 4, 0.3, 0.5, 1.0),  // an even window, another exponent
+        (2, 3, 2, 8, across(1), 5, 0.3, 0.75, 1.0), // maps by the eight: one, two and three runs of them
+        (1, 2, 3, 32, across(2), 5, 0.3, 0.6, 2.0),
+        (2, 1, 3, 48, across(2), 5, 0.3, 0.75, 2.0),
         (2, 7, 6, 3, LrnRegion::SameMap, 5, 0.1, 0.75, 1.0),
         (1, 3, 2, 4, LrnRegion::SameMap, 5, 0.1, 0.75, 1.0), // a map smaller than the window
     ];

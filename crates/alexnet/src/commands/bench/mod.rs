@@ -21,7 +21,7 @@ use super::print_json;
 use crate::Ended;
 use crate::arguments::{BenchArguments, BenchTask, Format};
 use crate::device::{PrecisionName, on_device};
-use crate::machine::{check_memory, cores, peak_rss_bytes};
+use crate::machine::{check_room, cores, peak_rss_bytes};
 use crate::terminal::print;
 
 /// Different images that a batch of bytes has.
@@ -78,7 +78,7 @@ fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow:
     let trained = arguments.task == BenchTask::Train;
     let purpose = if trained { Purpose::Training } else { Purpose::Inference };
     let plan = arguments.model.plan(arguments.batch_size, purpose)?;
-    check_memory(plan.bytes(), "the network")?;
+    check_room(device, &plan, 0, "the network")?;
     let images = pictures(device, arguments.batch_size, plan.model.config.image_size);
     let classes = plan.model.config.classes;
     let labels: Vec<u32> = (0..arguments.batch_size).map(|n| (n % classes) as u32).collect();

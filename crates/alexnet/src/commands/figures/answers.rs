@@ -15,7 +15,7 @@ use super::Figures;
 use crate::arguments::FiguresArguments;
 use crate::commands::{print_table, table, with_commas};
 use crate::flags::TrainFlags;
-use crate::machine::check_memory;
+use crate::machine::check_room;
 use crate::measuring::{Judged, Likeliest, Measured, measure, write_mistakes};
 use crate::terminal::print;
 
@@ -35,7 +35,7 @@ pub(super) fn draw<D: Device>(
     let samples = validation_images(run, &file.classes, arguments)?;
     let (classes, preprocess) = (file.classes.clone(), file.preprocess.clone());
     let plan = inference_plan(path, &file, arguments.batch_size)?;
-    check_memory(plan.bytes(), &path.display().to_string())?;
+    check_room(&device, &plan, 0, &path.display().to_string())?;
     let network = Predictor::new(device, path, file, plan)?.into_network();
     let config = evaluation(&preprocess, arguments.batch_size, arguments.workers);
     let loader = Loader::new(samples.clone(), config)?;

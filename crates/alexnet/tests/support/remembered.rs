@@ -1,0 +1,136 @@
+//! Training as a GPU may remember it, in figures to be compared to the bit.
+
+use alexnet::cuda::{Cuda, CudaError};
+use alexnet::network::{
+    Array, Initialisation, Model, ModelConfig, ModelName, Network, ParameterSpec, Pass, Plan,
+    Purpose,
+};
+use alexnet::ops::conformance::values;
+use alexnet::ops::{Precision, SgdStep, UpdateRule};
+
+/// Images at most in a pass.
+const BATCH: usize = 3;
+/// Images of each step: the second kind of step makes arrays grow that the first works in, and they
+/// take turns from then on.
+const COUNTS: [usize; 13] = [2, 2, 2, 3, 3, 3, 2, 2, 2, 3, 3, 3, 2];
+
+/// What is trained.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Case {
+    pub(crate) model: ModelName,
+    pub(crate) precision: Precision,
+    pub(crate) batch_norm: bool,
+    pub(crate) purpose: Purpose,
+    pub(crate) frozen: &'static [&'static str],
+}
+
+impl Case {
+    /// Graphs that are launched at the least: of the passes after the steps, and of the steps if they can
+    /// be remembered.
+    pub(crate) fn graphs_at_least(&self) -> u64 {
+        let steps = self.purpose != Purpose::Accumulate && self.frozen.is_empty();
+        if steps { 8 + 5 } else { 8 }
+    }
+}
+
+/// What changes from step to step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Step,
+    Seed,
+    Smoothing,
+    Rate,
+    Images,
+    Labels,
+}
+
+pub(crate) const CHANGES: [Change; 6] =
+    [Change::Step, Change::Seed, Change::Smoothing, Change::Rate, Change::Images, Change::Labels];
+
+/// A case of each kind.
+pub(crate) fn cases() -> Vec<Case> {
+    let plain = Case {
+        model: ModelName::Torchvision,
+        precision: Precision::F32,
+        batch_norm: false,
+        purpose: Purpose::Training,
+        frozen: &[],
+    };
+    let paper = Case { model: ModelName::Paper, purpose: Purpose::Gradients, ..plain };
+    let normed = Case { model: ModelName::Modern, batch_norm: true, ..plain };
+    let parts = Case { purpose: Purpose::Accumulate, ..plain };
+    // Their batch normalisation crosses to the host and back, which no graph can hold.
+    let frozen = Case { frozen: &["conv2"], ..normed };
+    let wide = [plain, paper, normed, parts, frozen];
+    let narrow = wide.map(|case| Case { precision: Precision::Bf16, ..case });
+    wide.into_iter().chain(narrow).collect()
+}
+
+/// The network of a case on this GPU, which may be one that remembers nothing.
+fn network(case: Case, remembers: bool) -> Result<Network<Cuda>, CudaError> {
+    let gpu = Cuda::new(0, case.precision)?;
+    let gpu = if remembers { gpu } else { gpu.without_graphs() };
+    let config = ModelConfig {
+        model: case.model,
+        classes: 10,
+        image_size: 67,
+        width: 1.0 / 8.0,
+        batch_norm: case.batch_norm,
+        dropout: None,
+    };
+    let model = Model::new(config).expect("a network");
+    let plan = Plan::new(&model, BATCH, case.purpose, Initialisation::Model);
+    let mut plan = plan.expect("a plan");
+    if !case.frozen.is_empty() {
+        plan = plan.freeze(case.frozen).expect("such layers");
+    }
+    Ok(Network::new(gpu, plan, 7))
+}
+
+/// Losses and logits of every step and of a pass after it, all weights and all momentum, and how many
+/// graphs were launched; with
+/// `constant`, one of the things that change stays as it was in the first step.
+///
+/// # Errors
+/// When there is no GPU.
+pub(crate) fn trained(
+    case: Case,
+    remembers: bool,
+    constant: Option<Change>,
+) -> Result<(Vec<u32>, u64), CudaError> {
+    let mut network = network(case, remembers)?;
+    let (len, mut found) = (network.plan().image_len(), Vec::new());
+    for (number, &count) in COUNTS.iter().enumerate() {
+        // Of a batch in parts, too, there are whole ones and such as are not.
+        let count = if case.purpose == Purpose::Accumulate { 2 * count - 1 } else { count };
+        let of = |change: Change| if constant == Some(change) { 0 } else { number };
+        if of(Change::Smoothing) % 5 == 4 {
+            network.set_label_smoothing(0.02 * of(Change::Smoothing) as f32);
+        }
+        let mut images = values(count * len, of(Change::Images) as u32, 1.0);
+        let labels: Vec<u32> =
+            (0..count).map(|n| (n * 3 + of(Change::Labels)) as u32 % 10).collect();
+        let (seed, step) = (of(Change::Seed) as u64 / 7, of(Change::Step) as u64);
+        let sgd = |_: &ParameterSpec| SgdStep {
+            rule: UpdateRule::Paper,
+            learning_rate: 0.01 / (1 + of(Change::Rate)) as f32,
+            momentum: 0.9,
+            weight_decay: 5e-4,
+        };
+        if number == 9 {
+            // Nothing is updated by this one, and its layer is named.
+            images[len / 2] = f32::INFINITY;
+            let refused = network.train_step(&images, &labels, seed, step, sgd);
+            assert!(refused.is_err_and(|e| e.layer == "input"), "{case:?}");
+            images[len / 2] = 0.0;
+        }
+        let outputs = network.train_step(&images, &labels, seed, step, sgd);
+        let (losses, logits) = outputs.expect("all is finite");
+        found.extend(losses.iter().chain(logits).map(|value| value.to_bits()));
+        let seen = network.forward(&images[..2 * len], Pass::Evaluate);
+        found.extend(seen.iter().map(|value| value.to_bits()));
+    }
+    let arrays = [network.weights(), network.velocities()].concat();
+    found.extend(arrays.iter().flat_map(|Array { values, .. }| values).map(|v| v.to_bits()));
+    Ok((found, network.device().graphs_launched()))
+}

@@ -1,0 +1,95 @@
+//! Operations that the driver remembers as a graph, and does again at one call.
+//!
+//! While it listens, nothing that is asked for is done. Not everything can be remembered: what waits,
+//! takes memory or crosses to or from the host cannot, nor what one of the libraries refuses then.
+//! Where that is met, the recording is given up, and what follows is dropped until its end: half of
+//! the operations were never done, and the others must not be done without them. Whoever asked is
+//! told at the end, and asks for all of them once more.
+
+use cudarc::driver::{CudaGraph, result, sys};
+
+use super::error::{CudaError, fail};
+use super::gpu::Gpu;
+
+/// What becomes of operations that are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Done,
+    Remembered,
+    Dropped,
+}
+
+/// Operations that the driver remembers.
+pub(crate) struct Tape(CudaGraph);
+
+// SAFETY: graphs may be used from any thread, though not from two at a time; one is played by whoever
+// has its recording to change, behind the lock of the device.
+unsafe impl Send for Tape {}
+// SAFETY: as above.
+unsafe impl Sync for Tape {}
+
+impl Gpu {
+    /// Has the operations that follow remembered instead of done, up to [`Self::end_recording`]; says
+    /// whether it can.
+    pub(crate) fn begin_recording(&self) -> bool {
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        let listens = self.records && self.stream().begin_capture(mode).is_ok();
+        if listens {
+            self.asked.set(Asked::Remembered);
+        }
+        listens
+    }
+
+    /// Nothing is remembered from now on.
+    pub(crate) fn never_records(&mut self) {
+        self.records = false;
+    }
+
+    /// What was remembered; nothing where one of the operations cannot be. From here on they are done
+    /// again.
+    pub(crate) fn end_recording(&self) -> Option<Tape> {
+        if self.asked.replace(Asked::Done) == Asked::Dropped {
+            return None;
+        }
+        let flags = sys::CUgraphInstantiate_flags(0);
+        self.stream().end_capture(flags).ok().flatten().map(Tape)
+    }
+
+    /// Does what was remembered, if the driver will: says whether it does.
+    pub(crate) fn play(&self, tape: &Tape) -> bool {
+        let plays = tape.0.launch().is_ok();
+        self.played.set(self.played.get() + u64::from(plays));
+        plays
+    }
+
+    /// Whether what is asked for is dropped.
+    pub(super) fn drops(&self) -> bool {
+        self.asked.get() == Asked::Dropped
+    }
+
+    /// To be asked before what cannot be remembered: gives a recording up. Says whether there was one;
+    /// then nothing is to be done.
+    pub(crate) fn gives_up(&self) -> bool {
+        if self.asked.get() == Asked::Remembered {
+            self.asked.set(Asked::Dropped);
+            // SAFETY: the stream is live and listens.
+            let graph = unsafe { result::stream::end_capture(self.stream().cu_stream()) };
+            if let Ok(graph) = graph
+                && !graph.is_null()
+            {
+                // SAFETY: the graph is nobody else's. A failure leaks it.
+                let _ = unsafe { result::graph::destroy(graph) };
+            }
+        }
+        self.drops()
+    }
+
+    /// What came of a call that can be remembered: a refusal then gives the recording up.
+    pub(super) fn asked_of<E>(&self, outcome: Result<(), E>, error: impl FnOnce(E) -> CudaError) {
+        if let Err(refusal) = outcome
+            && !self.gives_up()
+        {
+            fail(error(refusal));
+        }
+    }
+}
