@@ -26,7 +26,7 @@ use crate::wide_rows::{Format, Rows};
 /// Largest batch.
 pub(crate) const IMAGES: usize = 8;
 
-/// Bytes of a tile.
+/// Bytes of a tile: long enough that memory is asked in time, and no burden for the outer cache.
 const TILE_BYTES: usize = 48 << 10;
 
 /// Most rows of a tile.
@@ -82,8 +82,8 @@ struct List<'a> {
 }
 
 impl List<'_> {
-    /// Lists the inputs that are not 0 in some image, or all of them, unless weights `are_finite`: 0
-    /// times what is not is no 0.
+    /// Lists the inputs that are not 0 in some image; all of them unless all weights `are_finite`, for
+    /// 0 times one that is not is no 0.
     fn fill(&mut self, x: &[f32], (batch, inputs): (usize, usize), are_finite: bool) {
         let (mut listed, chunks) = (0, self.ends.len());
         for chunk in 0..chunks {
