@@ -20,6 +20,7 @@ use alexnet::network::{
 use alexnet::ops::conformance::values;
 use alexnet::ops::{Device, Precision, SgdStep, UpdateRule};
 use assert_cmd::Command;
+use remembered::{STEPS, trained};
 use tempfile::TempDir;
 
 /// Stand-ins for CUDA's libraries, and a tiny data set.
@@ -245,21 +246,22 @@ fn passes_that_a_gpu_remembers_have_the_bits_of_those_it_is_asked_for_one_by_one
 #[test]
 fn steps_that_a_gpu_remembers_have_the_bits_of_those_it_is_asked_for_one_by_one() {
     let refuses = std::env::var("EMULATED_GRAPHS").is_ok_and(|graphs| graphs != "all");
-    // What is refused is refused in every case: one in each precision will do.
-    let each = if refuses { remembered::cases().len() / 2 } else { 1 };
+    // What is refused is refused in every case and at once: one in each precision will do, and a few
+    // steps.
+    let (each, steps) = if refuses { (remembered::cases().len() / 2, 5) } else { (1, STEPS) };
     for case in remembered::cases().into_iter().step_by(each) {
-        let (found, graphs) = match remembered::trained(case, true, None) {
+        let (found, graphs) = match trained(case, steps, true, None) {
             Ok(found) => found,
             Err(error) => return eprintln!("SKIPPED: no GPU to run this on: {error}"),
         };
-        let (expected, none) = remembered::trained(case, false, None).expect("there was one");
+        let (expected, none) = trained(case, steps, false, None).expect("there was one");
         assert!(found == expected, "{case:?}: {} values", found.len());
         assert!(none == 0 && (refuses || graphs >= case.graphs_at_least()), "{case:?}: {graphs}");
     }
     let case = remembered::cases()[0];
-    let (found, _) = remembered::trained(case, true, None).expect("there was one");
+    let (found, _) = trained(case, steps, true, None).expect("there was one");
     for constant in remembered::CHANGES.into_iter().filter(|_| !refuses) {
-        let (other, _) = remembered::trained(case, true, Some(constant)).expect("there was one");
+        let (other, _) = trained(case, steps, true, Some(constant)).expect("there was one");
         assert!(found != other, "{constant:?} is the same in every step");
     }
     eprintln!("steps agree");

@@ -183,88 +183,121 @@ fn kernels_that_were_compiled_once_are_not_compiled_again() {
     assert!(!opens(false) && opens(true), "what is damaged is compiled again");
 }
 
-/// What the tests above are worth: kernels with one fault each, and what has to happen.
-#[test]
-fn a_fault_in_a_kernel_is_seen() {
-    if sound().is_none() {
-        return;
-    }
-    let barrier = "    __syncthreads();\n    u64 i = first + threadIdx.x;";
-    let faults = [
-        (
-            "beside an array",
-            "exact",
-            ("(u32)(len - begin) : EIGHT", "(u32)(len - begin) + 1 : EIGHT"),
-            "memory beside an array was touched",
-        ),
-        ("no barrier", "suite of Lrn", (barrier, "    u64 i = first + threadIdx.x;"), "Lrn"),
-        (
-            "a barrier for some",
-            "suite of Lrn",
-            (
-                barrier,
-                "    if (threadIdx.x < 9) __syncthreads();\n    u64 i = first + threadIdx.x;",
-            ),
-            "wait at a barrier",
-        ),
-        (
+/// A kernel with one fault.
+struct Fault {
+    name: &'static str,
+    /// The child's task that has to see it.
+    task: &'static str,
+    /// What is written in place of what.
+    edit: (&'static str, &'static str),
+    /// What has to be said of it.
+    expected: &'static str,
+}
+
+const fn fault(
+    name: &'static str,
+    task: &'static str,
+    edit: (&'static str, &'static str),
+    expected: &'static str,
+) -> Fault {
+    Fault { name, task, edit, expected }
+}
+
+const BARRIER: &str = "    __syncthreads();\n    u64 i = first + threadIdx.x;";
+const NO_BARRIER: &str = "    u64 i = first + threadIdx.x;";
+const BARRIER_FOR_SOME: &str =
+    "    if (threadIdx.x < 9) __syncthreads();\n    u64 i = first + threadIdx.x;";
+const TOUCHED: &str = "memory beside an array was touched";
+
+/// Faults that are compiled together, each in the kernels of another task.
+const FAULTS: [&[Fault]; 6] = [
+    &[
+        fault("no barrier", "suite of Lrn", (BARRIER, NO_BARRIER), "Lrn"),
+        fault(
             "another mask",
             "suite of Dropout",
             ("k0 += 0x9E3779B9u;", "k0 += 0x9E3779B8u;"),
             "Dropout",
         ),
-        (
-            "a step that stays",
-            "bits",
-            ("*place = step;", "if (*place == 0) *place = step;"),
-            "was not repeated as it was asked for",
-        ),
-        (
-            "a term too few",
-            "suite of Lrn",
-            ("has_after = at + EIGHT < maps;", "has_after = at + 2 * EIGHT < maps;"),
-            "Lrn",
-        ),
-        (
+        fault(
             "a window too few",
             "suite of Conv",
             ("|| p >= s.out_h) continue;", "|| p + 1 >= s.out_h) continue;"),
             "Conv",
         ),
-        (
+        fault(
             "the last of equals",
             "suite of MaxPool",
             ("run.at[k] > best.at[k];", "run.at[k] >= best.at[k];"),
             "MaxPool",
         ),
-        (
+        fault(
             "a filter past the border",
             "suite of Images",
             ("axis.first_max);", "axis.first_max + 1);"),
-            "memory beside an array was touched",
+            TOUCHED,
         ),
-        (
+    ],
+    &[
+        fault(
+            "a barrier for some",
+            "suite of Lrn",
+            (BARRIER, BARRIER_FOR_SOME),
+            "wait at a barrier",
+        ),
+        fault(
             "levels cut off in place of rounded",
             "suite of Images",
             ("HALF_LEVEL = 1u << (WEIGHT_BITS - 1)", "HALF_LEVEL = 0"),
             "Images",
         ),
-        ("not mirrored", "suite of Images", ("side - 1 - x : x", "x : x"), "Images"),
-        (
-            "a block turned",
-            "bf16",
-            (
-                "within % s.side, h = row * s.side + within / s.side",
-                "within / s.side, h = row * s.side + within % s.side",
-            ),
-            "Conv",
+    ],
+    &[
+        fault(
+            "a term too few",
+            "suite of Lrn",
+            ("has_after = at + EIGHT < maps;", "has_after = at + 2 * EIGHT < maps;"),
+            "Lrn",
         ),
-    ];
-    for (name, task, edit, expected) in faults {
-        let Some(libraries) = emulator::build("faulty", &[edit]) else { return };
-        let output = run(&libraries, task, &[]);
-        assert!(!output.status.success(), "{name} was not seen");
-        assert!(said(&output).contains(expected), "{name}: {}", said(&output));
+        fault("not mirrored", "suite of Images", ("side - 1 - x : x", "x : x"), "Images"),
+    ],
+    &[fault(
+        "beside an array",
+        "exact",
+        ("(u32)(len - begin) : EIGHT", "(u32)(len - begin) + 1 : EIGHT"),
+        TOUCHED,
+    )],
+    &[fault(
+        "a step that stays",
+        "bits",
+        ("*place = step;", "if (*place == 0) *place = step;"),
+        "was not repeated as it was asked for",
+    )],
+    &[fault(
+        "a block turned",
+        "bf16",
+        (
+            "within % s.side, h = row * s.side + within / s.side",
+            "within / s.side, h = row * s.side + within % s.side",
+        ),
+        "Conv",
+    )],
+];
+
+/// What the tests above are worth: what has to happen with a fault.
+#[test]
+fn a_fault_in_a_kernel_is_seen() {
+    if sound().is_none() {
+        return;
+    }
+    for faults in FAULTS {
+        let edits: Vec<_> = faults.iter().map(|fault| fault.edit).collect();
+        let Some(libraries) = emulator::build("faulty", &edits) else { return };
+        for Fault { name, task, expected, .. } in faults {
+            let output = run(&libraries, task, &[]);
+            assert!(!output.status.success(), "{name} was not seen");
+            assert!(said(&output).contains(expected), "{name}: {}", said(&output));
+        }
     }
 }
 

@@ -8,11 +8,13 @@ use alexnet::network::{
 use alexnet::ops::conformance::values;
 use alexnet::ops::{Precision, SgdStep, UpdateRule};
 
+/// Steps of a training.
+pub(crate) const STEPS: usize = 13;
 /// Images at most in a pass.
 const BATCH: usize = 3;
 /// Images of each step: the second kind of step makes arrays grow that the first works in, and they
 /// take turns from then on.
-const COUNTS: [usize; 13] = [2, 2, 2, 3, 3, 3, 2, 2, 2, 3, 3, 3, 2];
+const COUNTS: [usize; STEPS] = [2, 2, 2, 3, 3, 3, 2, 2, 2, 3, 3, 3, 2];
 
 /// What is trained.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +49,7 @@ pub(crate) enum Change {
 pub(crate) const CHANGES: [Change; 6] =
     [Change::Step, Change::Seed, Change::Smoothing, Change::Rate, Change::Images, Change::Labels];
 
-/// A case of each kind.
+/// A case of each kind, the first half of them in `f32`.
 pub(crate) fn cases() -> Vec<Case> {
     let plain = Case {
         model: ModelName::Torchvision,
@@ -61,9 +63,8 @@ pub(crate) fn cases() -> Vec<Case> {
     let parts = Case { purpose: Purpose::Accumulate, ..plain };
     // Their batch normalisation crosses to the host and back, which no graph can hold.
     let frozen = Case { frozen: &["conv2"], ..normed };
-    let wide = [plain, paper, normed, parts, frozen];
-    let narrow = wide.map(|case| Case { precision: Precision::Bf16, ..case });
-    wide.into_iter().chain(narrow).collect()
+    let narrow = [normed, parts, paper].map(|case| Case { precision: Precision::Bf16, ..case });
+    [plain, paper, frozen].into_iter().chain(narrow).collect()
 }
 
 /// The network of a case on this GPU, which may be one that remembers nothing.
@@ -87,20 +88,21 @@ fn network(case: Case, remembers: bool) -> Result<Network<Cuda>, CudaError> {
     Ok(Network::new(gpu, plan, 7))
 }
 
-/// Losses and logits of every step and of a pass after it, all weights and all momentum, and how many
-/// graphs were launched; with
-/// `constant`, one of the things that change stays as it was in the first step.
+/// Losses and logits of so many steps and of a pass after each, all weights and all momentum, and how
+/// many graphs were launched; with `constant`, one of the things that change stays as it was in the
+/// first step.
 ///
 /// # Errors
 /// When there is no GPU.
 pub(crate) fn trained(
     case: Case,
+    steps: usize,
     remembers: bool,
     constant: Option<Change>,
 ) -> Result<(Vec<u32>, u64), CudaError> {
     let mut network = network(case, remembers)?;
     let (len, mut found) = (network.plan().image_len(), Vec::new());
-    for (number, &count) in COUNTS.iter().enumerate() {
+    for (number, &count) in COUNTS[..steps].iter().enumerate() {
         // Of a batch in parts, too, there are whole ones and such as are not.
         let count = if case.purpose == Purpose::Accumulate { 2 * count - 1 } else { count };
         let of = |change: Change| if constant == Some(change) { 0 } else { number };
