@@ -214,7 +214,7 @@ pub(crate) struct Rare<W> {
 /// A layer's weights in wide rows, made anew when they were written.
 pub(crate) struct WideRows<'a, W> {
     form: FormGuard<'a>,
-    inputs: usize,
+    shape: LinearShape,
     width: usize,
     weight: PhantomData<W>,
 }
@@ -238,7 +238,7 @@ impl<'a, W: Shorten> WideRows<'a, W> {
             let matrix = Matrix::row_major(weights, outputs, inputs, inputs).transposed();
             write::write::<W>(context, to, matrix, width)
         });
-        Self { form, inputs, width, weight: PhantomData }
+        Self { form, shape: *shape, width, weight: PhantomData }
     }
 
     /// Which form of the weights they are.
@@ -258,12 +258,13 @@ impl<'a, W: Shorten> WideRows<'a, W> {
     /// The rows, which must be of that format.
     pub(crate) fn rows<F: Format<Weight = W>>(&self) -> Rows<'_, F> {
         let Beside { tops, rare, are_finite } = self.beside();
-        // SAFETY: the same bytes.
-        let bytes = unsafe {
-            std::slice::from_raw_parts(self.form.as_ptr().cast(), size_of_val(&*self.form))
-        };
+        let (inputs, width) = (self.shape.inputs, self.width);
+        let len = self.shape.outputs.div_ceil(width) * inputs * F::bytes(width);
+        assert!(len <= size_of_val(&*self.form));
+        // SAFETY: as many bytes are there. After longer rows that were there before, there are more.
+        let bytes = unsafe { std::slice::from_raw_parts(self.form.as_ptr().cast(), len) };
         let (tops, are_finite) = (tops.unwrap_or_default(), *are_finite);
-        Rows { bytes, rare, tops, are_finite, inputs: self.inputs, width: self.width }
+        Rows { bytes, rare, tops, are_finite, inputs, width }
     }
 }
 
@@ -435,6 +436,20 @@ mod tests {
                     assert!(found == expected, "{name}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn rows_follow_the_weights_from_plain_ones_to_short_ones_and_back() {
+        let cpu = Cpu::new(2).expect("threads");
+        let shape = LinearShape { batch: 2, inputs: 70, outputs: 40 * 1024 };
+        let x = values(2 * shape.inputs, 5, 1.0);
+        let mut kept = Array::zeroed(shape.inputs * shape.outputs);
+        for odd in [300, usize::MAX, 300] {
+            kept.copy_from_slice(&weights(&shape, odd));
+            let (short, [found, expected]) = outputs_by::<f32>(&cpu, &kept, &x, &shape);
+            assert_eq!(short, odd > 300 && cpu.isa() >= Isa::Avx2);
+            assert!(found == expected, "odd {odd}");
         }
     }
 
