@@ -13,7 +13,7 @@
 // Conventions: outputs come first, then inputs, then sizes. Kernels are `extern "C"`, take pointers
 // to plain numbers, `u32`, `u64`, `float` and the structures of `u32` defined beside them, so that
 // the program can compare each call's arguments with the declaration it reads in these files.
-// Shared memory is always `extern __shared__ float shared[]`, sized by the launch.
+// Shared memory is always `alignas(16) extern __shared__ float shared[]`, sized by the launch.
 // Everything is in channels-last order, `(N, H, W, C)`.
 //
 // What flows through the network, activations and their gradients, has the type `value`, which the

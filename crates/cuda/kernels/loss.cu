@@ -29,7 +29,7 @@ __device__ inline float block_largest(float* shared, float own) {
 
 // The label's target is `certain + spread`, that of every other class `spread`.
 extern "C" __global__ void softmax_cross_entropy(float* losses, value* d_logits, const value* logits, const u32* labels, u32 classes, float certain, float spread, float mean_over) {
-    extern __shared__ float shared[];
+    alignas(16) extern __shared__ float shared[];
     u32 n = blockIdx.x, label = labels[n];
     const value* row = logits + (u64)n * classes;
     value* d_row = d_logits + (u64)n * classes;

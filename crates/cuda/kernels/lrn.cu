@@ -87,7 +87,7 @@ extern "C" __global__ void lrn_maps_forward(value* y, const value* x, u32 maps, 
 // A block computes the terms of its own elements and of the `size - 1` around them into shared
 // memory, and the powers beside them; then each thread gathers.
 extern "C" __global__ void lrn_maps_backward(value* d_x, const value* d_y, const value* x, u32 maps, u32 size, float alpha, float beta, float k, u64 len) {
-    extern __shared__ float shared[];
+    alignas(16) extern __shared__ float shared[];
     u32 width = blockDim.x + size - 1, before = size - size / 2 - 1;
     float* terms = shared;
     float* powers = shared + width;

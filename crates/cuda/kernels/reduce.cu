@@ -58,7 +58,7 @@ __device__ inline void largest_of(float* largest, float* shared, const T* number
 // Of many arrays at once: array `a` is `table[4 a ..]`, its address, its length, whether it is of
 // bf16, and the first of its blocks, each of which sees `piece` of its numbers.
 extern "C" __global__ void largest_of_pieces(float* maxima, const u64* table, u32 arrays, u32 piece) {
-    extern __shared__ float shared[];
+    alignas(16) extern __shared__ float shared[];
     u32 array = 0;
     while (array + 1 < arrays && table[4 * (array + 1) + 3] <= blockIdx.x) ++array;
     u64 address = table[4 * array], len = table[4 * array + 1], begin = (blockIdx.x - table[4 * array + 3]) * piece;
@@ -71,7 +71,7 @@ extern "C" __global__ void largest_of_pieces(float* maxima, const u64* table, u3
 }
 // Then of each array's pieces, a block an array.
 extern "C" __global__ void largest_of_arrays(float* found, const float* maxima, const u64* table, u32 arrays, u32 blocks) {
-    extern __shared__ float shared[];
+    alignas(16) extern __shared__ float shared[];
     u64 first = table[4 * blockIdx.x + 3];
     u64 end = blockIdx.x + 1 < arrays ? table[4 * (blockIdx.x + 1) + 3] : blocks;
     largest_of(found + blockIdx.x, shared, maxima + first, end - first);

@@ -2,34 +2,45 @@
 // gradient, which also leaves the new weights in bf16 for the next step's products, if they are kept
 // so.
 
+// Multiplications and additions are fused as they are written, so that every kernel that takes one of
+// these steps forms the same bits.
+typedef void Step(Eight& weights, Eight& velocity, const Eight& gradient, float rate, float momentum, float decay);
+
 // v = m v - d r w - r g; w = w + v (paper, section 5).
 __device__ inline void paper_step(Eight& weights, Eight& velocity, const Eight& gradient, float rate, float momentum, float decay) {
     for (u32 k = 0; k < EIGHT; ++k) {
-        float v = momentum * velocity.at[k] - decay * rate * weights.at[k] - rate * gradient.at[k];
-        velocity.at[k] = v;
-        weights.at[k] += v;
+        float loss = fmaf(decay * rate, weights.at[k], rate * gradient.at[k]);
+        velocity.at[k] = fmaf(momentum, velocity.at[k], -loss);
+        weights.at[k] += velocity.at[k];
     }
 }
 
 // v = m v + g + d w; w = w - r v (PyTorch).
 __device__ inline void pytorch_step(Eight& weights, Eight& velocity, const Eight& gradient, float rate, float momentum, float decay) {
     for (u32 k = 0; k < EIGHT; ++k) {
-        float v = momentum * velocity.at[k] + gradient.at[k] + decay * weights.at[k];
-        velocity.at[k] = v;
-        weights.at[k] -= rate * v;
+        velocity.at[k] = fmaf(momentum, velocity.at[k], fmaf(decay, weights.at[k], gradient.at[k]));
+        weights.at[k] = fmaf(-rate, velocity.at[k], weights.at[k]);
     }
 }
 
-// A thread's eight; `rounded` is null where no bf16 is kept.
-template <void STEP(Eight&, Eight&, const Eight&, float, float, float)>
+// A step of up to eight neighbours; `rounded` is null where no bf16 is kept.
+template <Step STEP>
+__device__ inline void sgd(float* weights, float* velocity, u16* rounded, const Eight& gradient, u32 count, float rate, float momentum, float decay) {
+    Eight w = read_run(weights, count), v = read_run(velocity, count);
+    STEP(w, v, gradient, rate, momentum, decay);
+    write_run(weights, w, count);
+    write_run(velocity, v, count);
+    if (rounded) write_run(rounded, w, count);
+}
+
+// Each thread its eight of an array.
+template <Step STEP>
 __device__ inline void sgd(float* weights, float* velocity, u16* rounded, const float* gradient, float rate, float momentum, float decay, u64 len) {
     u64 begin = run_begin();
     u32 count = run_count(len);
-    Eight w = read_run(weights + begin, count), v = read_run(velocity + begin, count);
-    STEP(w, v, read_run(gradient + begin, count), rate, momentum, decay);
-    write_run(weights + begin, w, count);
-    write_run(velocity + begin, v, count);
-    if (rounded) write_run(rounded + begin, w, count);
+    u16* beside = rounded ? rounded + begin : nullptr;
+    Eight g = read_run(gradient + begin, count);
+    sgd<STEP>(weights + begin, velocity + begin, beside, g, count, rate, momentum, decay);
 }
 
 extern "C" __global__ void sgd_paper(float* weights, float* velocity, const float* gradient, float rate, float momentum, float decay, u64 len) {

@@ -117,6 +117,11 @@ impl<'a> Updated<'a> {
     }
 }
 
+/// Rate, momentum and decay, as kernels take them.
+pub(crate) fn figures(step: &SgdStep) -> [Argument<'static>; 3] {
+    [step.learning_rate, step.momentum, step.weight_decay].map(Argument::from)
+}
+
 /// One step of gradient descent.
 pub(crate) fn update(gpu: &Gpu, updated: Updated<'_>, gradient: View<'_, f32>, step: &SgdStep) {
     let Updated { weights, rounded, velocity } = updated;
@@ -128,9 +133,9 @@ pub(crate) fn update(gpu: &Gpu, updated: Updated<'_>, gradient: View<'_, f32>, s
         (UpdateRule::PyTorch, None) => "sgd_pytorch",
         (UpdateRule::PyTorch, Some(_)) => "sgd_pytorch_rounded",
     };
-    let figures = [step.learning_rate, step.momentum, step.weight_decay].map(Argument::from);
+    let [rate, momentum, decay] = figures(step);
     let written: [Argument<'_>; 2] = [weights.into(), velocity.into()];
-    let read = [gradient.into(), figures[0], figures[1], figures[2], (len as u64).into()];
+    let read = [gradient.into(), rate, momentum, decay, (len as u64).into()];
     let launch = Launch::eights(len);
     match rounded {
         None => gpu.launch(kernel, launch, &[&written[..], &read].concat()),

@@ -19,18 +19,22 @@ const FILES: [&str; 12] = [
     include_str!("../kernels/blocks.cu"),
 ];
 
+/// Those that values in bf16 alone have a use for.
+const NARROW_FILES: [&str; 2] =
+    [include_str!("../kernels/matrix_unit.cuh"), include_str!("../kernels/linear_gradient.cu")];
+
 /// All of them as one source, for values of this precision: what is compiled when a device is opened.
 pub fn source(precision: Precision) -> &'static str {
-    static WIDE: LazyLock<String> = LazyLock::new(|| joined("float"));
-    static NARROW: LazyLock<String> = LazyLock::new(|| joined("u16"));
+    static WIDE: LazyLock<String> = LazyLock::new(|| joined("float", &[]));
+    static NARROW: LazyLock<String> = LazyLock::new(|| joined("u16", &NARROW_FILES));
     match precision {
         Precision::F32 => &WIDE,
         Precision::Bf16 => &NARROW,
     }
 }
 
-fn joined(value: &str) -> String {
+fn joined(value: &str, more: &[&str]) -> String {
     let [common, rest @ ..] = FILES;
     let types = format!("typedef unsigned short u16;\ntypedef {value} value;\n");
-    [&types, common, &rest.join("\n")].join("\n")
+    [&[&types[..], common], &rest[..], more].concat().join("\n")
 }

@@ -46,9 +46,6 @@ use scratch::Scratch;
 
 type Bytes = Buffer<u8>;
 
-/// Products of bf16 and TF32 need this compute capability.
-const NARROW: Architecture = Architecture(80);
-
 /// What products are formed in on a GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Products {
@@ -117,12 +114,6 @@ impl Cuda {
     pub fn new(index: usize, products: impl Into<Products>) -> Result<Self, CudaError> {
         let products = products.into();
         let gpu = Gpu::open(index, products)?;
-        let Architecture(capability) = gpu.architecture;
-        if products != Products::F32 && gpu.architecture < NARROW {
-            let (name, [major, minor]) = (gpu.name, [capability / 10, capability % 10]);
-            let what = if products == Products::Tf32 { "TF32" } else { "bf16" };
-            return Err(CudaError::NotThere { name, what, major, minor });
-        }
         let bf16 = products == Products::Bf16;
         // Without it, or where it does not start, convolutions are products.
         let convolutions = if bf16 { Convolutions::open(&gpu).ok().flatten() } else { None };

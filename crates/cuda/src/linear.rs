@@ -1,22 +1,31 @@
 //! The linear layer: three products, of `x (N, in)`, `weights (out, in)` and `y (N, out)`.
 //!
-//! The gradient of the weights is formed some rows at a time, in every operation by the same rows: so
-//! an update that uses each piece up at once has the bits of one that waits for the whole.
+//! The gradient of the weights is formed by the same sums in every operation, so an update that uses it
+//! up at once has the bits of one that waits for the whole. In bf16 a kernel of our own forms it where
+//! the update reads it (`kernels/linear_gradient.cu`); else it is formed some rows at a time.
 
 use std::ops::Range;
 
-use alexnet_ops::{Activation, LinearShape, SgdStep};
+use alexnet_ops::{Activation, LinearShape, SgdStep, UpdateRule};
 
 use crate::Engine;
-use crate::driver::{Matrix, Product, Reals, RealsMut};
-use crate::elementwise::{Updated, add_bias, factor, update};
+use crate::driver::{EIGHT, Gpu, Launch, Matrix, Product, Reals, RealsMut, View};
+use crate::elementwise::{Updated, add_bias, factor, figures, update};
 use crate::floats::Floats;
 use crate::pieces::{Limits, pieces};
-use crate::reduce::sum_rows;
+use crate::reduce::{sum_rows, word};
 
 /// Rows of a gradient that are formed together are a multiple of this, so that every piece begins
 /// where the fastest products want their arrays to begin.
 const ROWS: usize = 64;
+
+/// Images up to which a gradient in bf16 is formed where it is used: with more of them the
+/// multiplications take longer than the memory does, and cuBLAS multiplies faster.
+const IMAGES_MAX: usize = 512;
+
+/// `SIDE` of `kernels/linear_gradient.cu`, and the bytes that its blocks share: two `Stage`s.
+const SIDE: usize = 128;
+const SHARED_BYTES: usize = 2 * 2 * 32 * (SIDE + 8) * size_of::<u16>();
 
 fn matrix(row: usize) -> Matrix {
     Matrix { row, next: 0, turned: false }
@@ -88,6 +97,11 @@ pub(crate) fn backward_weights(
 ) {
     let mut d_weights = d_weights.first_mut(shape.inputs * shape.outputs);
     let Engine { gpu, scratch, bf16, limits, .. } = engine;
+    if let Some([d_y, x]) = narrow_factors([d_y, x], shape) {
+        let (sizes, adds) = (numbers(shape), u32::from(adds).into());
+        let arguments = [d_weights.into(), d_y.into(), x.into(), (&sizes).into(), adds];
+        return gpu.launch("linear_gradient", squares(shape), &arguments);
+    }
     let [for_d_y, for_x] = &mut scratch.rounded;
     let d_y = factor(gpu, *bf16, for_d_y, d_y, shape.batch * shape.outputs);
     let x = factor(gpu, *bf16, for_x, x, shape.batch * shape.inputs);
@@ -98,7 +112,7 @@ pub(crate) fn backward_weights(
     }
 }
 
-/// The same and the update that follows, piece by piece.
+/// The same and the update that follows.
 pub(crate) fn backward_update(
     engine: &mut Engine,
     [weights, velocity]: [&mut Floats; 2],
@@ -109,6 +123,9 @@ pub(crate) fn backward_update(
     let len = shape.inputs * shape.outputs;
     let mut updated = Updated::new(weights, velocity, len);
     let Engine { gpu, scratch, bf16, limits, .. } = engine;
+    if let Some(factors) = narrow_factors([d_y, x], shape) {
+        return update_at_once(gpu, updated, factors, step, shape);
+    }
     let [for_d_y, for_x] = &mut scratch.rounded;
     let d_y = factor(gpu, *bf16, for_d_y, d_y, shape.batch * shape.outputs);
     let x = factor(gpu, *bf16, for_x, x, shape.batch * shape.inputs);
@@ -120,6 +137,47 @@ pub(crate) fn backward_update(
         gpu.multiply(formed, from_column(d_y, rows.start), x, &product);
         update(gpu, updated.part(piece), gradient.read(), step);
     }
+}
+
+/// Both factors of the weights' gradient in bf16, where a kernel of our own takes them.
+fn narrow_factors<'a>(
+    [d_y, x]: [&'a Floats; 2],
+    shape: &LinearShape,
+) -> Option<[View<'a, u16>; 2]> {
+    let LinearShape { batch, inputs, outputs } = *shape;
+    let fits = [inputs, outputs].iter().all(|width| width.is_multiple_of(EIGHT));
+    let [d_y, x] = [d_y.first_rounded(batch * outputs), x.first_rounded(batch * inputs)];
+    (fits && batch <= IMAGES_MAX).then_some([d_y?, x?])
+}
+
+/// The gradient and the update in one launch.
+fn update_at_once(
+    gpu: &Gpu,
+    Updated { weights, rounded, velocity }: Updated<'_>,
+    [d_y, x]: [View<'_, u16>; 2],
+    step: &SgdStep,
+    shape: &LinearShape,
+) {
+    let kernel = match step.rule {
+        UpdateRule::Paper => "linear_update_paper",
+        UpdateRule::PyTorch => "linear_update_pytorch",
+    };
+    let rounded = rounded.expect("weights of a device of bf16 have roundings").into();
+    let (sizes, [rate, momentum, decay]) = (numbers(shape), figures(step));
+    let arrays = [weights.into(), velocity.into(), rounded, d_y.into(), x.into()];
+    let arguments = [&arrays[..], &[(&sizes).into(), rate, momentum, decay]].concat();
+    gpu.launch(kernel, squares(shape), &arguments);
+}
+
+/// `struct LinearShape` of the kernels.
+fn numbers(shape: &LinearShape) -> [u32; 3] {
+    [shape.batch, shape.outputs, shape.inputs].map(word)
+}
+
+/// A block for each square of the weights.
+fn squares(shape: &LinearShape) -> Launch {
+    let blocks = shape.outputs.div_ceil(SIDE) * shape.inputs.div_ceil(SIDE);
+    Launch::blocks(blocks).sharing(|_| SHARED_BYTES / size_of::<f32>())
 }
 
 /// Rows of the weights' gradient that are formed together.

@@ -17,7 +17,8 @@ use alexnet_cuda::{Cuda, Products, catch};
 use alexnet_ops::conformance::{Case, TOLERANCE, cases};
 use alexnet_ops::{Device, Precision};
 use support::{
-    agrees, bf16, bits, borders, by_eights, tf32, what_is_repeated_is_what_was_asked_for,
+    TOLERANCE_BF16, agrees, agrees_in_bf16, bf16, bits, borders, by_eights, tf32,
+    what_is_repeated_is_what_was_asked_for,
 };
 
 /// The libraries with the kernels as they are, built once.
@@ -113,8 +114,11 @@ fn what_is_missing_is_an_error_that_says_so() {
             "compile the kernels for sm_90: NVRTC_ERROR_COMPILATION: line 1",
         ),
     ] {
-        let second = expected.contains("no GPU 1");
-        let task = if second { "open the second" } else { "open in bf16" };
+        let task = match expected {
+            _ if expected.contains("no GPU 1") => "open the second",
+            _ if expected.contains("no bf16") => "open in bf16",
+            _ => "open in f32",
+        };
         let output = run(libraries, task, &[(variable, value)]);
         assert!(said(&output).contains(expected), "{variable}={value}: {}", said(&output));
         assert!(!said(&output).contains("panicked"), "{}", said(&output));
@@ -207,6 +211,8 @@ const BARRIER: &str = "    __syncthreads();\n    u64 i = first + threadIdx.x;";
 const NO_BARRIER: &str = "    u64 i = first + threadIdx.x;";
 const BARRIER_FOR_SOME: &str =
     "    if (threadIdx.x < 9) __syncthreads();\n    u64 i = first + threadIdx.x;";
+const PRODUCT_BARRIER: &str = "        __syncthreads();\n        multiply_stage";
+const NO_PRODUCT_BARRIER: &str = "        multiply_stage";
 const TOUCHED: &str = "memory beside an array was touched";
 
 /// Faults that are compiled together, each in the kernels of another task.
@@ -251,6 +257,12 @@ const FAULTS: [&[Fault]; 6] = [
             ("HALF_LEVEL = 1u << (WEIGHT_BITS - 1)", "HALF_LEVEL = 0"),
             "Images",
         ),
+        fault(
+            "a copy that is not waited for",
+            "bf16 of Linear",
+            ("        await_copies_but_last();\n", ""),
+            "Linear",
+        ),
     ],
     &[
         fault(
@@ -273,15 +285,23 @@ const FAULTS: [&[Fault]; 6] = [
         ("*place = step;", "if (*place == 0) *place = step;"),
         "was not repeated as it was asked for",
     )],
-    &[fault(
-        "a block turned",
-        "bf16",
-        (
-            "within % s.side, h = row * s.side + within / s.side",
-            "within / s.side, h = row * s.side + within % s.side",
+    &[
+        fault(
+            "a block turned",
+            "bf16 of Conv",
+            (
+                "within % s.side, h = row * s.side + within / s.side",
+                "within / s.side, h = row * s.side + within % s.side",
+            ),
+            "Conv",
         ),
-        "Conv",
-    )],
+        fault(
+            "no barrier before a product",
+            "bf16 of Linear",
+            (PRODUCT_BARRIER, NO_PRODUCT_BARRIER),
+            "Linear",
+        ),
+    ],
 ];
 
 /// What the tests above are worth: what has to happen with a fault.
@@ -322,12 +342,19 @@ fn the_child_does_its_task() {
                 drop(case.run_exact(&device));
             }
         }
+        _ if task.starts_with("bf16 of ") => {
+            let device = Cuda::new(0, Precision::Bf16).expect("the emulated GPU opens");
+            let of = |case: &Case| format!("{case:?}").starts_with(&task["bf16 of ".len()..]);
+            let cases: Vec<_> = by_eights().into_iter().filter(of).collect();
+            agrees_in_bf16(&device, &cases, TOLERANCE_BF16);
+        }
         "bf16" => bf16(&open(), &Cuda::new(0, Precision::Bf16).expect("the emulated GPU opens")),
         "tf32" => tf32(&open(), &Cuda::new(0, Products::Tf32).expect("the emulated GPU opens")),
         "bits" => [open(), open().in_small_pieces()].iter().for_each(bits),
         "repeats" => what_is_repeated_is_what_was_asked_for(&open()),
         "borders" => agrees(&open(), &borders(), TOLERANCE),
         "open in bf16" => say_what_opens(0, Precision::Bf16),
+        "open in f32" => say_what_opens(0, Precision::F32),
         "open the second" => say_what_opens(1, Precision::F32),
         "fill the memory" => {
             let device = open();

@@ -26,6 +26,8 @@ use crate::kernels::source;
 const BLOCK: u32 = 256;
 /// Neighbours that one thread takes together: `EIGHT` of `common.cuh`.
 pub(crate) const EIGHT: usize = 8;
+/// Products of bf16 and TF32 need this compute capability.
+const NARROW: Architecture = Architecture(80);
 /// Shared memory that every GPU gives a block unasked.
 const SHARED_BYTES_MAX: usize = 48 << 10;
 
@@ -217,9 +219,10 @@ impl Gpu {
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(|error| driver("make a stream", error))?;
         let architecture = architecture(&context)?;
+        let name = context.name().map_err(|error| driver("say its name", error))?;
+        has_products(&name, architecture, kind)?;
         let module = Module::load(&context, architecture, kind)?;
         let products = ProductHandle::new(&stream, kind)?;
-        let name = context.name().map_err(|error| driver("say its name", error))?;
         let memory = context.total_mem();
         let memory_bytes = memory.map_err(|error| driver("say how much memory it has", error))?;
         let reads_host = context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS);
@@ -379,6 +382,20 @@ pub(super) fn no_room(bytes: usize, error: DriverError) -> CudaError {
         return CudaError::Memory { mib: bytes.div_ceil(1 << 20) };
     }
     driver("make an array", error)
+}
+
+/// Whether a GPU has products of this kind.
+fn has_products(name: &str, architecture: Architecture, kind: Products) -> Result<(), CudaError> {
+    let what = match kind {
+        Products::F32 => return Ok(()),
+        Products::Tf32 => "TF32",
+        Products::Bf16 => "bf16",
+    };
+    if architecture >= NARROW {
+        return Ok(());
+    }
+    let [major, minor] = [architecture.0 / 10, architecture.0 % 10];
+    Err(CudaError::NotThere { name: name.to_owned(), what, major, minor })
 }
 
 fn architecture(context: &CudaContext) -> Result<Architecture, CudaError> {

@@ -3,6 +3,7 @@
 // (`table-f32.inc`), which the test writes.
 #include "emulated.h"
 #include "memory.h"
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <ucontext.h>
@@ -11,7 +12,7 @@
 
 thread_local Triple threadIdx, blockIdx, blockDim, gridDim;
 // 48 KiB, as a real block may have without asking.
-float shared[48 * 256];
+alignas(16) float shared[48 * 256];
 
 namespace f32 {
 #include "kernels-f32.inc"
@@ -65,12 +66,21 @@ const std::vector<Kernel> kernels_bf16 = {
 #include "table-bf16.inc"
 };
 
-// Threads of the block that runs, each on its stack. All are at the same barrier or at their end.
+// Threads of the block that runs, each on its stack, and where each has stopped.
 const size_t STACK = 64 << 10;
+const unsigned WARP_THREADS = 32;
+enum Stop { AT_BARRIER, AT_WARP_BARRIER, ENDED };
+struct Copy {
+    void* to;
+    const void* from;
+    bool is_there;
+};
 struct Thread {
     ucontext_t context;
     std::vector<char> stack;
-    bool ended;
+    Stop stop;
+    // On their way, the last group still open.
+    std::vector<std::vector<Copy>> copies;
 };
 std::vector<Thread> threads;
 ucontext_t scheduler;
@@ -78,10 +88,26 @@ size_t current;
 const Kernel* kernel;
 void** kernel_arguments;
 
+void hand_over(Stop stop) {
+    threads[current].stop = stop;
+    swapcontext(&threads[current].context, &scheduler);
+}
+
 void body() {
     kernel->run(kernel_arguments);
-    threads[current].ended = true;
-    swapcontext(&threads[current].context, &scheduler);
+    hand_over(ENDED);
+}
+
+// Runs each of these threads until it stops, and all of them on while they stop as a warp.
+Stop run_threads(unsigned first, unsigned end_of) {
+    for (;;) {
+        for (current = first; current < end_of; ++current) {
+            threadIdx = {(unsigned)current, 0, 0};
+            swapcontext(&scheduler, &threads[current].context);
+            if (threads[current].stop != threads[first].stop) end("some threads of a block wait at a barrier that others never reach");
+        }
+        if (threads[first].stop != AT_WARP_BARRIER) return threads[first].stop;
+    }
 }
 
 void run_block(unsigned count) {
@@ -89,22 +115,19 @@ void run_block(unsigned count) {
     for (unsigned i = 0; i < count; ++i) {
         Thread& thread = threads[i];
         thread.stack.resize(STACK);
-        thread.ended = false;
+        thread.copies.assign(1, {});
         getcontext(&thread.context);
         thread.context.uc_stack.ss_sp = thread.stack.data();
         thread.context.uc_stack.ss_size = STACK;
         thread.context.uc_link = nullptr;
         makecontext(&thread.context, body, 0);
     }
-    for (;;) {
-        unsigned ended = 0;
-        for (current = 0; current < count; ++current) {
-            threadIdx = {(unsigned)current, 0, 0};
-            swapcontext(&scheduler, &threads[current].context);
-            ended += threads[current].ended;
+    for (Stop all = AT_BARRIER; all != ENDED;) {
+        for (unsigned first = 0; first < count; first += WARP_THREADS) {
+            Stop stop = run_threads(first, std::min(count, first + WARP_THREADS));
+            if (first > 0 && stop != all) end("some threads of a block wait at a barrier that others never reach");
+            all = stop;
         }
-        if (ended == count) return;
-        if (ended != 0) end("some threads of a block wait at a barrier that others never reach");
     }
 }
 
@@ -170,7 +193,80 @@ void on_fault(int) {
 }  // namespace
 
 void barrier() {
-    swapcontext(&threads[current].context, &scheduler);
+    hand_over(AT_BARRIER);
+}
+
+void warp_barrier() {
+    hand_over(AT_WARP_BARRIER);
+}
+
+// What the threads of a warp show each other. All have seen it at the second barrier.
+struct Shown {
+    const unsigned short* row;
+    Quarters a;
+    unsigned b[2];
+};
+Shown shown[WARP_THREADS];
+
+Quarters load_turned(const unsigned short* row) {
+    unsigned lane = threadIdx.x % WARP_THREADS;
+    if ((size_t)row % 16 != 0) end("a row of a matrix that does not begin at 16 bytes");
+    shown[lane].row = row;
+    warp_barrier();
+    Quarters got;
+    for (unsigned matrix = 0; matrix < 4; ++matrix) {
+        const Shown* rows = shown + 8 * matrix + 2 * (lane % 4);
+        got.part[matrix] = rows[0].row[lane / 4] | (unsigned)rows[1].row[lane / 4] << 16;
+    }
+    warp_barrier();
+    return got;
+}
+
+// One of the two neighbours that a register holds.
+float half(unsigned part, unsigned which) {
+    return __uint_as_float(which ? part & 0xffff0000u : part << 16);
+}
+
+void multiply_add(float* sums, const Quarters& a, unsigned b0, unsigned b1) {
+    unsigned lane = threadIdx.x % WARP_THREADS;
+    shown[lane].a = a;
+    shown[lane].b[0] = b0;
+    shown[lane].b[1] = b1;
+    warp_barrier();
+    for (unsigned i = 0; i < 4; ++i) {
+        unsigned row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+        for (unsigned depth = 0; depth < 16; ++depth) {
+            unsigned pair = depth % 8 / 2;
+            const Quarters& of_row = shown[row % 8 * 4 + pair].a;
+            unsigned of_column = shown[column * 4 + pair].b[depth / 8];
+            sums[i] += half(of_row.part[row / 8 + depth / 8 * 2], depth % 2) * half(of_column, depth % 2);
+        }
+    }
+    warp_barrier();
+}
+
+// As late as it may be.
+void begin_copy(unsigned short* to, const unsigned short* from, bool is_there) {
+    if ((size_t)to % 16 != 0 || (size_t)from % 16 != 0) end("a copy that does not begin at 16 bytes");
+    threads[current].copies.back().push_back({to, from, is_there});
+}
+void end_copies() {
+    threads[current].copies.push_back({});
+}
+void await_copies_but_last() {
+    auto& groups = threads[current].copies;
+    while (groups.size() > 2) {
+        for (const Copy& copy : groups.front()) {
+            if (copy.is_there) std::memcpy(copy.to, copy.from, 16);
+            else std::memset(copy.to, 0, 16);
+        }
+        groups.erase(groups.begin());
+    }
+}
+
+void expect(const void* address) {
+    // There must be something.
+    (void)*(const volatile char*)address;
 }
 
 extern "C" {

@@ -13,10 +13,10 @@ const LIBRARIES: [&str; 4] = ["libcuda", "libcublas", "libcudnn", "libnvrtc"];
 const KERNEL: &str = "extern \"C\" __global__ void ";
 
 /// What a block shares, here a variable beside both namespaces.
-const SHARED: &str = "extern __shared__ float shared[];";
+const SHARED: &str = "alignas(16) extern __shared__ float shared[];";
 
 /// Builds the libraries into a folder of this name, from the kernels after `edits`: each `(what,
-/// instead)` must be found in them. `None`, said aloud, where nothing here can build them.
+/// instead)` must be found in those for one precision at least. `None`, said aloud, where nothing here can build them.
 pub(crate) fn build(name: &str, edits: &[(&str, &str)]) -> Option<PathBuf> {
     let Some(compiler) = compiler() else {
         eprintln!("SKIPPED: no C++ compiler here to run the kernels on the processor");
@@ -24,12 +24,16 @@ pub(crate) fn build(name: &str, edits: &[(&str, &str)]) -> Option<PathBuf> {
     };
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("emulated-{name}"));
     std::fs::create_dir_all(&folder).expect("a folder for the libraries");
-    for (name, precision) in [("f32", Precision::F32), ("bf16", Precision::Bf16)] {
-        let mut source = alexnet_cuda::source(precision).to_owned();
-        for (what, instead) in edits {
-            assert!(source.contains(what), "the kernels have no {what:?}");
-            source = source.replacen(what, instead, 1);
-        }
+    let sources = [("f32", Precision::F32), ("bf16", Precision::Bf16)]
+        .map(|(name, precision)| (name, alexnet_cuda::source(precision)));
+    for (what, _) in edits {
+        let is_there = sources.iter().any(|(_, source)| source.contains(what));
+        assert!(is_there, "the kernels have no {what:?}");
+    }
+    for (name, source) in sources {
+        let source = edits
+            .iter()
+            .fold(source.to_owned(), |source, (what, instead)| source.replacen(what, instead, 1));
         let kernels = source.split(KERNEL).skip(1);
         let table: String = kernels
             .map(|text| format!("KERNEL({})\n", text.split('(').next().unwrap_or_default()))
