@@ -73,16 +73,20 @@ struct alignas(16) Packed {
     T at[EIGHT];
 };
 
+// Eight neighbours that begin where the memory can give them at once.
+template <class T>
+__device__ inline Eight read_whole(const T* x) {
+    Packed<T> packed = *(const Packed<T>*)x;
+    Eight run;
+    for (u32 k = 0; k < EIGHT; ++k) run.at[k] = wide(packed.at[k]);
+    return run;
+}
 // The first `count` of eight neighbours, the others 0: at once if all are asked for and stand where
 // the memory can give them so.
 template <class T>
 __device__ inline Eight read_run(const T* x, u32 count) {
+    if (count == EIGHT && (u64)x % 16 == 0) return read_whole(x);
     Eight run;
-    if (count == EIGHT && (u64)x % 16 == 0) {
-        Packed<T> packed = *(const Packed<T>*)x;
-        for (u32 k = 0; k < EIGHT; ++k) run.at[k] = wide(packed.at[k]);
-        return run;
-    }
     for (u32 k = 0; k < EIGHT; ++k) run.at[k] = k < count ? wide(x[k]) : 0.0f;
     return run;
 }

@@ -1,34 +1,106 @@
-// Sums and maxima over many numbers, the same bits every time. A thread takes up to `group` of them
-// and leaves one; the program launches the kernel again on what is left until one is. So the tree of
-// additions depends on the length alone, and no barrier and no atomic addition is needed.
+// Sums and maxima over many numbers, the same bits every time: the program launches a kernel again on
+// what it left until one is left, so the tree of additions depends on the length alone, and no atomic
+// addition is needed.
 
-// Sums down the columns of `numbers (rows, columns)`: a thread those of `width` neighbouring columns,
-// 8 or 1, in rows `g * group .. (g + 1) * group`, carrying to the next addition what each one rounds
-// away (Kahan), for a mean over a hundred thousand places would otherwise lose it.
+// Sums down columns. A block takes `group` rows of `lanes` runs of `width` neighbouring columns, 8 or 1.
+// Its threads stand `lanes` abreast and the others behind them, each row of threads taking every so
+// manieth row of numbers; then the rows of threads are folded onto each other.
+struct Columns {
+    u32 columns, group, width, lanes;
+};
+
+// Rows that a thread has on their way at a time: the memory answers after hundreds of additions.
+const u32 AT_ONCE = 4;
+
+// The first column of this thread's run; beyond the last where it has none.
+__device__ inline u32 column_of(const Columns& s) {
+    u32 across = (s.columns / s.width + s.lanes - 1) / s.lanes;
+    return (blockIdx.x % across * s.lanes + threadIdx.x % s.lanes) * s.width;
+}
+
+// Whether every run of these numbers can be read at once, and a run of them, if so.
 template <class T>
-__device__ inline void sum_rows_of(float* sums, const T* numbers, u64 rows, u32 columns, u32 group, u32 width) {
-    u32 runs = columns / width, i = (u32)thread_number();
-    u64 g = i / runs;
-    u32 c = i % runs * width;
-    if (g * group >= rows) return;
-    u64 end = (g + 1) * group < rows ? (g + 1) * group : rows;
-    Eight sum = {}, lost = {};
-    for (u64 row = g * group; row < end; ++row) {
-        Eight run = read_run(numbers + row * columns + c, width);
+__device__ inline bool are_whole(const T* numbers, const Columns& s) {
+    return s.width == EIGHT && (u64)numbers % 16 == 0;
+}
+template <bool WHOLE, class T>
+__device__ inline Eight read_of(const T* numbers, const Columns& s, u64 row, u32 column) {
+    const T* run = numbers + row * s.columns + column;
+    return WHOLE ? read_whole(run) : read_run(run, s.width);
+}
+
+// What a block has to sum up of N sums a column.
+template <u32 N>
+struct Down {
+    Eight sum[N], lost[N];
+};
+
+// Carries to the next addition what each one rounds away (Kahan), for a mean over a hundred thousand
+// places would otherwise lose it.
+template <u32 N>
+__device__ inline void add_terms(Down<N>& down, const Eight (&terms)[N]) {
+    for (u32 n = 0; n < N; ++n) {
         for (u32 k = 0; k < EIGHT; ++k) {
-            float term = run.at[k] - lost.at[k];
-            float next = sum.at[k] + term;
-            lost.at[k] = (next - sum.at[k]) - term;
-            sum.at[k] = next;
+            float& sum = down.sum[n].at[k];
+            float& lost = down.lost[n].at[k];
+            float term = terms[n].at[k] - lost;
+            float next = sum + term;
+            lost = (next - sum) - term;
+            sum = next;
         }
     }
-    write_run(sums + g * columns + c, sum, width);
 }
-extern "C" __global__ void sum_rows(float* sums, const float* numbers, u64 rows, u32 columns, u32 group, u32 width) {
-    sum_rows_of(sums, numbers, rows, columns, group, width);
+
+// `sums (groups, N, columns)` of what `terms` gives of the thread's run in each row.
+template <u32 N, class TERMS>
+__device__ inline void sum_down(float* shared, float* sums, u64 rows, const Columns& s, TERMS terms) {
+    u32 behind = threadIdx.x / s.lanes, deep = blockDim.x / s.lanes, column = column_of(s);
+    u64 group = blockIdx.x / ((s.columns / s.width + s.lanes - 1) / s.lanes), first = group * s.group;
+    u64 end = first + s.group < rows ? first + s.group : rows;
+    bool takes_part = column < s.columns && behind < deep;
+    Down<N> down = {};
+    for (u64 row = first + behind; takes_part && row < end; row += AT_ONCE * deep) {
+        // Without a branch between them, so that none waits for another: in place of a row that is not
+        // there, the first once more.
+        Eight found[AT_ONCE][N];
+        for (u32 i = 0; i < AT_ONCE; ++i) terms(row + i * deep < end ? row + i * deep : row, found[i]);
+        for (u32 i = 0; i < AT_ONCE; ++i) {
+            if (row + i * deep < end) add_terms(down, found[i]);
+        }
+    }
+    float* own = shared + threadIdx.x;
+    for (u32 at = 0; at < N * EIGHT; ++at) own[at * blockDim.x] = down.sum[at / EIGHT].at[at % EIGHT];
+    u32 half = 1;
+    while (2 * half < deep) half *= 2;
+    for (; half > 0; half /= 2) {
+        __syncthreads();
+        if (behind >= half || behind + half >= deep) continue;
+        for (u32 at = 0; at < N * EIGHT; ++at) own[at * blockDim.x] += own[at * blockDim.x + half * s.lanes];
+    }
+    if (behind > 0 || column >= s.columns) return;
+    for (u32 n = 0; n < N; ++n) {
+        Eight sum;
+        for (u32 k = 0; k < EIGHT; ++k) sum.at[k] = own[(n * EIGHT + k) * blockDim.x];
+        write_run(sums + (group * N + n) * s.columns + column, sum, s.width);
+    }
 }
-extern "C" __global__ void sum_value_rows(float* sums, const value* values, u64 rows, u32 columns, u32 group, u32 width) {
-    sum_rows_of(sums, values, rows, columns, group, width);
+
+template <bool WHOLE, class T>
+__device__ inline void sum_rows_of(float* shared, float* sums, const T* numbers, u64 rows, const Columns& s) {
+    u32 column = column_of(s);
+    sum_down<1>(shared, sums, rows, s, [=](u64 row, Eight(&terms)[1]) {
+        terms[0] = read_of<WHOLE>(numbers, s, row, column);
+    });
+}
+extern "C" __global__ void sum_rows(float* sums, const float* numbers, u64 rows, Columns s) {
+    alignas(16) extern __shared__ float shared[];
+    if (are_whole(numbers, s)) sum_rows_of<true>(shared, sums, numbers, rows, s);
+    else sum_rows_of<false>(shared, sums, numbers, rows, s);
+}
+extern "C" __global__ void sum_value_rows(float* sums, const value* values, u64 rows, Columns s) {
+    alignas(16) extern __shared__ float shared[];
+    if (are_whole(values, s)) sum_rows_of<true>(shared, sums, values, rows, s);
+    else sum_rows_of<false>(shared, sums, values, rows, s);
 }
 
 // The largest magnitude that a block sees of `len` numbers that its threads share in runs of eight;

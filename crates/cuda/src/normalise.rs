@@ -6,7 +6,7 @@ use crate::Engine;
 use crate::driver::{EIGHT, Gpu, Launch, Reals, RealsMut, View, ViewMut};
 use crate::floats::Floats;
 use crate::pieces::pieces;
-use crate::reduce::{GROUP, finish_rows, sum_rows, width, word};
+use crate::reduce::{Round, finish_rows, sum_rows, width, word};
 use crate::scratch::Scratch;
 
 /// The window of all published tables: `FIVE` of `kernels/lrn.cu`.
@@ -161,22 +161,21 @@ pub(crate) fn batch_norm_train(
     let x = x.values(rows * channels);
     let mut both: ViewMut<'_, f32> = scratch.whole.take(gpu, 2 * channels);
     sum_rows(gpu, &mut scratch.sums, both.part(0..channels), x, [rows, channels]);
-    let groups = rows.div_ceil(GROUP);
-    let partial: ViewMut<'_, f32> = scratch.sums[0].take(gpu, groups * channels);
-    let wide = width(channels);
-    let sizes = [channels, GROUP, wide].map(|size| word(size).into());
+    let round = Round::of([rows, channels]);
+    let partial: ViewMut<'_, f32> = scratch.sums[0].take(gpu, round.groups * channels);
     let (means, all) = (both.read().part(0..channels), (rows as u64).into());
-    let arguments = [partial.into(), x.into(), means.into(), all, sizes[0], sizes[1], sizes[2]];
-    gpu.launch("sum_centred_squares", Launch::threads(groups * channels / wide), &arguments);
+    let numbers = round.numbers();
+    let arguments = [partial.into(), x.into(), means.into(), all, (&numbers).into()];
+    gpu.launch("sum_centred_squares", round.launch(1), &arguments);
     let squares = both.part(channels..2 * channels);
-    finish_rows(gpu, &mut scratch.sums, squares, [groups, channels]);
+    finish_rows(gpu, &mut scratch.sums, squares, [round.groups, channels]);
     let arguments = [
         statistics.first_mut(2 * channels).into(),
         running.first_mut(2 * channels).into(),
         both.read().part(0..channels).into(),
         both.read().part(channels..2 * channels).into(),
         all,
-        sizes[0],
+        word(channels).into(),
         epsilon.into(),
         momentum.into(),
     ];
@@ -230,22 +229,14 @@ pub(crate) fn batch_norm_backward(
     let Engine { gpu, scratch, .. } = engine;
     let len = rows * channels;
     let (d_y, x, statistics) = (d_y.values(len), x.values(len), statistics.first(2 * channels));
-    let groups = rows.div_ceil(GROUP);
-    let partial: ViewMut<'_, f32> = scratch.sums[0].take(gpu, groups * 2 * channels);
-    let (sizes, wide) = ([(rows as u64).into(), word(channels).into()], width(channels));
-    let arguments = [
-        partial.into(),
-        d_y.into(),
-        x.into(),
-        statistics.into(),
-        sizes[0],
-        sizes[1],
-        word(GROUP).into(),
-        word(wide).into(),
-    ];
-    gpu.launch("sum_norm_gradients", Launch::threads(groups * channels / wide), &arguments);
+    let round = Round::of([rows, channels]);
+    let partial: ViewMut<'_, f32> = scratch.sums[0].take(gpu, round.groups * 2 * channels);
+    let (all, numbers) = ((rows as u64).into(), round.numbers());
+    let read = [d_y.into(), x.into(), statistics.into()];
+    let arguments = [partial.into(), read[0], read[1], read[2], all, (&numbers).into()];
+    gpu.launch("sum_norm_gradients", round.launch(2), &arguments);
     let sums = d_affine.first_mut(2 * channels);
-    finish_rows(gpu, &mut scratch.sums, sums, [groups, 2 * channels]);
+    finish_rows(gpu, &mut scratch.sums, sums, [round.groups, 2 * channels]);
     let arguments = [
         d_x.values_mut(len).into(),
         d_y.into(),
@@ -253,8 +244,8 @@ pub(crate) fn batch_norm_backward(
         affine.first(2 * channels).into(),
         statistics.into(),
         d_affine.first(2 * channels).into(),
-        sizes[0],
-        sizes[1],
+        all,
+        word(channels).into(),
         (len as u64).into(),
     ];
     gpu.launch("batch_norm_backward", Launch::eights(len), &arguments);

@@ -1,14 +1,53 @@
-//! Sums and maxima over many values, [`GROUP`] by [`GROUP`] until one is left: `kernels/reduce.cu`.
+//! Sums and maxima over many values, round by round until one is left: `kernels/reduce.cu`.
 
-use crate::driver::{Argument, EIGHT, Gpu, Launch, Reals, View, ViewMut};
+use crate::driver::{Argument, BLOCK, EIGHT, Gpu, Launch, Reals, View, ViewMut};
 use crate::scratch::{Room, Scratch};
 
-/// Values that one thread takes together. So few that there are threads enough, so many that three or
-/// four rounds do for the longest arrays.
-pub(crate) const GROUP: usize = 64;
+/// Squares that one thread sums up. So few that there are threads enough, so many that three or four
+/// rounds do for the longest arrays.
+const GROUP: usize = 64;
+
+/// Runs of columns that threads of a block stand abreast at the most: 512 bytes of bf16.
+const LANES_MAX: usize = 32;
+
+/// Rows that each of a block's threads takes where there are many blocks, and where there is one.
+const ROWS_EACH: usize = 16;
+const ROWS_EACH_MAX: usize = 64;
 
 /// Numbers that one block looks through for the largest.
 const PIECE: usize = 1 << 14;
+
+/// How blocks share what one round sums up: `struct Columns` of the kernels.
+pub(crate) struct Round {
+    columns: usize,
+    /// Rows of a block.
+    group: usize,
+    width: usize,
+    lanes: usize,
+    /// What is left of the rows.
+    pub(crate) groups: usize,
+}
+
+impl Round {
+    pub(crate) fn of([rows, columns]: [usize; 2]) -> Self {
+        let width = width(columns);
+        let runs = columns / width;
+        let lanes = runs.div_ceil(runs.div_ceil(LANES_MAX));
+        let deep = BLOCK / lanes;
+        let group = if rows <= deep * ROWS_EACH_MAX { rows } else { deep * ROWS_EACH };
+        Self { columns, group, width, lanes, groups: rows.div_ceil(group) }
+    }
+
+    pub(crate) fn numbers(&self) -> [u32; 4] {
+        [self.columns, self.group, self.width, self.lanes].map(word)
+    }
+
+    /// Blocks that find so many sums a column.
+    pub(crate) fn launch(&self, sums: usize) -> Launch {
+        let across = (self.columns / self.width).div_ceil(self.lanes);
+        Launch::blocks(self.groups * across).sharing(|threads| threads * EIGHT * sums)
+    }
+}
 
 /// `sums (columns)` of `values (rows, columns)`.
 pub(crate) fn sum_rows(
@@ -18,13 +57,13 @@ pub(crate) fn sum_rows(
     values: Reals<'_>,
     [rows, columns]: [usize; 2],
 ) {
-    let groups = rows.div_ceil(GROUP);
-    if groups <= 1 {
-        return sum_groups(gpu, sums, values, [rows, columns]);
+    let round = Round::of([rows, columns]);
+    if round.groups == 1 {
+        return sum_groups(gpu, sums, values, rows, &round);
     }
-    let first = rooms[0].take(gpu, groups * columns);
-    sum_groups(gpu, first, values, [rows, columns]);
-    finish_rows(gpu, rooms, sums, [groups, columns]);
+    let first = rooms[0].take(gpu, round.groups * columns);
+    sum_groups(gpu, first, values, rows, &round);
+    finish_rows(gpu, rooms, sums, [round.groups, columns]);
 }
 
 /// The same of sums that stand in the first room.
@@ -37,26 +76,22 @@ pub(crate) fn finish_rows(
     loop {
         let [from, to] = &mut *rooms;
         let terms = Reals::F32(from.take(gpu, rows * columns).into_read());
-        let groups = rows.div_ceil(GROUP);
-        if groups <= 1 {
-            return sum_groups(gpu, sums.again(), terms, [rows, columns]);
+        let round = Round::of([rows, columns]);
+        if round.groups == 1 {
+            return sum_groups(gpu, sums.again(), terms, rows, &round);
         }
-        sum_groups(gpu, to.take(gpu, groups * columns), terms, [rows, columns]);
+        sum_groups(gpu, to.take(gpu, round.groups * columns), terms, rows, &round);
         rooms.swap(0, 1);
-        rows = groups;
+        rows = round.groups;
     }
 }
 
-/// One round: `sums (⌈rows / GROUP⌉, columns)`.
-fn sum_groups(gpu: &Gpu, sums: ViewMut<'_, f32>, values: Reals<'_>, [rows, columns]: [usize; 2]) {
-    let groups = rows.div_ceil(GROUP);
-    assert!(values.len() >= rows * columns && sums.len() >= groups * columns);
-    let (kernel, width) = (named("sum_rows", "sum_value_rows", values), width(columns));
-    let launch = Launch::threads(groups * columns / width);
-    let sizes = [columns, GROUP, width].map(|size| word(size).into());
-    let rows = (rows as u64).into();
-    let arguments = [sums.into(), values.into(), rows, sizes[0], sizes[1], sizes[2]];
-    gpu.launch(kernel, launch, &arguments);
+/// `sums (groups, columns)` of one round.
+fn sum_groups(gpu: &Gpu, sums: ViewMut<'_, f32>, values: Reals<'_>, rows: usize, round: &Round) {
+    assert!(values.len() >= rows * round.columns && sums.len() >= round.groups * round.columns);
+    let (kernel, numbers) = (named("sum_rows", "sum_value_rows", values), round.numbers());
+    let arguments = [sums.into(), values.into(), (rows as u64).into(), (&numbers).into()];
+    gpu.launch(kernel, round.launch(1), &arguments);
 }
 
 /// Channels that one thread takes together, where there are so many.
@@ -130,4 +165,29 @@ pub(crate) fn sum_of_squares(gpu: &Gpu, rooms: &mut [Room; 2], values: View<'_, 
 /// A size as kernels take it.
 pub(crate) fn word(value: usize) -> u32 {
     u32::try_from(value).expect("a size that a kernel can count to")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_share_out_whole_runs_of_columns_and_end_with_one_block_for_each_of_them() {
+        for (rows, columns, expected) in [
+            // conv1 and fc6 of `torchvision` at batch 128.
+            (387_200, 64, [[64, 512, 8, 8], [64, 757, 8, 8]].as_slice()),
+            (128, 4096, &[[4096, 128, 8, 32]]),
+            // 48 runs are two times 24, and classes may be odd.
+            (21_632, 384, &[[384, 160, 8, 24], [384, 136, 8, 24]]),
+            (3, 7, &[[7, 3, 1, 7]]),
+        ] {
+            let (mut left, mut rounds) = (rows, Vec::new());
+            while rounds.is_empty() || left > 1 {
+                let round = Round::of([left, columns]);
+                rounds.push(round.numbers());
+                left = round.groups;
+            }
+            assert_eq!(rounds, expected, "{rows} x {columns}");
+        }
+    }
 }

@@ -23,7 +23,7 @@ use crate::kernels::source;
 
 /// Threads of a block, where a kernel does not say otherwise: a multiple of 32, and small enough for
 /// several blocks at a time on every GPU.
-const BLOCK: u32 = 256;
+pub(crate) const BLOCK: usize = 256;
 /// Neighbours that one thread takes together: `EIGHT` of `common.cuh`.
 pub(crate) const EIGHT: usize = 8;
 /// Products of bf16 and TF32 need this compute capability.
@@ -147,8 +147,8 @@ pub(crate) struct Launch {
 impl Launch {
     /// So many threads, and a few more in the last block.
     pub(crate) fn threads(count: usize) -> Self {
-        let blocks = u32::try_from(count.div_ceil(BLOCK as usize)).expect("blocks of a launch");
-        Self { blocks, threads: BLOCK, shared_bytes: 0 }
+        let blocks = u32::try_from(count.div_ceil(BLOCK)).expect("blocks of a launch");
+        Self { blocks, threads: BLOCK as u32, shared_bytes: 0 }
     }
 
     /// A thread for eight of so many elements.
@@ -159,7 +159,7 @@ impl Launch {
     /// So many blocks.
     pub(crate) fn blocks(count: usize) -> Self {
         let blocks = u32::try_from(count).expect("blocks of a launch");
-        Self { blocks, threads: BLOCK, shared_bytes: 0 }
+        Self { blocks, threads: BLOCK as u32, shared_bytes: 0 }
     }
 
     /// For each of so many groups so many threads, and a few more in its last block; with the number of

@@ -31,7 +31,7 @@ pub use compiler::{Architecture, compile};
 pub(crate) use convolutions::Convolutions;
 pub(crate) use crossing::{Crossing, PIECE, room_of};
 pub use error::{CudaError, catch};
-pub(crate) use gpu::{Argument, EIGHT, Gpu, Launch};
+pub(crate) use gpu::{Argument, BLOCK, EIGHT, Gpu, Launch};
 pub(crate) use graph::Tape;
 pub use libraries::{Library, Source, find};
 pub use memory::Buffer;

@@ -4,6 +4,8 @@
 #include "emulated.h"
 #include "memory.h"
 #include <algorithm>
+#include <csetjmp>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <ucontext.h>
@@ -76,26 +78,51 @@ struct Copy {
     bool is_there;
 };
 struct Thread {
+    // Where it begins, and where it goes on: to jump there asks nothing of the system.
     ucontext_t context;
+    jmp_buf place;
+    bool has_begun = false;
     std::vector<char> stack;
     Stop stop;
     // On their way, the last group still open.
     std::vector<std::vector<Copy>> copies;
 };
-std::vector<Thread> threads;
-ucontext_t scheduler;
+std::deque<Thread> threads;
+jmp_buf scheduler;
 size_t current;
 const Kernel* kernel;
 void** kernel_arguments;
 
 void hand_over(Stop stop) {
     threads[current].stop = stop;
-    swapcontext(&threads[current].context, &scheduler);
+    if (_setjmp(threads[current].place) == 0) _longjmp(scheduler, 1);
 }
 
+// One block after the other.
 void body() {
-    kernel->run(kernel_arguments);
-    hand_over(ENDED);
+    for (;;) {
+        kernel->run(kernel_arguments);
+        hand_over(ENDED);
+    }
+}
+
+void make_threads(unsigned count) {
+    while (threads.size() < count) {
+        Thread& thread = threads.emplace_back();
+        thread.stack.resize(STACK);
+        getcontext(&thread.context);
+        thread.context.uc_stack.ss_sp = thread.stack.data();
+        thread.context.uc_stack.ss_size = STACK;
+        thread.context.uc_link = nullptr;
+        makecontext(&thread.context, body, 0);
+    }
+}
+
+void go_on(Thread& thread) {
+    if (_setjmp(scheduler) != 0) return;
+    if (thread.has_begun) _longjmp(thread.place, 1);
+    thread.has_begun = true;
+    setcontext(&thread.context);
 }
 
 // Runs each of these threads until it stops, and all of them on while they stop as a warp.
@@ -103,7 +130,7 @@ Stop run_threads(unsigned first, unsigned end_of) {
     for (;;) {
         for (current = first; current < end_of; ++current) {
             threadIdx = {(unsigned)current, 0, 0};
-            swapcontext(&scheduler, &threads[current].context);
+            go_on(threads[current]);
             if (threads[current].stop != threads[first].stop) end("some threads of a block wait at a barrier that others never reach");
         }
         if (threads[first].stop != AT_WARP_BARRIER) return threads[first].stop;
@@ -111,17 +138,8 @@ Stop run_threads(unsigned first, unsigned end_of) {
 }
 
 void run_block(unsigned count) {
-    if (threads.size() < count) threads.resize(count);
-    for (unsigned i = 0; i < count; ++i) {
-        Thread& thread = threads[i];
-        thread.stack.resize(STACK);
-        thread.copies.assign(1, {});
-        getcontext(&thread.context);
-        thread.context.uc_stack.ss_sp = thread.stack.data();
-        thread.context.uc_stack.ss_size = STACK;
-        thread.context.uc_link = nullptr;
-        makecontext(&thread.context, body, 0);
-    }
+    make_threads(count);
+    for (unsigned i = 0; i < count; ++i) threads[i].copies.assign(1, {});
     for (Stop all = AT_BARRIER; all != ENDED;) {
         for (unsigned first = 0; first < count; first += WARP_THREADS) {
             Stop stop = run_threads(first, std::min(count, first + WARP_THREADS));
