@@ -135,13 +135,13 @@ __device__ inline void updated(float* shared, float* weights, float* velocity, u
     });
 }
 
-extern "C" __global__ void linear_update_paper(float* weights, float* velocity, u16* rounded, const u16* d_y, const u16* x, LinearShape s, float rate, float momentum, float decay) {
+extern "C" __global__ void linear_update_paper(float* weights, float* velocity, u16* rounded, const u16* d_y, const u16* x, LinearShape s, float rate, float momentum, float decay, const u32* verdict) {
     alignas(16) extern __shared__ float shared[];
-    updated<paper_step>(shared, weights, velocity, rounded, d_y, x, s, rate, momentum, decay);
+    if (*verdict) updated<paper_step>(shared, weights, velocity, rounded, d_y, x, s, rate, momentum, decay);
 }
-extern "C" __global__ void linear_update_pytorch(float* weights, float* velocity, u16* rounded, const u16* d_y, const u16* x, LinearShape s, float rate, float momentum, float decay) {
+extern "C" __global__ void linear_update_pytorch(float* weights, float* velocity, u16* rounded, const u16* d_y, const u16* x, LinearShape s, float rate, float momentum, float decay, const u32* verdict) {
     alignas(16) extern __shared__ float shared[];
-    updated<pytorch_step>(shared, weights, velocity, rounded, d_y, x, s, rate, momentum, decay);
+    if (*verdict) updated<pytorch_step>(shared, weights, velocity, rounded, d_y, x, s, rate, momentum, decay);
 }
 
 // The same gradient kept, or added to what stands there.

@@ -2,9 +2,10 @@
 // eight channels of an output forward, of an input backward: a thread of the backward pass gathers from all windows that its
 // input lies in, so that none has to add to what another adds to.
 
-// Eight bytes, or the first of them, as `read_run` and `write_run`.
+// Eight bytes, or the first of them, as `read_run` and `write_run`; at once if they are known to be WHOLE.
+template <bool WHOLE>
 __device__ inline void read_bytes(u32 run[EIGHT], const u8* x, u32 count) {
-    if (count == EIGHT && (u64)x % 8 == 0) {
+    if (WHOLE || (count == EIGHT && (u64)x % 8 == 0)) {
         u64 packed = *(const u64*)x;
         for (u32 k = 0; k < EIGHT; ++k) run[k] = (u32)(packed >> 8 * k) & 0xff;
         return;
@@ -36,25 +37,46 @@ __device__ inline Place place_of(u32 i, u32 channels, u32 width, u32 columns, u3
     return {i % runs * width, at % columns, at / columns % rows, at / columns / rows};
 }
 
+// Whether runs of an array can be read at once, and a run of it, if so.
+template <class T>
+__device__ inline bool begins_whole(const T* values, u32 width) {
+    return width == EIGHT && (u64)values % 16 == 0;
+}
+template <bool WHOLE>
+__device__ inline Eight read_part(const value* x, u32 width) {
+    return WHOLE ? read_whole(x) : read_run(x, width);
+}
+
+// Places of a window that are on their way at a time. More of them leave room for fewer threads.
+const u32 SEEN = 3;
+
 // A position is `row * size + column` within the window; of equals the first.
-__device__ inline void max_pool(value* y, u8* positions, const value* x, const float* bias, MaxPool s, u32 width, u32 len) {
-    u32 i = (u32)thread_number();
-    if (i >= len) return;
+template <bool WHOLE>
+__device__ inline void max_pool(value* y, u8* positions, const value* x, const float* bias, const MaxPool& s, u32 width, u32 i) {
     Place at = place_of(i, s.channels, width, s.out_w, s.out_h);
     u32 first_row = at.row * s.stride, first_column = at.column * s.stride;
-    // A window may stick out at the bottom and right.
+    // A window may stick out at the bottom and right. Behind its last place that one is seen once more,
+    // which is never larger than itself.
     u32 rows = smaller(s.size, s.in_h - first_row), columns = smaller(s.size, s.in_w - first_column);
     const value* corner = x + (((u64)at.image * s.in_h + first_row) * s.in_w + first_column) * s.channels + at.channel;
-    Eight best = read_run(corner, width), seen = {};
-    u32 position[EIGHT] = {};
-    for (u32 r = 0; r < rows; ++r) {
-        for (u32 t = 0; t < columns; ++t) {
-            Eight run = read_run(corner + ((u64)r * s.in_w + t) * s.channels, width);
+    Eight best = read_part<WHOLE>(corner, width), seen = {};
+    u32 position[EIGHT] = {}, row = 0, column = 0;
+    for (u32 left = rows * columns; left > 0; left -= smaller(left, SEEN)) {
+        Eight runs[SEEN];
+        u32 here[SEEN];
+        for (u32 j = 0; j < SEEN; ++j) {
+            runs[j] = read_part<WHOLE>(corner + ((u64)row * s.in_w + column) * s.channels, width);
+            here[j] = row * s.size + column;
+            u32 wraps = column + 1 == columns, goes_on = j + 1 < left;
+            row += goes_on & wraps;
+            column = goes_on ? (wraps ? 0 : column + 1) : column;
+        }
+        for (u32 j = 0; j < SEEN; ++j) {
             for (u32 k = 0; k < EIGHT; ++k) {
-                bool better = run.at[k] > best.at[k];
-                best.at[k] = better ? run.at[k] : best.at[k];
-                position[k] = better ? r * s.size + t : position[k];
-                seen.at[k] += spoilt(run.at[k]);
+                bool better = runs[j].at[k] > best.at[k];
+                best.at[k] = better ? runs[j].at[k] : best.at[k];
+                position[k] = better ? here[j] : position[k];
+                seen.at[k] += spoilt(runs[j].at[k]);
             }
         }
     }
@@ -67,28 +89,42 @@ __device__ inline void max_pool(value* y, u8* positions, const value* x, const f
     write_run(y + first, best, width);
     write_bytes(positions + first, position, width);
 }
+__device__ inline void max_pool_of(value* y, u8* positions, const value* x, const float* bias, const MaxPool& s, u32 width, u32 len) {
+    u32 i = (u32)thread_number();
+    if (i >= len) return;
+    if (begins_whole(x, width)) max_pool<true>(y, positions, x, bias, s, width, i);
+    else max_pool<false>(y, positions, x, bias, s, width, i);
+}
 extern "C" __global__ void max_pool_forward(value* y, u8* positions, const value* x, MaxPool s, u32 width, u32 len) {
-    max_pool(y, positions, x, nullptr, s, width, len);
+    max_pool_of(y, positions, x, nullptr, s, width, len);
 }
 // Of a convolution's sums, to which its bias and ReLU are still to come: neither makes another one
 // the largest.
 extern "C" __global__ void bias_max_pool_forward(value* y, u8* positions, const value* x, const float* bias, MaxPool s, u32 width, u32 len) {
-    max_pool(y, positions, x, bias, s, width, len);
+    max_pool_of(y, positions, x, bias, s, width, len);
 }
 
-// Of a window's gradient what its maximum lets through, where that passed a ReLU; all of it where there
-// was none.
-__device__ inline Eight gradient_of(const value* d_y, const value* rectified, u64 window, u32 width) {
-    Eight gradient = read_run(d_y + window, width);
-    if (!rectified) return gradient;
-    Eight maximum = read_run(rectified + window, width);
-    for (u32 k = 0; k < EIGHT; ++k) {
-        if (maximum.at[k] <= 0.0f) gradient.at[k] = 0.0f;
-    }
-    return gradient;
+// Of a window its gradient and where its maximum was; of the gradient what the maximum lets through, where
+// that passed a ReLU, and all of it where there was none.
+struct Window {
+    Eight gradient;
+    u32 position[EIGHT];
+};
+template <bool RECTIFIED, bool WHOLE>
+__device__ inline Window window_at(const value* d_y, const value* rectified, const u8* positions, u64 place, u32 width) {
+    Window window = {read_part<WHOLE>(d_y + place, width)};
+    read_bytes<WHOLE>(window.position, positions + place, width);
+    if (!RECTIFIED) return window;
+    Eight maximum = read_part<WHOLE>(rectified + place, width);
+    for (u32 k = 0; k < EIGHT; ++k) window.gradient.at[k] = maximum.at[k] <= 0.0f ? 0.0f : window.gradient.at[k];
+    return window;
+}
+__device__ inline void add_where(Eight& sum, const Window& window, u32 here) {
+    for (u32 k = 0; k < EIGHT; ++k) sum.at[k] += window.position[k] == here ? window.gradient.at[k] : 0.0f;
 }
 
-__device__ inline void max_pool_back(value* d_x, const value* d_y, const value* rectified, const u8* positions, MaxPool s, u32 width, u32 len) {
+template <bool RECTIFIED>
+__device__ inline void max_pool_back(value* d_x, const value* d_y, const value* rectified, const u8* positions, const MaxPool& s, u32 width, u32 len) {
     u32 i = (u32)thread_number();
     if (i >= len) return;
     Place at = place_of(i, s.channels, width, s.in_w, s.in_h);
@@ -100,69 +136,73 @@ __device__ inline void max_pool_back(value* d_x, const value* d_y, const value* 
     Eight sum = {};
     for (u32 p = first_p; p < last_p; ++p) {
         for (u32 q = first_q; q < last_q; ++q) {
-            u32 here = (row - p * s.stride) * s.size + (column - q * s.stride);
-            u64 window = (((u64)at.image * s.out_h + p) * s.out_w + q) * s.channels + at.channel;
-            Eight gradient = gradient_of(d_y, rectified, window, width);
-            u32 position[EIGHT];
-            read_bytes(position, positions + window, width);
-            for (u32 k = 0; k < EIGHT; ++k) {
-                if (position[k] == here) sum.at[k] += gradient.at[k];
-            }
+            u64 place = (((u64)at.image * s.out_h + p) * s.out_w + q) * s.channels + at.channel;
+            Window window = window_at<RECTIFIED, false>(d_y, rectified, positions, place, width);
+            add_where(sum, window, (row - p * s.stride) * s.size + (column - q * s.stride));
         }
     }
     write_run(d_x + (u64)i * width, sum, width);
 }
 
 // The same where windows begin at every second row and column: one thread for eight channels of two
-// inputs by two, which lie in the same windows, so that each window is read once for all four.
-__device__ inline void max_pool_back_by_two(value* d_x, const value* d_y, const value* rectified, const u8* positions, MaxPool s, u32 width, u32 len) {
-    u32 i = (u32)thread_number();
-    if (i >= len) return;
+// inputs by two, which lie in the same windows, so that each window is read once for all four. Two
+// windows by two are on their way at a time; in place of one that is not there, another is read.
+template <bool RECTIFIED, bool WHOLE>
+__device__ inline void max_pool_back_by_two(value* d_x, const value* d_y, const value* rectified, const u8* positions, const MaxPool& s, u32 width, u32 i) {
     Place at = place_of(i, s.channels, width, (s.in_w + 1) / 2, (s.in_h + 1) / 2);
-    // Windows that begin before these inputs and reach them.
-    u32 reach = (s.size - 1) / 2;
+    // Windows that begin before these inputs and reach them, the farthest first.
+    u32 windows = (s.size + 1) / 2;
     Eight sum[2][2] = {};
-    for (u32 up = reach + 1; up-- > 0;) {
-        if (at.row < up || at.row - up >= s.out_h) continue;
-        for (u32 left = reach + 1; left-- > 0;) {
-            if (at.column < left || at.column - left >= s.out_w) continue;
-            u64 window = (((u64)at.image * s.out_h + at.row - up) * s.out_w + at.column - left) * s.channels + at.channel;
-            Eight gradient = gradient_of(d_y, rectified, window, width);
-            u32 position[EIGHT];
-            read_bytes(position, positions + window, width);
-            for (u32 r = 0; r < 2; ++r) {
-                for (u32 t = 0; t < 2; ++t) {
-                    u32 row = 2 * up + r, column = 2 * left + t;
-                    if (row >= s.size || column >= s.size) continue;
-                    u32 here = row * s.size + column;
-                    for (u32 k = 0; k < EIGHT; ++k) {
-                        if (position[k] == here) sum[r][t].at[k] += gradient.at[k];
-                    }
+    for (u32 up = windows; up > 0; up -= smaller(up, 2)) {
+        for (u32 left = windows; left > 0; left -= smaller(left, 2)) {
+            Window seen[4];
+            for (u32 j = 0; j < 4; ++j) {
+                u32 p = at.row - (up - 1) + j / 2, q = at.column - (left - 1) + j % 2;
+                // Below 0 is beyond the last.
+                u64 row = (u64)at.image * s.out_h + smaller(p, s.out_h - 1);
+                u64 place = (row * s.out_w + smaller(q, s.out_w - 1)) * s.channels + at.channel;
+                seen[j] = window_at<RECTIFIED, WHOLE>(d_y, rectified, positions, place, width);
+            }
+            for (u32 j = 0; j < 4; ++j) {
+                if (up - 1 < j / 2 || left - 1 < j % 2) continue;
+                u32 rows_up = up - 1 - j / 2, columns_left = left - 1 - j % 2;
+                if (at.row - rows_up >= s.out_h || at.column - columns_left >= s.out_w) continue;
+                for (u32 k = 0; k < 4; ++k) {
+                    u32 row = 2 * rows_up + k / 2, column = 2 * columns_left + k % 2;
+                    if (row < s.size && column < s.size) add_where(sum[k / 2][k % 2], seen[j], row * s.size + column);
                 }
             }
         }
     }
-    for (u32 r = 0; r < 2; ++r) {
-        for (u32 t = 0; t < 2; ++t) {
-            u32 row = 2 * at.row + r, column = 2 * at.column + t;
-            if (row >= s.in_h || column >= s.in_w) continue;
-            u64 place = ((u64)at.image * s.in_h + row) * s.in_w + column;
-            write_run(d_x + place * s.channels + at.channel, sum[r][t], width);
-        }
+    for (u32 k = 0; k < 4; ++k) {
+        u32 row = 2 * at.row + k / 2, column = 2 * at.column + k % 2;
+        if (row >= s.in_h || column >= s.in_w) continue;
+        u64 place = ((u64)at.image * s.in_h + row) * s.in_w + column;
+        write_run(d_x + place * s.channels + at.channel, sum[k / 2][k % 2], width);
+    }
+}
+template <bool RECTIFIED>
+__device__ inline void max_pool_back_by_two_of(value* d_x, const value* d_y, const value* rectified, const u8* positions, const MaxPool& s, u32 width, u32 len) {
+    u32 i = (u32)thread_number();
+    if (i >= len) return;
+    if (begins_whole(d_y, width) && begins_whole(rectified, width) && (u64)positions % 8 == 0) {
+        max_pool_back_by_two<RECTIFIED, true>(d_x, d_y, rectified, positions, s, width, i);
+    } else {
+        max_pool_back_by_two<RECTIFIED, false>(d_x, d_y, rectified, positions, s, width, i);
     }
 }
 
 extern "C" __global__ void max_pool_backward(value* d_x, const value* d_y, const u8* positions, MaxPool s, u32 width, u32 len) {
-    max_pool_back(d_x, d_y, nullptr, positions, s, width, len);
+    max_pool_back<false>(d_x, d_y, nullptr, positions, s, width, len);
 }
 extern "C" __global__ void max_pool_backward_by_two(value* d_x, const value* d_y, const u8* positions, MaxPool s, u32 width, u32 len) {
-    max_pool_back_by_two(d_x, d_y, nullptr, positions, s, width, len);
+    max_pool_back_by_two_of<false>(d_x, d_y, nullptr, positions, s, width, len);
 }
 extern "C" __global__ void rectified_max_pool_backward(value* d_x, const value* d_y, const value* y, const u8* positions, MaxPool s, u32 width, u32 len) {
-    max_pool_back(d_x, d_y, y, positions, s, width, len);
+    max_pool_back<true>(d_x, d_y, y, positions, s, width, len);
 }
 extern "C" __global__ void rectified_max_pool_backward_by_two(value* d_x, const value* d_y, const value* y, const u8* positions, MaxPool s, u32 width, u32 len) {
-    max_pool_back_by_two(d_x, d_y, y, positions, s, width, len);
+    max_pool_back_by_two_of<true>(d_x, d_y, y, positions, s, width, len);
 }
 
 struct AveragePool {

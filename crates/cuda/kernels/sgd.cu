@@ -1,6 +1,23 @@
 // The two forms of stochastic gradient descent with momentum: one pass over weights, velocity and
 // gradient, which also leaves the new weights in bf16 for the next step's products, if they are kept
-// so.
+// so. Where the verdict is 0, nothing is updated.
+
+// Whether every magnitude found holds its bound: `bounds` has the largest that does, and 1 where the
+// product with the one before is meant. A NaN never holds. One block.
+extern "C" __global__ void judge(u32* verdict, const float* found, const float* bounds, u32 looks) {
+    alignas(16) extern __shared__ float shared[];
+    u32* sound = (u32*)shared;
+    if (threadIdx.x == 0) *sound = 1;
+    __syncthreads();
+    for (u32 at = threadIdx.x; at < looks; at += blockDim.x) {
+        float before = at > 0 ? found[at - 1] : 0.0f;
+        float magnitude = bounds[2 * at + 1] > 0.0f ? before * found[at] : found[at];
+        // Whoever writes writes the same.
+        if (!(magnitude <= bounds[2 * at])) *sound = 0;
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) *verdict = *sound;
+}
 
 // Multiplications and additions are fused as they are written, so that every kernel that takes one of
 // these steps forms the same bits.
@@ -43,15 +60,15 @@ __device__ inline void sgd(float* weights, float* velocity, u16* rounded, const 
     sgd<STEP>(weights + begin, velocity + begin, beside, g, count, rate, momentum, decay);
 }
 
-extern "C" __global__ void sgd_paper(float* weights, float* velocity, const float* gradient, float rate, float momentum, float decay, u64 len) {
-    sgd<paper_step>(weights, velocity, nullptr, gradient, rate, momentum, decay, len);
+extern "C" __global__ void sgd_paper(float* weights, float* velocity, const float* gradient, float rate, float momentum, float decay, const u32* verdict, u64 len) {
+    if (*verdict) sgd<paper_step>(weights, velocity, nullptr, gradient, rate, momentum, decay, len);
 }
-extern "C" __global__ void sgd_paper_rounded(float* weights, float* velocity, u16* rounded, const float* gradient, float rate, float momentum, float decay, u64 len) {
-    sgd<paper_step>(weights, velocity, rounded, gradient, rate, momentum, decay, len);
+extern "C" __global__ void sgd_paper_rounded(float* weights, float* velocity, u16* rounded, const float* gradient, float rate, float momentum, float decay, const u32* verdict, u64 len) {
+    if (*verdict) sgd<paper_step>(weights, velocity, rounded, gradient, rate, momentum, decay, len);
 }
-extern "C" __global__ void sgd_pytorch(float* weights, float* velocity, const float* gradient, float rate, float momentum, float decay, u64 len) {
-    sgd<pytorch_step>(weights, velocity, nullptr, gradient, rate, momentum, decay, len);
+extern "C" __global__ void sgd_pytorch(float* weights, float* velocity, const float* gradient, float rate, float momentum, float decay, const u32* verdict, u64 len) {
+    if (*verdict) sgd<pytorch_step>(weights, velocity, nullptr, gradient, rate, momentum, decay, len);
 }
-extern "C" __global__ void sgd_pytorch_rounded(float* weights, float* velocity, u16* rounded, const float* gradient, float rate, float momentum, float decay, u64 len) {
-    sgd<pytorch_step>(weights, velocity, rounded, gradient, rate, momentum, decay, len);
+extern "C" __global__ void sgd_pytorch_rounded(float* weights, float* velocity, u16* rounded, const float* gradient, float rate, float momentum, float decay, const u32* verdict, u64 len) {
+    if (*verdict) sgd<pytorch_step>(weights, velocity, rounded, gradient, rate, momentum, decay, len);
 }

@@ -122,8 +122,14 @@ pub(crate) fn figures(step: &SgdStep) -> [Argument<'static>; 3] {
     [step.learning_rate, step.momentum, step.weight_decay].map(Argument::from)
 }
 
-/// One step of gradient descent.
-pub(crate) fn update(gpu: &Gpu, updated: Updated<'_>, gradient: View<'_, f32>, step: &SgdStep) {
+/// One step of gradient descent, by this verdict.
+pub(crate) fn update(
+    gpu: &Gpu,
+    updated: Updated<'_>,
+    gradient: View<'_, f32>,
+    step: &SgdStep,
+    verdict: View<'_, u32>,
+) {
     let Updated { weights, rounded, velocity } = updated;
     let len = weights.len();
     assert!(velocity.len() == len && gradient.len() == len);
@@ -133,10 +139,10 @@ pub(crate) fn update(gpu: &Gpu, updated: Updated<'_>, gradient: View<'_, f32>, s
         (UpdateRule::PyTorch, None) => "sgd_pytorch",
         (UpdateRule::PyTorch, Some(_)) => "sgd_pytorch_rounded",
     };
-    let [rate, momentum, decay] = figures(step);
+    let ([rate, momentum, decay], launch) = (figures(step), Launch::eights(len));
     let written: [Argument<'_>; 2] = [weights.into(), velocity.into()];
-    let read = [gradient.into(), rate, momentum, decay, (len as u64).into()];
-    let launch = Launch::eights(len);
+    let (verdict, len) = (verdict.into(), (len as u64).into());
+    let read = [gradient.into(), rate, momentum, decay, verdict, len];
     match rounded {
         None => gpu.launch(kernel, launch, &[&written[..], &read].concat()),
         Some(rounded) => {

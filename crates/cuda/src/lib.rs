@@ -16,6 +16,7 @@ mod direct;
 mod driver;
 mod elementwise;
 mod floats;
+mod guard;
 mod images;
 mod kernels;
 mod linear;
@@ -30,7 +31,7 @@ mod scratch;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alexnet_ops::{
-    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, Levels,
+    Activation, AveragePoolShape, BatchNormShape, Bound, ConvShape, Device, DropoutKey, Levels,
     LinearShape, LossShape, LrnShape, MaxPoolShape, OwnMemory, Precision, Saturation, SgdStep,
 };
 
@@ -38,6 +39,7 @@ pub use driver::{Architecture, Buffer, CudaError, Library, Source, catch, compil
 use driver::{Convolutions, Crossing, Gpu};
 use elementwise::Updated;
 pub use floats::Floats;
+use guard::Guard;
 use images::Brought;
 pub use kernels::source;
 use pieces::Limits;
@@ -84,6 +86,7 @@ pub(crate) struct Engine {
     convolutions: Option<Convolutions>,
     crossing: Crossing,
     brought: Brought,
+    guard: Guard,
     gpu: Gpu,
     scratch: Scratch,
     bf16: bool,
@@ -129,7 +132,8 @@ impl Cuda {
         let name = format!("cuda:{index} ({}{with})", gpu.name).into();
         let (scratch, limits) = (Scratch::default(), Limits::USUAL);
         let (crossing, brought) = (Crossing::open(&gpu)?, Brought::default());
-        let engine = Engine { convolutions, crossing, brought, gpu, scratch, bf16, limits };
+        let guard = Guard::open(&gpu);
+        let engine = Engine { convolutions, crossing, brought, guard, gpu, scratch, bf16, limits };
         Ok(Self { engine: Arc::new(Mutex::new(engine)), name })
     }
 
@@ -493,8 +497,9 @@ impl Device for Cuda {
         step: &SgdStep,
         len: usize,
     ) {
-        let updated = Updated::new(weights, velocity, len);
-        elementwise::update(&self.engine().gpu, updated, gradient.first(len), step);
+        let (engine, updated) = (self.engine(), Updated::new(weights, velocity, len));
+        let verdict = engine.guard.verdict();
+        elementwise::update(&engine.gpu, updated, gradient.first(len), step, verdict);
     }
 
     fn copy(&self, dst: &mut Floats, src: &Floats, len: usize) {
@@ -507,6 +512,16 @@ impl Device for Cuda {
         let Engine { gpu, scratch, .. } = &mut *self.engine();
         let arrays: Vec<_> = arrays.map(|(values, len)| values.values(len)).collect();
         reduce::largest(gpu, scratch, found.first_mut(arrays.len()), &arrays);
+    }
+    fn begin_updates(&self, found: &Floats, bounds: &[Bound], _room: &mut [f32]) -> Option<bool> {
+        guard::judge(&mut self.engine(), found, bounds);
+        None
+    }
+    fn end_updates(&self) {
+        self.engine().guard.end();
+    }
+    fn judged(&self) -> bool {
+        guard::judged(&mut self.engine())
     }
     fn sum_of_squares(&self, values: &Floats, len: usize) -> f64 {
         let Engine { gpu, scratch, .. } = &mut *self.engine();

@@ -122,9 +122,10 @@ pub(crate) fn backward_update(
 ) {
     let len = shape.inputs * shape.outputs;
     let mut updated = Updated::new(weights, velocity, len);
-    let Engine { gpu, scratch, bf16, limits, .. } = engine;
+    let Engine { gpu, scratch, bf16, limits, guard, .. } = engine;
+    let verdict = guard.verdict();
     if let Some(factors) = narrow_factors([d_y, x], shape) {
-        return update_at_once(gpu, updated, factors, step, shape);
+        return update_at_once(gpu, updated, factors, step, shape, verdict);
     }
     let [for_d_y, for_x] = &mut scratch.rounded;
     let d_y = factor(gpu, *bf16, for_d_y, d_y, shape.batch * shape.outputs);
@@ -135,7 +136,7 @@ pub(crate) fn backward_update(
         let product = gradient_product(shape, &rows);
         let formed = RealsMut::F32(gradient.again());
         gpu.multiply(formed, from_column(d_y, rows.start), x, &product);
-        update(gpu, updated.part(piece), gradient.read(), step);
+        update(gpu, updated.part(piece), gradient.read(), step, verdict);
     }
 }
 
@@ -157,6 +158,7 @@ fn update_at_once(
     [d_y, x]: [View<'_, u16>; 2],
     step: &SgdStep,
     shape: &LinearShape,
+    verdict: View<'_, u32>,
 ) {
     let kernel = match step.rule {
         UpdateRule::Paper => "linear_update_paper",
@@ -165,7 +167,8 @@ fn update_at_once(
     let rounded = rounded.expect("weights of a device of bf16 have roundings").into();
     let (sizes, [rate, momentum, decay]) = (numbers(shape), figures(step));
     let arrays = [weights.into(), velocity.into(), rounded, d_y.into(), x.into()];
-    let arguments = [&arrays[..], &[(&sizes).into(), rate, momentum, decay]].concat();
+    let arguments =
+        [&arrays[..], &[(&sizes).into(), rate, momentum, decay, verdict.into()]].concat();
     gpu.launch(kernel, squares(shape), &arguments);
 }
 

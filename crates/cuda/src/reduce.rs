@@ -15,7 +15,7 @@ const ROWS_EACH: usize = 16;
 const ROWS_EACH_MAX: usize = 64;
 
 /// Numbers that one block looks through for the largest.
-const PIECE: usize = 1 << 14;
+const PIECE: usize = 1 << 12;
 
 /// How blocks share what one round sums up: `struct Columns` of the kernels.
 pub(crate) struct Round {

@@ -234,7 +234,7 @@ const FAULTS: [&[Fault]; 6] = [
         fault(
             "the last of equals",
             "suite of MaxPool",
-            ("run.at[k] > best.at[k];", "run.at[k] >= best.at[k];"),
+            ("runs[j].at[k] > best.at[k];", "runs[j].at[k] >= best.at[k];"),
             "MaxPool",
         ),
         fault(

@@ -8,7 +8,7 @@ mod steps;
 
 use std::collections::BTreeMap;
 
-use alexnet_ops::{ConvPass, Device, Images, LossShape, SgdStep};
+use alexnet_ops::{Bound, ConvPass, Device, Images, LossShape, SgdStep};
 
 pub use self::arrays::{Array, LoadError};
 use self::brought::Brought;
@@ -132,8 +132,11 @@ pub struct Network<D: Device> {
     looks: Vec<Look>,
     found: D::Floats,
     host_found: Vec<f32>,
-    /// What became of the step that was begun.
+    /// Of each look.
+    bounds: Vec<Bound>,
+    /// What became of the step that was begun, and whether it was found sound, if that is known.
     formed: Result<(), NotFinite>,
+    sound: Option<bool>,
     /// Levels that the device has.
     brought: Option<Brought>,
     /// The last part of the last batch.
@@ -191,6 +194,7 @@ impl<D: Device> Network<D> {
         Self {
             found: device.floats(looks.len().max(1)),
             host_found: vec![0.0; looks.len().max(1)],
+            bounds: Vec::with_capacity(looks.len()),
             looks,
             parameters: parameters.map(|index| Parameter::new(&device, &plan, index)).collect(),
             values: plan.places.lens.iter().map(|&len| device.values(len)).collect(),
@@ -206,6 +210,7 @@ impl<D: Device> Network<D> {
             lowest: plan.back().map_or(plan.steps.len(), |back| back.lowest),
             recordings: BTreeMap::new(),
             formed: Ok(()),
+            sound: None,
             brought: None,
             share: Share { first: 0, count: 0, of: 0 },
             label_smoothing: 0.0,
@@ -413,28 +418,28 @@ impl<D: Device> Network<D> {
         sgd: impl Fn(&ParameterSpec) -> SgdStep,
     ) -> Result<(&[f32], &[f32]), NotFinite> {
         let batch = StepBatch { images: images.into(), labels, seed, step };
-        self.begin_step(&batch);
-        self.finish_step(&batch, sgd)
+        self.begin_step(&batch, sgd);
+        self.finish_step(&batch)
     }
 
-    /// Asks the device for the first part of [`Self::train_step`], forward, loss and backward.
-    /// [`Self::finish_step`] is the rest: where a device computes by itself, the host has time for
-    /// other things between.
-    pub fn begin_step(&mut self, batch: &StepBatch<'_>) {
-        self.formed = self.form_gradients(batch);
+    /// Asks the device for all of [`Self::train_step`], an update that it does only if everything is
+    /// sound among the rest. [`Self::finish_step`] tells what came of it: where a device computes by
+    /// itself, the host has time for other things between.
+    pub fn begin_step(&mut self, batch: &StepBatch<'_>, sgd: impl Fn(&ParameterSpec) -> SgdStep) {
+        self.form_and_judge(batch);
+        if self.formed.is_ok() && self.sound != Some(false) {
+            self.tell(Part::Check);
+            self.update(sgd);
+        }
+        self.device.end_updates();
     }
 
-    /// The rest of the step that [`Self::begin_step`] has begun with the same batch.
+    /// What came of the step that [`Self::begin_step`] has begun with the same batch.
     ///
     /// # Errors
     /// As [`Self::train_step`].
-    pub fn finish_step(
-        &mut self,
-        batch: &StepBatch<'_>,
-        sgd: impl Fn(&ParameterSpec) -> SgdStep,
-    ) -> Result<(&[f32], &[f32]), NotFinite> {
-        self.check_gradients(batch)?;
-        self.update(sgd);
+    pub fn finish_step(&mut self, batch: &StepBatch<'_>) -> Result<(&[f32], &[f32]), NotFinite> {
+        self.check_step(batch)?;
         Ok(self.outputs(batch.labels.len()))
     }
 
@@ -455,9 +460,9 @@ impl<D: Device> Network<D> {
     ) -> Result<(&[f32], &[f32]), NotFinite> {
         assert!(self.plan.keeps_gradients(), "{TOO_FEW}");
         let batch = StepBatch { images: images.into(), labels, seed, step };
-        self.begin_step(&batch);
-        self.check_gradients(&batch)?;
-        Ok(self.outputs(labels.len()))
+        self.form_and_judge(&batch);
+        self.device.end_updates();
+        self.finish_step(&batch)
     }
 
     /// Moves every parameter that learns along its gradient.
@@ -481,11 +486,10 @@ impl<D: Device> Network<D> {
         self.tell(Part::Update);
     }
 
-    /// Losses and logits of the last `count` images, which the device is not waited for before
-    /// everything else was asked of it.
+    /// Losses and logits of the last `count` images.
     fn outputs(&mut self, count: usize) -> (&[f32], &[f32]) {
         if self.share.count == count {
-            // They are there since the check, and the update goes on meanwhile.
+            // They are there since the device judged, and the update goes on meanwhile.
             let last = self.plan.places.activations[self.plan.steps.len()];
             let classes = self.classes();
             self.device.download_beside(&mut self.host_losses[..count], &self.losses);

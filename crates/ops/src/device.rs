@@ -63,6 +63,30 @@ pub struct SgdStep {
     pub weight_decay: f32,
 }
 
+/// How large a magnitude may be for an update to be sound.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bound {
+    /// The largest that holds.
+    pub largest: f32,
+    /// Whether it is one of the product with the magnitude before.
+    pub paired: bool,
+}
+
+impl Bound {
+    /// Whether a magnitude holds, or its product with the one before. A NaN never does.
+    pub fn holds(&self, before: f32, magnitude: f32) -> bool {
+        (if self.paired { before * magnitude } else { magnitude }) <= self.largest
+    }
+
+    /// Whether all magnitudes hold, each its own bound.
+    pub fn all_hold(bounds: &[Self], magnitudes: &[f32]) -> bool {
+        let mut before = 0.0;
+        bounds.iter().zip(magnitudes).all(|(bound, &magnitude)| {
+            bound.holds(std::mem::replace(&mut before, magnitude), magnitude)
+        })
+    }
+}
+
 /// What products are formed in. Sums, master weights and what is computed element by element are
 /// `f32` always; between two operations, a device may keep values in the precision of its products.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,7 +214,7 @@ pub trait Device {
     /// Copies the beginning of `src` to all of `dst`, when everything before it is done.
     fn download(&self, dst: &mut [f32], src: &Self::Floats);
     /// The same, beside what is computed, of an array that nothing wrote since the host last waited
-    /// for the device.
+    /// for the device, be it for [`Self::judged`].
     fn download_beside(&self, dst: &mut [f32], src: &Self::Floats) {
         self.download(dst, src);
     }
@@ -466,6 +490,26 @@ pub trait Device {
         arrays: impl Iterator<Item = (&'a Self::Floats, usize)>,
     ) where
         Self::Floats: 'a;
+    /// Judges magnitudes that [`Self::largest`] found, each by its bound, and holds the updates that are
+    /// asked for up to [`Self::end_updates`] back unless all hold. Says whether they do; nothing where
+    /// the device computes by itself: then updates are to be asked for without knowing, and
+    /// [`Self::judged`] knows. `room` is for as many magnitudes.
+    fn begin_updates(
+        &self,
+        found: &Self::Floats,
+        bounds: &[Bound],
+        room: &mut [f32],
+    ) -> Option<bool> {
+        self.download(&mut room[..bounds.len()], found);
+        Some(Bound::all_hold(bounds, room))
+    }
+    /// Ends what [`Self::begin_updates`] began.
+    fn end_updates(&self) {}
+    /// Whether all bounds held, when a device that judges by itself has judged; it is not waited for
+    /// what was asked for after that.
+    fn judged(&self) -> bool {
+        true
+    }
     /// Σ value² over `len` values, summed in `f64`.
     fn sum_of_squares(&self, values: &Self::Floats, len: usize) -> f64;
 }

@@ -24,7 +24,8 @@ mod shape;
 mod softmax;
 
 pub use device::{
-    Activation, ConvPass, Device, DropoutKey, OwnMemory, Precision, Saturation, SgdStep, UpdateRule,
+    Activation, Bound, ConvPass, Device, DropoutKey, OwnMemory, Precision, Saturation, SgdStep,
+    UpdateRule,
 };
 pub use images::{Images, Levels, Normalisation, Picture};
 pub use real::Real;

@@ -420,7 +420,7 @@ impl<D: Device> Trainer<D> {
         let (images, labels) = ((&batch.images).into(), &batch.labels[..]);
         let update = |of: &_| config.update(of, rate, position);
         let begun = StepBatch { images, labels, seed: config.seed, step };
-        self.network.begin_step(&begun);
+        self.network.begin_step(&begun, update);
         if self.network.device().prefers_levels() {
             // The next step's images are fetched and cross while the device computes this one.
             let waits = Instant::now();
@@ -433,7 +433,7 @@ impl<D: Device> Trainer<D> {
                 self.network.bring(&next.images);
             }
         }
-        let stepped = self.network.finish_step(&begun, update);
+        let stepped = self.network.finish_step(&begun);
         let (losses, logits) = stepped.map_err(|found| TrainError::NotFinite {
             found,
             epoch: epoch + 1,

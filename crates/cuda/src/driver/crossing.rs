@@ -27,6 +27,8 @@ pub(crate) struct Crossing {
     arrived: CudaEvent,
     /// When the device has made numbers of them.
     used: CudaEvent,
+    /// Where the last mark was set in what the device is asked for.
+    marked: CudaEvent,
     /// Of what came last.
     number: u64,
     host: Pinned,
@@ -42,11 +44,12 @@ impl Crossing {
     pub(crate) fn open(gpu: &Gpu) -> Result<Self, CudaError> {
         let context = gpu.stream().context();
         let fails = |error| driver("make a second stream", error);
-        let [arrived, used] = [context.new_event(None), context.new_event(None)];
+        let [arrived, used, marked] = [(); 3].map(|()| context.new_event(None));
         Ok(Self {
             stream: context.new_stream().map_err(fails)?,
             arrived: arrived.map_err(fails)?,
             used: used.map_err(fails)?,
+            marked: marked.map_err(fails)?,
             number: 0,
             host: Pinned::default(),
             back: Pinned::default(),
@@ -112,6 +115,26 @@ impl Crossing {
     /// The same when everything before it is done.
     pub(crate) fn fetch(&mut self, gpu: &Gpu, dst: &mut [f32], src: Reals<'_>) {
         self.fetch_by(gpu, gpu.stream(), dst, src);
+    }
+
+    /// Marks what the device was asked for so far.
+    pub(crate) fn mark(&self, gpu: &Gpu) {
+        let recorded = self.marked.record(gpu.stream());
+        recorded.unwrap_or_else(|error| fail(driver("mark what it was asked for", error)));
+    }
+
+    /// A number, when everything before the mark is done.
+    pub(crate) fn fetch_marked(&mut self, gpu: &Gpu, src: View<'_, u32>) -> u32 {
+        gpu.bind();
+        let fetched = self.stream.wait(&self.marked).and_then(|()| {
+            let host = self.back.of(size_of::<u32>())?;
+            // SAFETY: `src` has a number, and nobody reads the host's memory before the stream was
+            // waited for.
+            unsafe { result::memcpy_dtoh_async(host, src.address(), self.stream.cu_stream()) }?;
+            self.stream.synchronize()?;
+            Ok(u32::from_ne_bytes(host.as_chunks().0[0]))
+        });
+        fetched.unwrap_or_else(|error| fail(driver("say what it found", error)))
     }
 
     /// In parts, so that large arrays take no more of the host than small ones.

@@ -3,7 +3,7 @@
 use alexnet_cuda::{Cuda, Floats, Recording};
 use alexnet_ops::conformance::{self, Case, Outputs, cases, compare};
 use alexnet_ops::{
-    Activation, Axis, BatchNormShape, ConvShape, Device, DropoutKey, Levels, LinearShape,
+    Activation, Axis, BatchNormShape, Bound, ConvShape, Device, DropoutKey, Levels, LinearShape,
     LrnRegion, LrnShape, Normalisation, Picture, Reference, SgdStep, UpdateRule,
 };
 
@@ -123,6 +123,7 @@ pub(crate) fn bf16(exact: &Cuda, rounding: &Cuda) {
     }
     lays_out_what_is_there(rounding);
     updates_in_place_are_gradients_and_updates(rounding);
+    updates_are_held_back(rounding);
     let shape = LinearShape { batch: 7, inputs: 33, outputs: 17 };
     let case = Case::Linear(shape, Activation::Identity);
     let (exact, found) = (case.run(exact), case.run(rounding));
@@ -195,6 +196,7 @@ pub(crate) fn bits(device: &Cuda) {
         }
     }
     updates_in_place_are_gradients_and_updates(device);
+    updates_are_held_back(device);
     images_are_those_asked_for(device);
     what_is_repeated_is_what_was_asked_for(device);
 }
@@ -273,14 +275,53 @@ fn updates_in_place_are_gradients_and_updates(device: &Cuda) {
     for shape in linear_by_eights().into_iter().chain([odd]) {
         for rule in [UpdateRule::Paper, UpdateRule::PyTorch] {
             let step = SgdStep { rule, learning_rate: 0.1, momentum: 0.9, weight_decay: 0.05 };
-            let [fused, stored] = updated_both_ways(device, &shape, &step);
+            let [fused, stored] = updated_both_ways(device, &shape, &step, |update| update());
             assert!(fused == stored, "other bits where the gradient is formed: {shape:?} {rule:?}");
         }
     }
 }
 
-/// Bits of weights and velocity after an update in place, and after that of a stored gradient.
-fn updated_both_ways(device: &Cuda, shape: &LinearShape, step: &SgdStep) -> [Vec<u32>; 2] {
+/// Whether updates that are held back leave all bits as they were where a magnitude exceeds its bound, be it
+/// by itself or with the one before, or is none, and are done otherwise, and after.
+fn updates_are_held_back(device: &Cuda) {
+    let bounds = [(10.0, false), (10.0, false), (30.0, true)]
+        .map(|(largest, paired)| Bound { largest, paired });
+    let shape = LinearShape { batch: 8, inputs: 16, outputs: 24 };
+    let rule = UpdateRule::PyTorch;
+    let step = SgdStep { rule, learning_rate: 0.1, momentum: 0.9, weight_decay: 0.05 };
+    let before = updated_both_ways(device, &shape, &step, |_| {}).concat();
+    let after = updated_both_ways(device, &shape, &step, |update| update()).concat();
+    assert!(before != after);
+    for (magnitudes, sound) in [
+        ([10.0, 10.0, 3.0], true),
+        ([10.0, 5.0, 6.5], false),
+        ([10.5, 1.0, 1.0], false),
+        ([1.0, f32::NAN, 0.0], false),
+        ([f32::INFINITY, 0.0, 0.0], false),
+        ([0.0, 0.0, f32::INFINITY], false),
+    ] {
+        assert_eq!(Bound::all_hold(&bounds, &magnitudes), sound, "{magnitudes:?}");
+        let mut found = device.floats(bounds.len());
+        device.upload(&mut found, &magnitudes);
+        let held = updated_both_ways(device, &shape, &step, |update| {
+            let known = device.begin_updates(&found, &bounds, &mut [0.0; 3]);
+            update();
+            device.end_updates();
+            assert_eq!((known, device.judged()), (None, sound), "{magnitudes:?}");
+        });
+        let expected = if sound { &after } else { &before };
+        assert!(held.concat() == *expected, "{magnitudes:?}");
+    }
+}
+
+/// Bits of weights and velocity after an update in place, and after that of a stored gradient, each done
+/// by `doing`.
+fn updated_both_ways(
+    device: &Cuda,
+    shape: &LinearShape,
+    step: &SgdStep,
+    doing: impl Fn(&mut dyn FnMut()),
+) -> [Vec<u32>; 2] {
     let LinearShape { batch, inputs, outputs } = *shape;
     let len = inputs * outputs;
     let up = |mut array: Floats, len, salt| {
@@ -292,11 +333,11 @@ fn updated_both_ways(device: &Cuda, shape: &LinearShape, step: &SgdStep) -> [Vec
     let before = || [up(device.weights(len), len, 3), up(device.floats(len), len, 4)];
     let [mut fused, mut stored] = [before(), before()];
     let [weights, velocity] = &mut fused;
-    device.linear_backward_update(weights, velocity, &d_y, &x, step, shape);
+    doing(&mut || device.linear_backward_update(weights, velocity, &d_y, &x, step, shape));
     let (mut gradient, mut d_bias) = (device.floats(len), device.floats(outputs));
     device.linear_backward_weights(&mut gradient, &mut d_bias, &d_y, &x, shape);
     let [weights, velocity] = &mut stored;
-    device.sgd_update(weights, velocity, &gradient, step, len);
+    doing(&mut || device.sgd_update(weights, velocity, &gradient, step, len));
     [fused, stored].map(|arrays| {
         let mut values = vec![0.0_f32; len];
         let mut bits = Vec::new();

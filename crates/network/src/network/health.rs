@@ -5,14 +5,14 @@
 //! it out, and then nothing depends on it. Looking at losses, gradients, biases and running
 //! statistics is enough. To say where it began, the step is computed once more, and looked at part by part.
 
-use alexnet_ops::Device;
+use alexnet_ops::{Bound, Device};
 
 use super::{Network, Parameter, Part, Share, StepBatch};
-use crate::plan::{ParameterRole, Plan, Step};
+use crate::plan::{ParameterRole, ParameterSpec, Plan, Step};
 
 /// Gradients up to here are sound. A velocity gathers `1 / (1 − momentum)` of them at most, and the
 /// rest of the range of `f32` is room for that.
-const LARGEST: f64 = 1e30;
+const LARGEST: f32 = 1e30;
 
 /// A step of training met a value that is not finite, or so large that an update could not be.
 /// Nothing was updated.
@@ -57,6 +57,20 @@ pub(super) enum Look {
     },
 }
 
+impl Look {
+    /// How large its magnitude may be, with so many images.
+    fn bound(self, count: usize) -> Bound {
+        match self {
+            Self::Logits { .. } | Self::Losses => Bound { largest: f32::MAX, paired: false },
+            // The gradient of a linear layer's weights is a sum of products of inputs and output
+            // gradients, one for each image: with the largest of both it has a bound before it is
+            // formed.
+            Self::OutputGradient { .. } => Bound { largest: LARGEST / count as f32, paired: true },
+            _ => Bound { largest: LARGEST, paired: false },
+        }
+    }
+}
+
 /// Everything that a step of training has looked at: losses, then all gradients, those that are yet
 /// to be formed among them, and all that is small: biases, batch normalisation and its running
 /// statistics.
@@ -96,19 +110,38 @@ pub(super) struct Walk {
 }
 
 impl<D: Device> Network<D> {
-    /// Whether all gradients of the batch, which were asked for, are finite.
-    pub(super) fn check_gradients(&mut self, batch: &StepBatch<'_>) -> Result<(), NotFinite> {
+    /// Forward, loss and backward, and whether everything that comes of them is sound, if the device
+    /// says so already.
+    pub(super) fn form_and_judge(&mut self, batch: &StepBatch<'_>) {
+        self.formed = self.form_gradients(batch);
+        if self.formed.is_err() {
+            return;
+        }
+        let looks = std::mem::take(&mut self.looks);
+        self.look(&looks);
+        self.bounds.clear();
+        self.bounds.extend(looks.iter().map(|look| look.bound(self.share.count)));
+        self.looks = looks;
+        self.sound = self.device.begin_updates(&self.found, &self.bounds, &mut self.host_found);
+    }
+
+    /// Whether everything was sound; what was not is found by another pass.
+    pub(super) fn check_step(&mut self, batch: &StepBatch<'_>) -> Result<(), NotFinite> {
         let formed = std::mem::replace(&mut self.formed, Ok(()));
-        let Err(seen) = formed.and_then(|()| self.check_all()) else {
-            self.tell(Part::Check);
+        if formed.is_ok() && self.sound.unwrap_or_else(|| self.device.judged()) {
             return Ok(());
-        };
+        }
+        let seen = formed.and_then(|()| self.judge_all());
         self.put_back_running();
         self.walk = Some(Walk::default());
-        let again = self.form_gradients(batch).and_then(|()| self.check_all());
+        let again = self.form_gradients(batch).and_then(|()| {
+            self.look_at_all();
+            self.judge_all()
+        });
         let found = self.walk.take().and_then(|walk| walk.found);
         self.put_back_running();
-        Err(found.or(again.err()).unwrap_or(NotFinite { repeats: false, ..seen }))
+        let once = |seen| NotFinite { repeats: false, ..seen };
+        Err(found.or(again.err()).or(seen.err().map(once)).unwrap_or_else(unsound))
     }
 
     /// Whether the losses and logits of a part are finite, on the host, which says of which image
@@ -129,16 +162,23 @@ impl<D: Device> Network<D> {
         Ok(())
     }
 
-    /// Whether everything that the plan has looked at is sound.
-    fn check_all(&mut self) -> Result<(), NotFinite> {
+    /// Has the device look at everything that must be sound.
+    fn look_at_all(&mut self) {
         let looks = std::mem::take(&mut self.looks);
-        let sound = self.check(&looks);
+        self.look(&looks);
         self.looks = looks;
-        sound
     }
 
-    /// Has the device look at all of it before the host waits for what it found.
-    fn check(&mut self, looks: &[Look]) -> Result<(), NotFinite> {
+    /// Whether all of that is, on the host, which says what is not.
+    fn judge_all(&mut self) -> Result<(), NotFinite> {
+        let looks = std::mem::take(&mut self.looks);
+        let judged = self.judge_each(&looks);
+        self.looks = looks;
+        judged
+    }
+
+    /// Has the device find the largest magnitude of each look.
+    fn look(&mut self, looks: &[Look]) {
         let Self { parameters, values, losses, share, device, found, .. } = self;
         let (parameters, values, losses) = (&*parameters, &*values, &*losses);
         let arrays = looks.iter().map(|&look| match look {
@@ -153,53 +193,47 @@ impl<D: Device> Network<D> {
             | Look::OutputGradient { place, each, .. } => (&values[place], share.count * each),
         });
         device.largest(found, arrays);
+    }
+
+    /// Whether the magnitudes found by these looks are sound.
+    fn judge_each(&mut self, looks: &[Look]) -> Result<(), NotFinite> {
         let mut found = std::mem::take(&mut self.host_found);
         self.device.download(&mut found[..looks.len()], &self.found);
         let judged = looks.iter().enumerate().try_for_each(|(at, &look)| {
             let before = at.checked_sub(1).map_or(0.0, |before| found[before]);
-            self.judge(look, f64::from(found[at]), f64::from(before))
+            self.judge(look, found[at], before)
         });
         self.host_found = found;
         judged
     }
 
     /// Whether a look's largest magnitude is sound; that of the look before is at hand.
-    fn judge(&mut self, look: Look, largest: f64, before: f64) -> Result<(), NotFinite> {
-        match look {
-            Look::Logits { .. } | Look::Losses if largest.is_finite() => Ok(()),
+    fn judge(&mut self, look: Look, largest: f32, before: f32) -> Result<(), NotFinite> {
+        if look.bound(self.share.count).holds(before, largest) {
+            return Ok(());
+        }
+        let of = |at: usize| &self.parameters[at].spec;
+        Err(match look {
             Look::Logits { .. } | Look::Losses => {
                 self.check_losses(self.share)?;
                 // What the device saw and the host does not is no sound step either.
-                let (what, value) = ("losses of the batch".to_owned(), largest as f32);
-                Err(NotFinite { layer: "loss".to_owned(), what, value, repeats: true })
+                unsound()
             }
-            Look::Gradient(at) => self.judge_parameter("gradient", at, largest),
+            Look::Gradient(at) => found_in("gradient", of(at), largest),
             // What of them is spoilt need not reach a gradient; weights do.
-            Look::Value(at) => match self.parameters[at].spec.role {
-                ParameterRole::Running => self.judge_parameter("running statistics", at, largest),
-                _ => self.judge_parameter("value", at, largest),
+            Look::Value(at) => match of(at).role {
+                ParameterRole::Running => found_in("running statistics", of(at), largest),
+                _ => found_in("value", of(at), largest),
             },
             Look::Input { weights, .. } => {
-                let layer = &self.parameters[weights].spec.layer;
-                sound(largest, layer, || format!("input of {layer}"))
+                let layer = &of(weights).layer;
+                not_finite(layer, format!("input of {layer}"), largest)
             }
-            // The gradient of a linear layer's weights is a sum of products of inputs and output
-            // gradients, one for each image: with the largest of both it has a bound before it is
-            // formed.
             Look::OutputGradient { weights, .. } => {
-                let layer = &self.parameters[weights].spec.layer;
-                let bound = self.share.count as f64 * before * largest;
-                sound(bound, layer, || format!("gradient of {layer}.weight"))
+                let (layer, count) = (&of(weights).layer, self.share.count as f32);
+                let bound = count * before * largest;
+                not_finite(layer, format!("gradient of {layer}.weight"), bound)
             }
-        }
-    }
-
-    fn judge_parameter(&self, what: &str, at: usize, largest: f64) -> Result<(), NotFinite> {
-        let spec = &self.parameters[at].spec;
-        sound(largest, &spec.layer, || match spec.role {
-            ParameterRole::Weight => format!("{what} of {}.weight", spec.layer),
-            ParameterRole::Bias => format!("{what} of {}.bias", spec.layer),
-            _ => format!("{what} of {}'s batch normalisation", spec.layer),
         })
     }
 
@@ -221,7 +255,7 @@ impl<D: Device> Network<D> {
             Part::Forward(index) => {
                 let step = self.plan.steps[index];
                 for at in step.parameters() {
-                    self.check(&[Look::Value(at)])?;
+                    self.look_and_judge(&[Look::Value(at)])?;
                 }
                 let len = step.at(count, self.plan.batch).output_len();
                 let layer = self.layer(index).to_owned();
@@ -241,10 +275,15 @@ impl<D: Device> Network<D> {
                     let what = format!("gradient of the input of {layer}");
                     self.check_place(place, step.output_len(), &layer, what)?;
                 }
-                self.check(&looks_of(&self.plan, index))
+                self.look_and_judge(&looks_of(&self.plan, index))
             }
             Part::Check | Part::FusedUpdate(_) | Part::Update => Ok(()),
         }
+    }
+
+    fn look_and_judge(&mut self, looks: &[Look]) -> Result<(), NotFinite> {
+        self.look(looks);
+        self.judge_each(looks)
     }
 
     /// Whether the first `len` values of a place are finite.
@@ -258,8 +297,7 @@ impl<D: Device> Network<D> {
         self.device.largest(&mut self.found, [(&self.values[place], len)].into_iter());
         let mut found = [0.0];
         self.device.download(&mut found, &self.found);
-        let shown = if found[0].is_finite() { 0.0 } else { f64::from(found[0]) };
-        sound(shown, layer, || what.clone())
+        if found[0].is_finite() { Ok(()) } else { Err(not_finite(layer, what, found[0])) }
     }
 
     /// The name of the layer that step `index` computes.
@@ -293,12 +331,22 @@ impl<D: Device> Network<D> {
     }
 }
 
-/// Whether a magnitude is sound.
-fn sound(magnitude: f64, layer: &str, what: impl Fn() -> String) -> Result<(), NotFinite> {
-    // A NaN is in no range.
-    if (0.0..=LARGEST).contains(&magnitude) {
-        return Ok(());
-    }
-    let (layer, value) = (layer.to_owned(), magnitude as f32);
-    Err(NotFinite { layer, what: what(), value, repeats: true })
+/// What was found.
+fn not_finite(layer: &str, what: String, value: f32) -> NotFinite {
+    NotFinite { layer: layer.to_owned(), what, value, repeats: true }
+}
+
+/// The same in an array of a layer's.
+fn found_in(what: &str, spec: &ParameterSpec, value: f32) -> NotFinite {
+    let what = match spec.role {
+        ParameterRole::Weight => format!("{what} of {}.weight", spec.layer),
+        ParameterRole::Bias => format!("{what} of {}.bias", spec.layer),
+        _ => format!("{what} of {}'s batch normalisation", spec.layer),
+    };
+    not_finite(&spec.layer, what, value)
+}
+
+/// The device has judged so, and nothing is found.
+fn unsound() -> NotFinite {
+    NotFinite { repeats: false, ..not_finite("loss", "losses of the batch".to_owned(), f32::NAN) }
 }

@@ -96,10 +96,10 @@ fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow:
         recorder.begin();
         if trained {
             let batch = StepBatch { images: (&images).into(), labels: &labels, seed: 0, step };
-            network.begin_step(&batch);
+            network.begin_step(&batch, |_| sgd);
             // As in a run, the next step's images cross beside this one.
             network.bring(&images);
-            network.finish_step(&batch, |_| sgd)?;
+            network.finish_step(&batch)?;
         } else {
             network.forward(&images, Pass::Evaluate);
         }
