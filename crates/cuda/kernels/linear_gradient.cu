@@ -116,7 +116,8 @@ __device__ inline void outer_product(float* shared, const u16* d_y, const u16* x
     }
 }
 
-// Has the second cache fetch the square of an array that is read after the product.
+// Has the second cache fetch the square of an array that is read after the product. Of one array: squares
+// of two, for all blocks that run at a time, would be most of what it holds.
 __device__ inline void expect_square(const float* array, const LinearShape& s) {
     const u32 LINE = 128 / sizeof(float);
     Corner at = corner(s);
@@ -129,7 +130,6 @@ __device__ inline void expect_square(const float* array, const LinearShape& s) {
 template <Step STEP>
 __device__ inline void updated(float* shared, float* weights, float* velocity, u16* rounded, const u16* d_y, const u16* x, const LinearShape& s, float rate, float momentum, float decay) {
     expect_square(weights, s);
-    expect_square(velocity, s);
     outer_product(shared, d_y, x, s, [=](u64 at, const Eight& gradient) {
         sgd<STEP>(weights + at, velocity + at, rounded + at, gradient, EIGHT, rate, momentum, decay);
     });
