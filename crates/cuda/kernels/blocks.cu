@@ -45,14 +45,14 @@ __device__ inline u32 weight_of_block(u32 i, Blocks s) {
     return ((k * s.kernel + h) * s.kernel + w) * s.in_c + c;
 }
 
-extern "C" __global__ void block_weights(u16* blocks, const float* weights, Blocks s, u32 len) {
+extern "C" __global__ void block_weights(value* blocks, const float* weights, Blocks s, u32 len) {
     u32 i = (u32)thread_number();
     if (i >= len) return;
     u32 weight = weight_of_block(i, s);
     put(blocks + i, weight == NONE ? 0.0f : weights[weight]);
 }
 
-extern "C" __global__ void unblock_weights(float* weights, const u16* blocks, Blocks s, u32 len) {
+extern "C" __global__ void unblock_weights(float* weights, const value* blocks, Blocks s, u32 len) {
     u32 i = (u32)thread_number();
     if (i >= len) return;
     u32 weight = weight_of_block(i, s);
