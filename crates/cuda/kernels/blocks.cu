@@ -1,10 +1,10 @@
-// A convolution over few maps as one over many. Tensor cores multiply runs of eight channels, and the
-// first layer has three; but it also has a stride. So its input is taken in blocks of `side x side`
-// places, `side` the stride, which become the channels of one place: 48 of 4 x 4 pixels of three
-// colours. Windows then begin at every block, a kernel of 11 taps is one of 3 blocks whose last tap
-// is a zero, and what was a convolution of 3 channels with stride 4 is one of 48 with stride 1.
-// Padding becomes part of the blocks. With a stride of 1 a block is one place, and channels are only
-// made up to a multiple of eight.
+// A convolution over few maps as one over many. Tensor cores multiply runs of eight channels, cuDNN's
+// other engines want more than a few too, and the first layer has three; but it also has a stride. So
+// its input is taken in blocks of `side x side` places, `side` the stride, which become the channels
+// of one place: 48 of 4 x 4 pixels of three colours. Windows then begin at every block, a kernel of 11
+// taps is one of 3 blocks whose last tap is a zero, and what was a convolution of 3 channels with
+// stride 4 is one of 48 with stride 1. Padding becomes part of the blocks. With a stride of 1 a block
+// is one place, and channels are only made up to a multiple of eight.
 
 struct Blocks {
     u32 in_h, in_w, in_c, kernel, pad, side, rows, columns, channels, taps;
