@@ -113,7 +113,7 @@ fn auto_takes_the_gpu_if_there_is_one_that_can_be_used_and_says_so() {
         assert_eq!(code, 0, "{told}");
         assert!(words.iter().all(|word| told.contains(word)), "{told}");
     };
-    says("auto", &[], &["computing on cuda:0 (emulated GPU)"]);
+    says("auto", &[], &["computing on cuda:0 (emulated GPU, cuDNN 9.19)"]);
     let old = [("EMULATED_CAPABILITY", "61")];
     says("old", &old, &["computing on the processor", "sm_75 and newer only"]);
 }
@@ -145,9 +145,9 @@ fn doctor_says_in_a_line_each_what_is_there_and_what_is_missing() {
     let Some((code, out, told)) = emulated(&["doctor"], &[]) else { return };
     assert_eq!(code, 0, "{told}");
     for line in [
-        "GPU           cuda:0 (emulated GPU): sm_90, 8.0 GiB, can be used",
+        "GPU           cuda:0 (emulated GPU, cuDNN 9.19): sm_90, 8.0 GiB, can be used",
         "driver        for CUDA 12.8",
-        "--device auto cuda:0 (emulated GPU)",
+        "--device auto cuda:0 (emulated GPU, cuDNN 9.19)",
     ] {
         assert!(out.lines().any(|found| found == line), "{out}");
     }

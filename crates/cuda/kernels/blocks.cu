@@ -1,10 +1,10 @@
-// A convolution over few maps as one over many. Tensor cores multiply runs of eight channels, and the
-// first layer has three; but it also has a stride. So its input is taken in blocks of `side x side`
-// places, `side` the stride, which become the channels of one place: 48 of 4 x 4 pixels of three
-// colours. Windows then begin at every block, a kernel of 11 taps is one of 3 blocks whose last tap
-// is a zero, and what was a convolution of 3 channels with stride 4 is one of 48 with stride 1.
-// Padding becomes part of the blocks. With a stride of 1 a block is one place, and channels are only
-// made up to a multiple of eight.
+// A convolution over few maps as one over many. Tensor cores multiply runs of eight channels, cuDNN's
+// other engines want more than a few too, and the first layer has three; but it also has a stride. So
+// its input is taken in blocks of `side x side` places, `side` the stride, which become the channels
+// of one place: 48 of 4 x 4 pixels of three colours. Windows then begin at every block, a kernel of 11
+// taps is one of 3 blocks whose last tap is a zero, and what was a convolution of 3 channels with
+// stride 4 is one of 48 with stride 1. Padding becomes part of the blocks. With a stride of 1 a block
+// is one place, and channels are only made up to a multiple of eight.
 
 struct Blocks {
     u32 in_h, in_w, in_c, kernel, pad, side, rows, columns, channels, taps;
@@ -45,14 +45,14 @@ __device__ inline u32 weight_of_block(u32 i, Blocks s) {
     return ((k * s.kernel + h) * s.kernel + w) * s.in_c + c;
 }
 
-extern "C" __global__ void block_weights(u16* blocks, const float* weights, Blocks s, u32 len) {
+extern "C" __global__ void block_weights(value* blocks, const float* weights, Blocks s, u32 len) {
     u32 i = (u32)thread_number();
     if (i >= len) return;
     u32 weight = weight_of_block(i, s);
     put(blocks + i, weight == NONE ? 0.0f : weights[weight]);
 }
 
-extern "C" __global__ void unblock_weights(float* weights, const u16* blocks, Blocks s, u32 len) {
+extern "C" __global__ void unblock_weights(float* weights, const value* blocks, Blocks s, u32 len) {
     u32 i = (u32)thread_number();
     if (i >= len) return;
     u32 weight = weight_of_block(i, s);

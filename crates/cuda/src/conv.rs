@@ -212,20 +212,10 @@ fn unfold<'r>(
     let len = shape.groups * part.rows * shape.kernel_len();
     let (sizes, launch) = (numbers(shape), Launch::threads(len));
     let (rows, count) = (word(part.rows).into(), word(len).into());
-    match x {
-        Reals::F32(x) => {
-            let mut columns: ViewMut<'_, f32> = room.take(gpu, len);
-            let arguments = [columns.again().into(), x.into(), (&sizes).into(), rows, count];
-            gpu.launch("unfold", launch, &arguments);
-            Reals::F32(columns.into_read())
-        }
-        Reals::Bf16(x) => {
-            let mut columns: ViewMut<'_, u16> = room.take(gpu, len);
-            let arguments = [columns.again().into(), x.into(), (&sizes).into(), rows, count];
-            gpu.launch("unfold", launch, &arguments);
-            Reals::Bf16(columns.into_read())
-        }
-    }
+    let mut columns = room.reals(gpu, len, x.is_bf16());
+    let arguments = [columns.again().into(), x.into(), (&sizes).into(), rows, count];
+    gpu.launch("unfold", launch, &arguments);
+    columns.into_read()
 }
 
 #[cfg(test)]

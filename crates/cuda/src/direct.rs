@@ -1,7 +1,8 @@
-//! Convolutions of bf16 by cuDNN.
+//! Convolutions by cuDNN.
 //!
-//! Tensor cores want channels by the eight. Where a layer has fewer, as the first one has, it is taken
-//! in blocks: `kernels/blocks.cu` says how.
+//! Tensor cores want channels by the eight, and with `f32` the engines that do without them want some
+//! too: of three channels in this order cuDNN 9.26 names for some GPUs none but its last resort.
+//! Where a layer has fewer, as the first one has, it is taken in blocks: `kernels/blocks.cu` says how.
 
 use alexnet_ops::{ConvPass, ConvShape};
 
@@ -21,14 +22,11 @@ pub(crate) fn forward(
     shape: &ConvShape,
 ) -> bool {
     let Some(way) = Way::of(engine, shape, ConvPass::Forward) else { return false };
-    let (RealsMut::Bf16(y), Reals::Bf16(_)) = (y, x.values(shape.input_len())) else {
-        return false;
-    };
     let Engine { gpu, scratch, convolutions: Some(convolutions), .. } = engine else {
         return false;
     };
     let Scratch { blocks, blocks_of, rounded, workspace, .. } = scratch;
-    let Some(x) = way.input(gpu, (blocks, blocks_of), x, shape) else { return false };
+    let x = way.input(gpu, (blocks, blocks_of), x, shape);
     let weights = way.weights(gpu, &mut rounded[0], weights, shape);
     way.run(gpu, convolutions, workspace, y, [x, weights])
 }
@@ -41,12 +39,10 @@ pub(crate) fn backward_input(
     shape: &ConvShape,
 ) -> bool {
     let Some(way) = Way::of(engine, shape, ConvPass::BackwardInput) else { return false };
-    let (RealsMut::Bf16(d_x), Reals::Bf16(d_y)) = (d_x, d_y.values(shape.output_len())) else {
-        return false;
-    };
     let Engine { gpu, scratch, convolutions: Some(convolutions), .. } = engine else {
         return false;
     };
+    let d_y = d_y.values(shape.output_len());
     let weights = way.weights(gpu, &mut scratch.rounded[0], weights, shape);
     way.run(gpu, convolutions, &mut scratch.workspace, d_x, [weights, d_y])
 }
@@ -59,17 +55,17 @@ pub(crate) fn backward_weights(
     shape: &ConvShape,
 ) -> bool {
     let Some(way) = Way::of(engine, shape, ConvPass::BackwardWeights) else { return false };
-    let (Reals::Bf16(_), Reals::Bf16(d_y)) =
-        (x.values(shape.input_len()), d_y.values(shape.output_len()))
-    else {
-        return false;
-    };
     let Engine { gpu, scratch, convolutions: Some(convolutions), .. } = engine else {
         return false;
     };
     let Scratch { blocks, blocks_of, rounded, workspace, .. } = scratch;
-    let Some(x) = way.input(gpu, (blocks, blocks_of), x, shape) else { return false };
-    let mut formed: ViewMut<'_, u16> = rounded[0].take(gpu, way.shape.weights_len());
+    let x = way.input(gpu, (blocks, blocks_of), x, shape);
+    let d_y = d_y.values(shape.output_len());
+    // A gradient of bf16 values comes in bf16, and that of blocks in blocks.
+    if way.blocks.is_none() && !way.bf16 {
+        return way.run(gpu, convolutions, workspace, RealsMut::F32(d_weights), [x, d_y]);
+    }
+    let mut formed = rounded[0].reals(gpu, way.shape.weights_len(), way.bf16);
     if !way.run(gpu, convolutions, workspace, formed.again(), [x, d_y]) {
         return false;
     }
@@ -90,6 +86,7 @@ struct Way {
     pass: ConvPass,
     workspace_bytes: usize,
     blocks: Option<Blocks>,
+    bf16: bool,
 }
 
 impl Way {
@@ -105,7 +102,7 @@ impl Way {
             return None;
         }
         let workspace_bytes = convolutions.workspace_bytes(&shape, pass)?;
-        Some(Self { shape, pass, workspace_bytes, blocks })
+        Some(Self { shape, pass, workspace_bytes, blocks, bf16: engine.bf16 })
     }
 
     /// The input as cuDNN is to have it. What a forward pass laid out in blocks still stands there for
@@ -116,15 +113,15 @@ impl Way {
         (room, room_of): (&'a mut Room, &mut Option<(u64, ConvShape)>),
         x: &'a Floats,
         shape: &ConvShape,
-    ) -> Option<View<'a, u16>> {
-        let (key, values) = ((x.stamp(), *shape), x.first_rounded(shape.input_len())?);
-        let Some(blocks) = &self.blocks else { return Some(values) };
-        let mut there: ViewMut<'_, u16> = room.take(gpu, self.shape.input_len());
+    ) -> Reals<'a> {
+        let (key, values) = ((x.stamp(), *shape), x.values(shape.input_len()));
+        let Some(blocks) = &self.blocks else { return values };
+        let mut there = room.reals(gpu, self.shape.input_len(), self.bf16);
         if *room_of != Some(key) {
             blocks.input(gpu, there.again(), values);
             *room_of = Some(key);
         }
-        Some(there.into_read())
+        there.into_read()
     }
 
     fn weights<'a>(
@@ -133,15 +130,14 @@ impl Way {
         room: &'a mut Room,
         weights: &'a Floats,
         shape: &ConvShape,
-    ) -> View<'a, u16> {
-        if let Some(blocks) = &self.blocks {
-            let weights = weights.first(shape.weights_len());
-            return blocks.enter_weights(gpu, room, weights, self.shape.weights_len());
-        }
-        match factor(gpu, true, room, weights, shape.weights_len()) {
-            Reals::Bf16(rounded) => rounded,
-            Reals::F32(_) => unreachable!("asked for bf16"),
-        }
+    ) -> Reals<'a> {
+        let len = shape.weights_len();
+        let Some(blocks) = &self.blocks else {
+            return factor(gpu, self.bf16, room, weights, len);
+        };
+        let mut there = room.reals(gpu, self.shape.weights_len(), self.bf16);
+        blocks.weights(gpu, there.again(), weights.first(len));
+        there.into_read()
     }
 
     fn run(
@@ -149,8 +145,8 @@ impl Way {
         gpu: &Gpu,
         convolutions: &mut Convolutions,
         room: &mut Room,
-        out: ViewMut<'_, u16>,
-        inputs: [View<'_, u16>; 2],
+        out: RealsMut<'_>,
+        inputs: [Reals<'_>; 2],
     ) -> bool {
         let room = room.take(gpu, self.workspace_bytes);
         convolutions.run(gpu, (&self.shape, self.pass), out, inputs, room)
@@ -209,30 +205,21 @@ impl Blocks {
     }
 
     /// The input in blocks.
-    fn input(&self, gpu: &Gpu, blocks: ViewMut<'_, u16>, x: View<'_, u16>) {
+    fn input(&self, gpu: &Gpu, blocks: RealsMut<'_>, x: Reals<'_>) {
         let (numbers, threads) = (self.numbers(), blocks.len() / EIGHT);
         let arguments = [blocks.into(), x.into(), (&numbers).into(), word(threads).into()];
         gpu.launch("block_input", Launch::threads(threads), &arguments);
     }
 
     /// Weights where blocks have them.
-    fn enter_weights<'r>(
-        &self,
-        gpu: &Gpu,
-        room: &'r mut Room,
-        weights: View<'_, f32>,
-        len: usize,
-    ) -> View<'r, u16> {
-        let mut blocks: ViewMut<'_, u16> = room.take(gpu, len);
-        let numbers = self.numbers();
-        let arguments =
-            [blocks.again().into(), weights.into(), (&numbers).into(), word(len).into()];
+    fn weights(&self, gpu: &Gpu, blocks: RealsMut<'_>, weights: View<'_, f32>) {
+        let (numbers, len) = (self.numbers(), blocks.len());
+        let arguments = [blocks.into(), weights.into(), (&numbers).into(), word(len).into()];
         gpu.launch("block_weights", Launch::threads(len), &arguments);
-        blocks.into_read()
     }
 
     /// Their gradient, back from there.
-    fn leave_weights(&self, gpu: &Gpu, weights: ViewMut<'_, f32>, blocks: View<'_, u16>) {
+    fn leave_weights(&self, gpu: &Gpu, weights: ViewMut<'_, f32>, blocks: Reals<'_>) {
         let (numbers, len) = (self.numbers(), blocks.len());
         let arguments = [weights.into(), blocks.into(), (&numbers).into(), word(len).into()];
         gpu.launch("unblock_weights", Launch::threads(len), &arguments);

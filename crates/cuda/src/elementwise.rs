@@ -193,6 +193,6 @@ pub(crate) fn round(gpu: &Gpu, rounded: ViewMut<'_, u16>, numbers: View<'_, f32>
     map(gpu, "round_to_bf16", RealsMut::Bf16(rounded), Reals::F32(numbers));
 }
 
-pub(crate) fn widen(gpu: &Gpu, numbers: ViewMut<'_, f32>, rounded: View<'_, u16>) {
-    map(gpu, "widen_bf16", RealsMut::F32(numbers), Reals::Bf16(rounded));
+pub(crate) fn widen(gpu: &Gpu, numbers: ViewMut<'_, f32>, rounded: Reals<'_>) {
+    map(gpu, "widen_bf16", RealsMut::F32(numbers), rounded);
 }

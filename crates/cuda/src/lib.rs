@@ -4,9 +4,9 @@
 //! offers arrays, launches and matrix products that are safe to call. The files beside this one say
 //! in terms of those what each operation is. This file joins them to a [`Device`].
 //!
-//! Linear layers are products of cuBLAS, and so are convolutions, but for those of bf16 where cuDNN is
-//! at hand; everything else are kernels of our own, in CUDA C, under `kernels/`. Nothing of CUDA is needed to build, and a machine without it gets an
-//! error value that says what is missing.
+//! Linear layers are products of cuBLAS, convolutions are cuDNN's where it is at hand and products where
+//! it is not; everything else are kernels of our own, in CUDA C, under `kernels/`. Nothing of CUDA is
+//! needed to build, and a machine without it gets an error value that says what is missing.
 //!
 //! Results are the same bits from run to run on the same kind of GPU with the same libraries: sums are
 //! formed in an order that depends on shapes alone, and no memory is added to from two places.
@@ -49,7 +49,7 @@ use scratch::Scratch;
 type Bytes = Buffer<u8>;
 
 /// What products are formed in on a GPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Products {
     /// Of `f32` in full.
     F32,
@@ -119,16 +119,16 @@ impl Cuda {
         let gpu = Gpu::open(index, products)?;
         let bf16 = products == Products::Bf16;
         // Without it, or where it does not start, convolutions are products.
-        let convolutions = if bf16 { Convolutions::open(&gpu).ok().flatten() } else { None };
-        let with = match (products, &convolutions) {
-            (Products::F32, _) => String::new(),
-            (Products::Tf32, _) => ", TF32".to_owned(),
-            (Products::Bf16, None) => ", bf16".to_owned(),
-            (Products::Bf16, Some(_)) => {
-                let (major, minor) = Convolutions::version();
-                format!(", bf16, cuDNN {major}.{minor}")
-            }
+        let convolutions = Convolutions::open(&gpu, products).ok().flatten();
+        let mut with = match products {
+            Products::F32 => String::new(),
+            Products::Tf32 => ", TF32".to_owned(),
+            Products::Bf16 => ", bf16".to_owned(),
         };
+        if convolutions.is_some() {
+            let (major, minor) = Convolutions::version();
+            with += &format!(", cuDNN {major}.{minor}");
+        }
         let name = format!("cuda:{index} ({}{with})", gpu.name).into();
         let (scratch, limits) = (Scratch::default(), Limits::USUAL);
         let (crossing, brought) = (Crossing::open(&gpu)?, Brought::default());

@@ -4,7 +4,7 @@
 
 use alexnet_ops::ConvShape;
 
-use crate::driver::{Buffer, Element, Gpu, ViewMut};
+use crate::driver::{Buffer, Element, Gpu, RealsMut, ViewMut};
 
 /// Room for one array, and how often it was made anew.
 #[derive(Default)]
@@ -24,6 +24,14 @@ impl Room {
         }
         let buffer = self.0.as_mut().expect("made above");
         buffer.view_mut().of::<T>().into_part(0..len)
+    }
+
+    /// `len` numbers, in bf16 or in `f32`.
+    pub(crate) fn reals(&mut self, gpu: &Gpu, len: usize, bf16: bool) -> RealsMut<'_> {
+        match bf16 {
+            true => RealsMut::Bf16(self.take(gpu, len)),
+            false => RealsMut::F32(self.take(gpu, len)),
+        }
     }
 }
 
@@ -48,7 +56,7 @@ pub(crate) struct Scratch {
     pub(crate) rows: Room,
     /// On its way from or to the host, in `f32`.
     pub(crate) crossing: Room,
-    /// Factors of a product, rounded to bf16.
+    /// Factors of a product, rounded to bf16 or laid out for it.
     pub(crate) rounded: [Room; 2],
     /// Sums that are not finished.
     pub(crate) sums: [Room; 2],

@@ -7,7 +7,7 @@ mod support;
 use alexnet_cuda::{Cuda, Products};
 use alexnet_ops::conformance::{TOLERANCE, cases};
 use alexnet_ops::{Device, Precision};
-use support::{agrees, bf16, bits, borders, tf32};
+use support::{agrees, bf16, bits, borders, by_eights, tf32};
 
 /// Sums of thousands of products differ more between a GPU's order and a loop's than between two
 /// loops: the project asks for 1e-4 on a GPU.
@@ -32,6 +32,7 @@ fn the_gpu_passes_the_suite() {
     let Some(device) = gpu(Precision::F32) else { return };
     agrees(&device, &cases(), TOLERANCE_GPU);
     agrees(&device, &borders(), TOLERANCE_GPU);
+    agrees(&device, &by_eights(), TOLERANCE_GPU);
     agrees(&device.in_small_pieces(), &cases(), TOLERANCE_GPU);
 }
 

@@ -17,7 +17,7 @@ use alexnet_cuda::{Cuda, Products, catch};
 use alexnet_ops::conformance::{Case, TOLERANCE, cases};
 use alexnet_ops::{Device, Precision};
 use support::{
-    TOLERANCE_BF16, agrees, agrees_in_bf16, bf16, bits, borders, by_eights, tf32,
+    TOLERANCE_BF16, TOLERANCE_TF32, agrees, agrees_in_bf16, bf16, bits, borders, by_eights, tf32,
     what_is_repeated_is_what_was_asked_for,
 };
 
@@ -54,14 +54,64 @@ fn the_device_passes_the_suite() {
 }
 
 #[test]
-fn the_device_passes_the_suite_when_everything_is_taken_in_pieces() {
-    succeeds("suite in pieces", &[]);
+fn the_device_passes_the_suite_when_everything_is_taken_in_pieces_without_cudnn() {
+    succeeds("suite in pieces", &[("EMULATED_CUDNN_ENGINES", "none")]);
+}
+
+/// How many convolutions cuDNN computed as they are, and how many with rounded factors.
+fn convolved(output: &Output) -> [usize; 2] {
+    let told = said(output);
+    assert!(output.status.success(), "{told}");
+    let line = told.lines().find(|line| line.starts_with("emulated cuDNN: ")).expect("counts");
+    let counts: Vec<usize> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+    counts.try_into().expect("two counts")
+}
+
+#[test]
+fn cudnn_s_engines_that_round_factors_are_for_tf32_alone() {
+    let Some(libraries) = sound() else { return };
+    let run = |task, engines| {
+        let variables = [("EMULATED_CUDNN_ENGINES", engines), ("EMULATED_COUNTS", "1")];
+        run(libraries, task, &variables)
+    };
+    let [plain, rounding] = convolved(&run("by eights", "all"));
+    assert!(plain > 0 && rounding == 0, "{plain} {rounding}");
+    assert_eq!(convolved(&run("by eights", "rounding")), [0, 0], "f32 takes products instead");
+    let [plain, rounding] = convolved(&run("by eights in tf32", "rounding"));
+    assert!(plain == 0 && rounding > 0, "{plain} {rounding}");
+    let [plain, rounding] = convolved(&run("by eights in tf32", "all"));
+    assert!(plain > 0 && rounding > 0, "both are tried: {plain} {rounding}");
+    // What the first is worth: an engine that rounds and does not say so is seen.
+    let unsaid = run("by eights", "rounding unsaid");
+    assert!(!unsaid.status.success() && said(&unsaid).contains("Conv"), "{}", said(&unsaid));
+}
+
+#[test]
+fn which_engine_was_the_fastest_is_written_down_for_each_kind_of_products() {
+    let Some(libraries) = sound() else { return };
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulated-engines");
+    let _ = std::fs::remove_dir_all(&cache);
+    let folder = cache.display().to_string();
+    let variables = [("ALEXNET_CACHE_DIR", &folder[..]), ("EMULATED_COUNTS", "1")];
+    let mut tried = Vec::new();
+    for (files, task) in ["by eights in bf16", "by eights in tf32", "by eights"].iter().enumerate()
+    {
+        let first = convolved(&run(libraries, task, &variables));
+        let entries = std::fs::read_dir(&cache).expect("the cache").flatten();
+        let names = entries.map(|file| file.file_name().to_string_lossy().into_owned());
+        assert_eq!(names.filter(|name| name.starts_with("engines-")).count(), files + 1, "{task}");
+        tried.push((task, first));
+    }
+    for (task, first) in tried {
+        let again = convolved(&run(libraries, task, &variables));
+        assert!(again.iter().sum::<usize>() < first.iter().sum(), "{task}: {first:?} {again:?}");
+    }
 }
 
 #[test]
 fn in_bf16_every_operation_is_within_a_hundredth_with_cudnn_and_without() {
     succeeds("bf16", &[]);
-    succeeds("bf16", &[("EMULATED_CUDNN_UNSUPPORTED", "1")]);
+    succeeds("bf16", &[("EMULATED_CUDNN_ENGINES", "none")]);
 }
 
 #[test]
@@ -141,7 +191,7 @@ fn a_missing_or_unsuitable_library_is_an_error_that_says_which() {
     for (missing, expected) in [
         ("libnvrtc", "(libnvrtc) is not here"),
         ("libcublas", "is too old, it has no cublasCreate_v2"),
-        // Of this one nothing is said: bf16 goes without it.
+        // Of this one nothing is said: convolutions go without it.
         ("libcudnn", "opened cuda:0 (emulated GPU, bf16)"),
     ] {
         let _ = std::fs::remove_dir_all(&folder);
@@ -327,29 +377,26 @@ fn the_child_does_its_task() {
     let Ok(task) = std::env::var("EMULATED_TASK") else { return };
     match task.as_str() {
         "suite" => agrees(&open(), &cases(), TOLERANCE),
+        "by eights" => agrees(&open(), &by_eights(), TOLERANCE),
+        "by eights in tf32" => agrees(&open_in(Products::Tf32), &by_eights(), TOLERANCE_TF32),
+        "by eights in bf16" => {
+            let device = open_in(Products::Bf16);
+            by_eights().iter().for_each(|case| drop(case.run(&device)));
+        }
         _ if task.starts_with("suite of ") => {
             let of = |case: &Case| format!("{case:?}").starts_with(&task["suite of ".len()..]);
             agrees(&open(), &cases().into_iter().filter(of).collect::<Vec<_>>(), TOLERANCE);
         }
         "suite in pieces" => agrees(&open().in_small_pieces(), &cases(), TOLERANCE),
-        "exact" => {
-            let device = open();
-            cases().iter().for_each(|case| drop(case.run_exact(&device)));
-        }
-        "exact bf16" => {
-            let device = Cuda::new(0, Precision::Bf16).expect("the emulated GPU opens");
-            for case in cases().iter().chain(&by_eights()) {
-                drop(case.run_exact(&device));
-            }
-        }
+        "exact" => exact(&open()),
+        "exact bf16" => exact(&open_in(Products::Bf16)),
         _ if task.starts_with("bf16 of ") => {
-            let device = Cuda::new(0, Precision::Bf16).expect("the emulated GPU opens");
             let of = |case: &Case| format!("{case:?}").starts_with(&task["bf16 of ".len()..]);
             let cases: Vec<_> = by_eights().into_iter().filter(of).collect();
-            agrees_in_bf16(&device, &cases, TOLERANCE_BF16);
+            agrees_in_bf16(&open_in(Products::Bf16), &cases, TOLERANCE_BF16);
         }
-        "bf16" => bf16(&open(), &Cuda::new(0, Precision::Bf16).expect("the emulated GPU opens")),
-        "tf32" => tf32(&open(), &Cuda::new(0, Products::Tf32).expect("the emulated GPU opens")),
+        "bf16" => bf16(&open(), &open_in(Products::Bf16)),
+        "tf32" => tf32(&open(), &open_in(Products::Tf32)),
         "bits" => [open(), open().in_small_pieces()].iter().for_each(bits),
         "repeats" => what_is_repeated_is_what_was_asked_for(&open()),
         "borders" => agrees(&open(), &borders(), TOLERANCE),
@@ -366,8 +413,17 @@ fn the_child_does_its_task() {
     eprintln!("the task is done");
 }
 
+/// In arrays of just the right lengths.
+fn exact(device: &Cuda) {
+    cases().iter().chain(&by_eights()).for_each(|case| drop(case.run_exact(device)));
+}
+
 fn open() -> Cuda {
-    Cuda::new(0, Precision::F32).expect("the emulated GPU opens")
+    open_in(Products::F32)
+}
+
+fn open_in(products: Products) -> Cuda {
+    Cuda::new(0, products).expect("the emulated GPU opens")
 }
 
 fn say_what_opens(index: usize, precision: Precision) {

@@ -23,7 +23,7 @@ pub enum Library {
     Compiler,
     /// cuBLAS, matrix products.
     Products,
-    /// cuDNN, convolutions of bf16: much faster with it, and possible without.
+    /// cuDNN, convolutions: much faster with it, and possible without.
     Convolutions,
 }
 

@@ -158,6 +158,9 @@ pub(crate) enum RealsMut<'a> {
 }
 
 impl Reals<'_> {
+    pub(crate) fn is_bf16(&self) -> bool {
+        matches!(self, Self::Bf16(_))
+    }
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::F32(view) => view.len(),
@@ -190,11 +193,14 @@ impl Reals<'_> {
     /// What a kernel that looks at many arrays is told of one: where it is, its length, whether it is
     /// of bf16.
     pub(crate) fn entry(&self) -> [u64; 3] {
-        [self.address(), self.len() as u64, u64::from(matches!(self, Self::Bf16(_)))]
+        [self.address(), self.len() as u64, u64::from(self.is_bf16())]
     }
 }
 
-impl RealsMut<'_> {
+impl<'a> RealsMut<'a> {
+    pub(crate) fn is_bf16(&self) -> bool {
+        matches!(self, Self::Bf16(_))
+    }
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::F32(view) => view.len(),
@@ -218,6 +224,13 @@ impl RealsMut<'_> {
     pub(crate) fn again(&mut self) -> RealsMut<'_> {
         let len = self.len();
         self.part(0..len)
+    }
+    /// All of it, to be read from now on.
+    pub(crate) fn into_read(self) -> Reals<'a> {
+        match self {
+            Self::F32(view) => Reals::F32(view.into_read()),
+            Self::Bf16(view) => Reals::Bf16(view.into_read()),
+        }
     }
 }
 

@@ -5,12 +5,14 @@
 #include "remembering.h"
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <set>
+#include <string>
 #include <vector>
 
 namespace {
@@ -87,7 +89,13 @@ enum {
     ENGINE_NUMERICAL_NOTE = 1303,
 };
 
-const int DATA_FLOAT = 0, DATA_BFLOAT16 = 9, CROSS_CORRELATION = 1, HEUR_MODES = 4, NONDETERMINISTIC = 4;
+const int DATA_FLOAT = 0, DATA_BFLOAT16 = 9, CROSS_CORRELATION = 1;
+const int HEUR_MODE_FALLBACK = 2, HEUR_MODES = 4;
+// Of the data itself, no type of the library's: floats that are read with their fractions rounded to 10 bits.
+const int AS_TF32 = 100;
+
+// Numerical notes.
+enum { TENSOR_CORE = 0, DOWN_CONVERT_INPUTS = 1, REDUCED_PRECISION_REDUCTION = 2, VARIES = 4, WINOGRAD = 5, TILE_13x13 = 8 };
 const int64_t MOST_DIMS = 8, WORKSPACE_BYTES = 512;
 
 // What can be set: so many elements at most, for a descriptor one of this kind.
@@ -226,7 +234,8 @@ size_t size_of(int type) {
 struct Tensor {
     int type;
     int64_t id, size[4], step[4];
-    size_t bytes() const { return type == DATA_FLOAT ? 4 : 2; }
+    size_t bytes() const { return type == DATA_BFLOAT16 ? 2 : 4; }
+    size_t count() const { return (size_t)(size[0] * size[1] * size[2] * size[3]); }
 };
 
 Tensor tensor(const Descriptor& d) {
@@ -314,7 +323,10 @@ Status check_operation(const Descriptor& d) {
         int64_t room = c.before[i] + c.x.size[2 + i] + c.after[i] - c.w.size[2 + i];
         if (room < 0 || c.y.size[2 + i] != room / c.stride[i] + 1) return BAD_PARAM;
     }
-    return c.read().type == c.also_read().type ? SUCCESS : NOT_SUPPORTED;
+    // Sums are in float, and results in what the factors are, or in float too.
+    bool types = c.read().type == c.also_read().type;
+    types &= c.written().type == c.read().type || c.written().type == DATA_FLOAT;
+    return types ? SUCCESS : NOT_SUPPORTED;
 }
 
 Status check_pack(const Descriptor& d) {
@@ -324,14 +336,47 @@ Status check_pack(const Descriptor& d) {
     return match && (int64_t)ids.size() == d.count(PACK_UNIQUE_IDS) ? SUCCESS : BAD_PARAM;
 }
 
-// Two ways to compute, of which the second says that its results may differ from run to run.
+// The engines. Those that must not be taken for anything are the fastest: they compute nothing.
+enum { PLAIN = 0, ROUNDING = 1, SPOILING = 2 };
+struct Engine {
+    int does;
+    std::vector<int> notes;
+};
+
+// Which ones there are for floats or bf16, in the library's order: of floats, those without tensor cores
+// last. `EMULATED_CUDNN_ENGINES` is `none`, `rounding` (of floats only those that round factors to TF32) or
+// `rounding unsaid` (these, and they do not say so); all if it is not set.
+std::vector<Engine> engines(int type, int mode) {
+    const char* text = std::getenv("EMULATED_CUDNN_ENGINES");
+    std::string which = text ? text : "all";
+    bool fallback = mode == HEUR_MODE_FALLBACK;
+    if (which == "none") return {};
+    if (type == DATA_FLOAT && which == "rounding") return {{ROUNDING, {TENSOR_CORE}}};
+    if (type == DATA_FLOAT && which == "rounding unsaid") return {{ROUNDING, {}}};
+    if (fallback) return {{PLAIN, {}}};
+    Engine varying = {SPOILING, {REDUCED_PRECISION_REDUCTION, VARIES}};
+    if (type == DATA_BFLOAT16) return {{PLAIN, {TENSOR_CORE}}, varying};
+    Engine half = {SPOILING, {TENSOR_CORE, DOWN_CONVERT_INPUTS}}, tiles = {SPOILING, {WINOGRAD, TILE_13x13}};
+    return {{ROUNDING, {TENSOR_CORE}}, half, varying, tiles, {PLAIN, {}}};
+}
+
+// How many convolutions engines have computed, for a test to read when the process ends.
+struct Counts {
+    size_t plain = 0, rounding = 0;
+    ~Counts() {
+        if (!std::getenv("EMULATED_COUNTS")) return;
+        std::fprintf(stderr, "emulated cuDNN: %zu plain convolutions, %zu with rounded factors\n", plain, rounding);
+    }
+} counts;
+
 void add_results(Descriptor& heuristics) {
+    const Descriptor& operation = heuristics.of(ENGINEHEUR_OPERATION_GRAPH).of(GRAPH_OPS);
     std::vector<Reference> configs;
-    for (int64_t i = 0; i < 2 && !std::getenv("EMULATED_CUDNN_UNSUPPORTED"); ++i) {
+    for (const Engine& found : engines(convolution(operation).read().type, heuristics.get<int>(ENGINEHEUR_MODE))) {
         Descriptor engine = {ENGINE, true}, config = {ENGINECFG, true};
         engine.values[ENGINE_OPERATION_GRAPH] = heuristics.values[ENGINEHEUR_OPERATION_GRAPH];
-        engine.put(ENGINE_GLOBAL_INDEX, INT64, std::vector<int64_t>{i});
-        engine.put(ENGINE_NUMERICAL_NOTE, NUMERICAL_NOTE, std::vector<int>(i, NONDETERMINISTIC));
+        engine.put(ENGINE_GLOBAL_INDEX, INT64, std::vector<int64_t>{found.does});
+        engine.put(ENGINE_NUMERICAL_NOTE, NUMERICAL_NOTE, found.notes);
         config.put(ENGINECFG_ENGINE, {std::make_shared<Descriptor>(engine)});
         configs.push_back(std::make_shared<Descriptor>(config));
     }
@@ -359,8 +404,18 @@ Status complete(Descriptor& d) {
     return BAD_PARAM;  // Engines and their configurations come from the heuristics, finalized.
 }
 
+// The fraction rounded to 10 bits.
+float to_tf32(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    if ((bits & 0x7f800000u) != 0x7f800000u) bits = (bits + 0x1000u) & 0xffffe000u;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+
 float at(const void* values, int type, int64_t index) {
     if (type == DATA_FLOAT) return ((const float*)values)[index];
+    if (type == AS_TF32) return to_tf32(((const float*)values)[index]);
     uint32_t bits = (uint32_t)((const uint16_t*)values)[index] << 16;
     float value;
     std::memcpy(&value, &bits, 4);
@@ -669,10 +724,19 @@ int cudnnBackendExecute(void* handle, void* plan_name, void* pack_name) {
     if (!workspace) return BAD_PARAM;
     void* written = conv.kind == FORWARD ? values[2] : conv.kind == BACKWARD_DATA ? values[0] : values[1];
     void *x = values[0], *w = values[1], *y = values[2];
+    int64_t does = engine.get<int64_t>(ENGINE_GLOBAL_INDEX);
     auto work = [=] {
         // All of it is the library's to write.
         std::memset(workspace, 0xff, (size_t)WORKSPACE_BYTES);
-        compute(conv, x, w, y, Output{written, conv.written(), conv.alpha, conv.beta});
+        Output out = {written, conv.written(), conv.alpha, conv.beta};
+        if (does == SPOILING) {
+            std::memset(written, 0xff, out.t.count() * out.t.bytes());
+            return;
+        }
+        ++(does == ROUNDING ? counts.rounding : counts.plain);
+        Convolution read = conv;
+        if (does == ROUNDING) read.x.type = read.w.type = read.y.type = AS_TF32;
+        compute(read, x, w, y, out);
     };
     bool refused;
     if (remembered(work, &refused)) return SUCCESS;
