@@ -72,3 +72,27 @@ extern "C" __global__ void sgd_pytorch(float* weights, float* velocity, const fl
 extern "C" __global__ void sgd_pytorch_rounded(float* weights, float* velocity, u16* rounded, const float* gradient, float rate, float momentum, float decay, const u32* verdict, u64 len) {
     if (*verdict) sgd<pytorch_step>(weights, velocity, rounded, gradient, rate, momentum, decay, len);
 }
+
+// Of many arrays at once: array `a` is `table[8 a ..]`, where its weights, velocities, roundings (0 where
+// none are kept) and gradient are, its length, the first of its blocks, each of which takes `piece` of its
+// elements, and its figures: rate and momentum, decay and which of the two forms.
+extern "C" __global__ void sgd_many(const u64* table, u32 arrays, u32 piece, const u32* verdict) {
+    u32 array = 0;
+    while (array + 1 < arrays && table[8 * (array + 1) + 5] <= blockIdx.x) ++array;
+    const u64* entry = table + 8 * array;
+    u64 first = (blockIdx.x - entry[5]) * piece, end = first + piece < entry[4] ? first + piece : entry[4];
+    float rate = __uint_as_float((u32)entry[6]), momentum = __uint_as_float((u32)(entry[6] >> 32));
+    float decay = __uint_as_float((u32)entry[7]);
+    u16* rounded = (u16*)entry[2];
+    bool is_paper = entry[7] >> 32 == 0;
+    if (*verdict == 0) return;
+    for (u64 at = first + threadIdx.x * EIGHT; at < end; at += blockDim.x * EIGHT) {
+        u32 count = end - at < EIGHT ? (u32)(end - at) : EIGHT;
+        float* weights = (float*)entry[0] + at;
+        float* velocity = (float*)entry[1] + at;
+        u16* beside = rounded ? rounded + at : nullptr;
+        Eight gradient = read_run((const float*)entry[3] + at, count);
+        if (is_paper) sgd<paper_step>(weights, velocity, beside, gradient, count, rate, momentum, decay);
+        else sgd<pytorch_step>(weights, velocity, beside, gradient, count, rate, momentum, decay);
+    }
+}

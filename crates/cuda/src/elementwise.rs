@@ -1,6 +1,6 @@
 //! Operations in which element i depends on element i alone, and what surrounds a product.
 
-use alexnet_ops::{Activation, DropoutKey, Saturation, SgdStep, UpdateRule, philox};
+use alexnet_ops::{Activation, DropoutKey, Saturation, philox};
 
 use crate::Engine;
 use crate::driver::{Argument, Gpu, Launch, Reals, RealsMut, View, ViewMut};
@@ -92,63 +92,6 @@ pub(crate) fn step_there<'s>(gpu: &Gpu, scratch: &'s mut Scratch, step: u64) -> 
         gpu.launch("note_step", Launch::threads(1), &[place.into(), step.into()]);
     }
     room.take(gpu, 1).into_read()
-}
-
-/// What an update writes: weights, the bf16 ones beside them if they are kept, and velocity.
-pub(crate) struct Updated<'a> {
-    pub(crate) weights: ViewMut<'a, f32>,
-    pub(crate) rounded: Option<ViewMut<'a, u16>>,
-    pub(crate) velocity: ViewMut<'a, f32>,
-}
-
-impl<'a> Updated<'a> {
-    pub(crate) fn new(weights: &'a mut Floats, velocity: &'a mut Floats, len: usize) -> Self {
-        let (weights, rounded) = weights.first_of_both(len);
-        Self { weights, rounded, velocity: velocity.first_mut(len) }
-    }
-
-    /// These elements of all.
-    pub(crate) fn part(&mut self, range: std::ops::Range<usize>) -> Updated<'_> {
-        Updated {
-            weights: self.weights.part(range.clone()),
-            rounded: self.rounded.as_mut().map(|rounded| rounded.part(range.clone())),
-            velocity: self.velocity.part(range),
-        }
-    }
-}
-
-/// Rate, momentum and decay, as kernels take them.
-pub(crate) fn figures(step: &SgdStep) -> [Argument<'static>; 3] {
-    [step.learning_rate, step.momentum, step.weight_decay].map(Argument::from)
-}
-
-/// One step of gradient descent, by this verdict.
-pub(crate) fn update(
-    gpu: &Gpu,
-    updated: Updated<'_>,
-    gradient: View<'_, f32>,
-    step: &SgdStep,
-    verdict: View<'_, u32>,
-) {
-    let Updated { weights, rounded, velocity } = updated;
-    let len = weights.len();
-    assert!(velocity.len() == len && gradient.len() == len);
-    let kernel = match (step.rule, &rounded) {
-        (UpdateRule::Paper, None) => "sgd_paper",
-        (UpdateRule::Paper, Some(_)) => "sgd_paper_rounded",
-        (UpdateRule::PyTorch, None) => "sgd_pytorch",
-        (UpdateRule::PyTorch, Some(_)) => "sgd_pytorch_rounded",
-    };
-    let ([rate, momentum, decay], launch) = (figures(step), Launch::eights(len));
-    let written: [Argument<'_>; 2] = [weights.into(), velocity.into()];
-    let (verdict, len) = (verdict.into(), (len as u64).into());
-    let read = [gradient.into(), rate, momentum, decay, verdict, len];
-    match rounded {
-        None => gpu.launch(kernel, launch, &[&written[..], &read].concat()),
-        Some(rounded) => {
-            gpu.launch(kernel, launch, &[&written[..], &[rounded.into()], &read].concat());
-        }
-    }
 }
 
 /// `y (rows, channels) = activation(y + bias)`.

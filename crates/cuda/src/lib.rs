@@ -27,17 +27,18 @@ mod pool;
 mod recording;
 mod reduce;
 mod scratch;
+mod update;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, Bound, ConvShape, Device, DropoutKey, Levels,
     LinearShape, LossShape, LrnShape, MaxPoolShape, OwnMemory, Precision, Saturation, SgdStep,
+    SgdUpdate,
 };
 
 pub use driver::{Architecture, Buffer, CudaError, Library, Source, catch, compile, find};
 use driver::{Convolutions, Crossing, Gpu};
-use elementwise::Updated;
 pub use floats::Floats;
 use guard::Guard;
 use images::Brought;
@@ -45,6 +46,7 @@ pub use kernels::source;
 use pieces::Limits;
 pub use recording::Recording;
 use scratch::Scratch;
+use update::Updated;
 
 type Bytes = Buffer<u8>;
 
@@ -499,7 +501,13 @@ impl Device for Cuda {
     ) {
         let (engine, updated) = (self.engine(), Updated::new(weights, velocity, len));
         let verdict = engine.guard.verdict();
-        elementwise::update(&engine.gpu, updated, gradient.first(len), step, verdict);
+        update::update(&engine.gpu, updated, gradient.first(len), step, verdict);
+    }
+
+    fn sgd_updates<'a>(&self, updates: impl Iterator<Item = SgdUpdate<'a, Floats>>) {
+        // Before the engine is taken: they may ask the device for something.
+        let updates: Vec<_> = updates.collect();
+        update::update_many(&mut self.engine(), updates);
     }
 
     fn copy(&self, dst: &mut Floats, src: &Floats, len: usize) {

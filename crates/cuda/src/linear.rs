@@ -10,10 +10,11 @@ use alexnet_ops::{Activation, LinearShape, SgdStep, UpdateRule};
 
 use crate::Engine;
 use crate::driver::{EIGHT, Gpu, Launch, Matrix, Product, Reals, RealsMut, View};
-use crate::elementwise::{Updated, add_bias, factor, figures, update};
+use crate::elementwise::{add_bias, factor};
 use crate::floats::Floats;
 use crate::pieces::{Limits, pieces};
 use crate::reduce::{sum_rows, word};
+use crate::update::{Updated, figures, update};
 
 /// Rows of a gradient that are formed together are a multiple of this, so that every piece begins
 /// where the fastest products want their arrays to begin.

@@ -48,6 +48,9 @@ pub(crate) struct Scratch {
     /// Which arrays are looked at, and what stands there.
     pub(crate) table: Room,
     pub(crate) table_is: Vec<u64>,
+    /// Which parameters are updated and how, and what stands there. No recording updates any.
+    pub(crate) updates: Room,
+    pub(crate) updates_are: Vec<u64>,
     /// The training step of the dropout masks, and what stands there.
     pub(crate) step: Room,
     pub(crate) step_is: Option<u64>,

@@ -8,7 +8,7 @@ mod steps;
 
 use std::collections::BTreeMap;
 
-use alexnet_ops::{Bound, ConvPass, Device, Images, LossShape, SgdStep};
+use alexnet_ops::{Bound, ConvPass, Device, Images, LossShape, SgdStep, SgdUpdate};
 
 pub use self::arrays::{Array, LoadError};
 use self::brought::Brought;
@@ -473,16 +473,18 @@ impl<D: Device> Network<D> {
                 self.tell(Part::FusedUpdate(index));
             }
         }
-        for Parameter { spec, values, velocity, gradient, .. } in &mut self.parameters {
-            let (Some(velocity), Some(gradient)) = (velocity, gradient) else { continue };
+        let Self { parameters, device, trust, .. } = self;
+        device.sgd_updates(parameters.iter_mut().filter_map(|parameter| {
+            let Parameter { spec, values, velocity, gradient, .. } = parameter;
+            let (velocity, gradient, len) = (velocity.as_mut()?, gradient.as_ref()?, spec.len());
             let mut step = sgd(spec);
-            if let Some(trust) = self.trust.filter(|_| spec.role == ParameterRole::Weight) {
-                let [weights, gradient] = [&*values, gradient]
-                    .map(|array| self.device.sum_of_squares(array, spec.len()).sqrt());
+            if let Some(trust) = trust.filter(|_| spec.role == ParameterRole::Weight) {
+                let norm = |array| device.sum_of_squares(array, len).sqrt();
+                let [weights, gradient] = [&*values, gradient].map(norm);
                 step.learning_rate *= layer_wise_factor(trust, weights, gradient, &step);
             }
-            self.device.sgd_update(values, velocity, gradient, &step, spec.len());
-        }
+            Some(SgdUpdate { weights: values, velocity, gradient, step, len })
+        }));
         self.tell(Part::Update);
     }
 

@@ -63,6 +63,21 @@ pub struct SgdStep {
     pub weight_decay: f32,
 }
 
+/// One update of one parameter of `len` elements.
+#[derive(Debug)]
+pub struct SgdUpdate<'a, F> {
+    /// Written: the parameter.
+    pub weights: &'a mut F,
+    /// Written: its momentum.
+    pub velocity: &'a mut F,
+    /// Its gradient.
+    pub gradient: &'a F,
+    /// The figures.
+    pub step: SgdStep,
+    /// Elements.
+    pub len: usize,
+}
+
 /// How large a magnitude may be for an update to be sound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bound {
@@ -477,6 +492,16 @@ pub trait Device {
         step: &SgdStep,
         len: usize,
     );
+
+    /// The same of many parameters.
+    fn sgd_updates<'a>(&self, updates: impl Iterator<Item = SgdUpdate<'a, Self::Floats>>)
+    where
+        Self::Floats: 'a,
+    {
+        for SgdUpdate { weights, velocity, gradient, step, len } in updates {
+            self.sgd_update(weights, velocity, gradient, &step, len);
+        }
+    }
 
     /// Copies `len` parameters or sums.
     fn copy(&self, dst: &mut Self::Floats, src: &Self::Floats, len: usize);

@@ -197,6 +197,13 @@ impl Reals<'_> {
     }
 }
 
+impl<T> ViewMut<'_, T> {
+    /// Where it is, as a kernel that writes many arrays is told.
+    pub(crate) fn entry(&self) -> u64 {
+        self.address()
+    }
+}
+
 impl<'a> RealsMut<'a> {
     pub(crate) fn is_bf16(&self) -> bool {
         matches!(self, Self::Bf16(_))

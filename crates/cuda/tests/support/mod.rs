@@ -4,7 +4,7 @@ use alexnet_cuda::{Cuda, Floats, Recording};
 use alexnet_ops::conformance::{self, Case, Outputs, cases, compare};
 use alexnet_ops::{
     Activation, Axis, BatchNormShape, Bound, ConvShape, Device, DropoutKey, Levels, LinearShape,
-    LrnRegion, LrnShape, Normalisation, Picture, Reference, SgdStep, UpdateRule,
+    LrnRegion, LrnShape, Normalisation, Picture, Reference, SgdStep, SgdUpdate, UpdateRule,
 };
 
 /// Every case beside the plain loops, positions of maxima included: the gradient shows them.
@@ -126,6 +126,7 @@ pub(crate) fn bf16(exact: &Cuda, rounding: &Cuda) {
     lays_out_what_is_there(rounding);
     updates_in_place_are_gradients_and_updates(rounding);
     updates_are_held_back(rounding);
+    many_updates_are_those_of_each(rounding);
     let shape = LinearShape { batch: 7, inputs: 33, outputs: 17 };
     let case = Case::Linear(shape, Activation::Identity);
     let (exact, found) = (case.run(exact), case.run(rounding));
@@ -201,6 +202,7 @@ pub(crate) fn bits(device: &Cuda) {
     }
     updates_in_place_are_gradients_and_updates(device);
     updates_are_held_back(device);
+    many_updates_are_those_of_each(device);
     lays_out_what_is_there(device);
     images_are_those_asked_for(device);
     what_is_repeated_is_what_was_asked_for(device);
@@ -286,6 +288,48 @@ fn updates_in_place_are_gradients_and_updates(device: &Cuda) {
     }
 }
 
+/// Whether many arrays updated at once have the bits of each updated by itself: with roundings and without,
+/// of one run, a part of one, one piece and more, by both rules.
+fn many_updates_are_those_of_each(device: &Cuda) {
+    let up = |mut array: Floats, len, salt| {
+        device.upload(&mut array, &conformance::values(len, salt, 1.0));
+        array
+    };
+    let lens = [8, 3, 4096, 9001];
+    let mut both = [0, 1].map(|_| {
+        lens.map(|len| {
+            let new = if len % 2 == 0 { Cuda::weights } else { Cuda::floats };
+            [up(new(device, len), len, 1), up(device.floats(len), len, 2)]
+        })
+    });
+    let gradients = lens.map(|len| up(device.floats(len), len, 3));
+    let step = |number: usize| SgdStep {
+        rule: if number.is_multiple_of(3) { UpdateRule::Paper } else { UpdateRule::PyTorch },
+        learning_rate: 0.1 / (1 + number) as f32,
+        momentum: 0.9,
+        weight_decay: 0.05,
+    };
+    let [together, alone] = &mut both;
+    let arrays = together.iter_mut().zip(&gradients).zip(lens).enumerate();
+    device.sgd_updates(arrays.map(|(number, (([weights, velocity], gradient), len))| SgdUpdate {
+        weights,
+        velocity,
+        gradient,
+        step: step(number),
+        len,
+    }));
+    for (number, ((arrays, gradient), len)) in
+        alone.iter_mut().zip(&gradients).zip(lens).enumerate()
+    {
+        let [weights, velocity] = arrays;
+        device.sgd_update(weights, velocity, gradient, &step(number), len);
+    }
+    for (number, len) in lens.into_iter().enumerate() {
+        let [together, alone] = both.each_ref().map(|arrays| bits_of(device, &arrays[number], len));
+        assert!(together == alone, "array {number} of {len}");
+    }
+}
+
 /// Whether updates that are held back leave all bits as they were where a magnitude exceeds its bound, be it
 /// by itself or with the one before, or is none, and are done otherwise, and after.
 fn updates_are_held_back(device: &Cuda) {
@@ -343,15 +387,17 @@ fn updated_both_ways(
     device.linear_backward_weights(&mut gradient, &mut d_bias, &d_y, &x, shape);
     let [weights, velocity] = &mut stored;
     doing(&mut || device.sgd_update(weights, velocity, &gradient, step, len));
-    [fused, stored].map(|arrays| {
-        let mut values = vec![0.0_f32; len];
-        let mut bits = Vec::new();
-        for array in &arrays {
-            device.download(&mut values, array);
-            bits.extend(values.iter().map(|value| value.to_bits()));
-        }
-        bits
-    })
+    [fused, stored].map(|arrays| bits_of(device, &arrays, len))
+}
+
+fn bits_of(device: &Cuda, arrays: &[Floats], len: usize) -> Vec<u32> {
+    let mut values = vec![0.0_f32; len];
+    let mut bits = Vec::new();
+    for array in arrays {
+        device.download(&mut values, array);
+        bits.extend(values.iter().map(|value| value.to_bits()));
+    }
+    bits
 }
 
 /// Lengths around 256 threads and groups of 64 values; rounds of sums one, two and three deep.
