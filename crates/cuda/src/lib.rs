@@ -27,7 +27,7 @@ mod recording;
 mod reduce;
 mod scratch;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, Levels,
@@ -162,7 +162,14 @@ impl Cuda {
     }
 
     fn engine(&self) -> MutexGuard<'_, Engine> {
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+        self.engine.lock().unwrap_or_else(|poisoned| {
+            // An operation ended in an error, and with it what it was part of.
+            self.engine.clear_poison();
+            let mut engine = poisoned.into_inner();
+            engine.gpu.leaves_recording();
+            engine.scratch.forget();
+            engine
+        })
     }
 }
 
