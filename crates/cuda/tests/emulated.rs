@@ -279,12 +279,20 @@ const FAULTS: [&[Fault]; 6] = [
         ("(u32)(len - begin) : EIGHT", "(u32)(len - begin) + 1 : EIGHT"),
         TOUCHED,
     )],
-    &[fault(
-        "a step that stays",
-        "bits",
-        ("*place = step;", "if (*place == 0) *place = step;"),
-        "was not repeated as it was asked for",
-    )],
+    &[
+        fault(
+            "a step that stays",
+            "bits",
+            ("*place = step;", "if (*place == 0) *place = step;"),
+            "was not repeated as it was asked for",
+        ),
+        fault(
+            "rows behind the last",
+            "exact",
+            ("smaller(first + k, picture.height - 1)", "first + k"),
+            TOUCHED,
+        ),
+    ],
     &[
         fault(
             "a block turned",
