@@ -79,8 +79,8 @@ pub(crate) fn make(engine: &mut Engine, dst: &mut Floats) {
         return;
     }
     let (levels, words) = crossing.arrived(gpu, levels, pictures * WORDS);
-    let mut filters = scratch.filters.take::<u32>(gpu, filters);
-    let mut rows = scratch.rows.take::<u8>(gpu, rows);
+    let mut filters = scratch.filters.take_varying::<u32>(gpu, filters);
+    let mut rows = scratch.rows.take_varying::<u8>(gpu, rows);
     let (places, width) = (pictures * 2 * side, word(side).into());
     let count = (places as u64).into();
     let arguments = [filters.again().into(), words.into(), width, count];

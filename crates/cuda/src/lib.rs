@@ -261,7 +261,8 @@ impl Device for Cuda {
         crossing.fetch_beside(gpu, dst, src.values(dst.len()));
     }
     fn upload_labels(&self, dst: &mut Buffer<u32>, src: &[u32]) {
-        self.engine().gpu.upload(dst.view_mut(), src);
+        let Engine { gpu, crossing, .. } = &mut *self.engine();
+        crossing.upload_labels(gpu, dst.view_mut(), src);
     }
     fn download(&self, dst: &mut [f32], src: &Floats) {
         let Engine { gpu, crossing, .. } = &mut *self.engine();

@@ -4,7 +4,7 @@ use alexnet_cuda::{Cuda, Floats, Recording, catch};
 use alexnet_ops::conformance::{self, Case, Outputs, cases, compare};
 use alexnet_ops::{
     Activation, Axis, BatchNormShape, ConvShape, Device, DropoutKey, Levels, LinearShape,
-    LrnRegion, LrnShape, Normalisation, Picture, Reference, SgdStep, UpdateRule,
+    LossShape, LrnRegion, LrnShape, Normalisation, Picture, Reference, SgdStep, UpdateRule,
 };
 
 /// Every case beside the plain loops, positions of maxima included: the gradient shows them.
@@ -197,6 +197,7 @@ pub(crate) fn bits(device: &Cuda) {
     }
     updates_in_place_are_gradients_and_updates(device);
     images_are_those_asked_for(device);
+    labels_are_those_given(device);
 }
 
 /// Whether operations that the device may remember are those asked for, whatever comes between.
@@ -338,6 +339,37 @@ fn an_error_while_operations_are_remembered_ends_that(device: &Cuda) {
             }
             check(&sums, times);
         }
+    }
+}
+
+/// Whether labels are those that were given, though others come before anything is waited for.
+fn labels_are_those_given(device: &Cuda) {
+    const CLASSES: u32 = 5;
+    let shape = LossShape { images: 3, classes: 5, mean_over: 3, smoothing: 0.0 };
+    let logits = {
+        let mut logits = device.values(15);
+        device.upload(&mut logits, &conformance::values(15, 1, 1.0));
+        logits
+    };
+    let (mut losses, mut d_logits) = (device.floats(3), device.values(15));
+    let mut of = |labels| {
+        let mut seen = vec![0.0; 15];
+        device.softmax_cross_entropy(&mut losses, &mut d_logits, &logits, labels, &shape);
+        device.download(&mut seen, &d_logits);
+        // The gradient of a label's class alone is below 0.
+        seen.iter()
+            .enumerate()
+            .filter(|(_, d)| **d < 0.0)
+            .map(|(at, _)| at as u32 % CLASSES)
+            .collect::<Vec<_>>()
+    };
+    let given = [[0, 1, 2], [4, 3, 2], [1, 1, 4]];
+    let mut there = given.map(|_| device.labels(3));
+    for (there, given) in there.iter_mut().zip(&given) {
+        device.upload_labels(there, given);
+    }
+    for (there, given) in there.iter().zip(&given) {
+        assert_eq!(of(there), given);
     }
 }
 
