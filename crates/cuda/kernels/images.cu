@@ -65,54 +65,84 @@ extern "C" __global__ void picture_filters(u32* filters, const u32* pictures, u3
     }
 }
 
+// Rows of which one thread makes a pixel each: what it needs of the filter is the same for all. Of
+// neighbours in a row it would not be, and threads side by side would read far apart.
+const u32 PICTURE_ROWS = 4;
+
 // Of each picture `rows (height, side, 3)` from its `levels (height, columns, 3)`, mirrored if it is to
-// be: a thread a pixel, and for each picture so many `blocks`.
+// be: a thread a pixel of a few rows, and for each picture so many `blocks`.
 extern "C" __global__ void picture_widths(u8* rows, const u8* levels, const u32* filters, const u32* pictures, u32 side, u32 blocks) {
     const Picture& picture = ((const Picture*)pictures)[blockIdx.x / blocks];
     u32 i = blockIdx.x % blocks * blockDim.x + threadIdx.x;
-    u32 row = i / side, x = i % side;
-    if (row >= picture.height) return;
+    u32 first = i / side * PICTURE_ROWS, x = i % side;
+    if (first >= picture.height) return;
     u32 at = picture.flip ? side - 1 - x : x;
     u32 taps = picture.across.taps;
     const u32* own = filters + picture.across.filter;
     const u32* weights = own + side + (u64)at * taps;
-    const u8* seen = levels + (u64)picture.levels * PIECE + ((u64)row * picture.columns + own[at]) * 3;
-    u32 red = HALF_LEVEL, green = HALF_LEVEL, blue = HALF_LEVEL;
-    for (u32 tap = 0; tap < taps; ++tap, seen += 3) {
-        u32 weight = weights[tap];
-        red += seen[0] * weight;
-        green += seen[1] * weight;
-        blue += seen[2] * weight;
+    const u8* seen[PICTURE_ROWS];
+    u8* made[PICTURE_ROWS];
+    u32 sums[PICTURE_ROWS][3];
+    for (u32 k = 0; k < PICTURE_ROWS; ++k) {
+        // The last once more in place of what would stand behind it.
+        u64 row = smaller(first + k, picture.height - 1);
+        seen[k] = levels + (u64)picture.levels * PIECE + (row * picture.columns + own[at]) * 3;
+        made[k] = rows + (u64)picture.rows * PIECE + (row * side + x) * 3;
+        for (u32 colour = 0; colour < 3; ++colour) sums[k][colour] = HALF_LEVEL;
     }
-    u8* place = rows + (u64)picture.rows * PIECE + (u64)i * 3;
-    place[0] = (u8)(red >> WEIGHT_BITS);
-    place[1] = (u8)(green >> WEIGHT_BITS);
-    place[2] = (u8)(blue >> WEIGHT_BITS);
+    for (u32 tap = 0; tap < taps; ++tap) {
+        u32 weight = weights[tap];
+        for (u32 k = 0; k < PICTURE_ROWS; ++k) {
+            for (u32 colour = 0; colour < 3; ++colour) sums[k][colour] += seen[k][colour] * weight;
+            seen[k] += 3;
+        }
+    }
+    for (u32 k = 0; k < PICTURE_ROWS; ++k) {
+        for (u32 colour = 0; colour < 3; ++colour) made[k][colour] = (u8)(sums[k][colour] >> WEIGHT_BITS);
+    }
+}
+
+// The first `count` of eight bytes, the first lowest, the others 0: at once if all are asked for and
+// stand where the memory can give them so.
+__device__ inline u64 read_levels(const u8* x, u32 count) {
+    if (count == EIGHT && (u64)x % EIGHT == 0) return *(const u64*)x;
+    u64 bytes = 0;
+    for (u32 k = 0; k < EIGHT; ++k) {
+        if (k < count) bytes |= (u64)x[k] << (8 * k);
+    }
+    return bytes;
 }
 
 // `y (N, side, side, 3)` from the `rows` of as many pictures, normalised: the difference and the
-// product each rounded, as on every other device.
-extern "C" __global__ void picture_heights(value* y, const u8* rows, const u32* filters, const u32* pictures, u32 side, u64 len) {
-    u64 begin = run_begin();
-    u32 count = run_count(len), row = side * 3;
-    u64 n = begin / ((u64)side * row);
-    u32 at = (u32)(begin / row % side), column = (u32)(begin % row);
+// product each rounded, as on every other device: a thread eight neighbours of one row, or as many as
+// the row ends with, and for each picture so many `blocks`.
+extern "C" __global__ void picture_heights(value* y, const u8* rows, const u32* filters, const u32* pictures, u32 side, u32 blocks) {
+    u32 n = blockIdx.x / blocks, i = blockIdx.x % blocks * blockDim.x + threadIdx.x;
+    u32 row = side * 3, runs = (row + EIGHT - 1) / EIGHT;
+    u32 at = i / runs, column = i % runs * EIGHT;
+    if (at >= side) return;
+    const Picture& picture = ((const Picture*)pictures)[n];
+    u32 taps = picture.down.taps, count = smaller(EIGHT, row - column);
+    const u32* own = filters + picture.down.filter;
+    const u32* weights = own + side + (u64)at * taps;
+    const u8* seen = rows + (u64)picture.rows * PIECE + (u64)own[at] * row + column;
+    u32 sums[EIGHT];
+    for (u32 k = 0; k < EIGHT; ++k) sums[k] = HALF_LEVEL;
+    for (u32 tap = 0; tap < taps; ++tap, seen += row) {
+        u32 weight = weights[tap];
+        u64 bytes = read_levels(seen, count);
+        for (u32 k = 0; k < EIGHT; ++k) sums[k] += (u8)(bytes >> (8 * k)) * weight;
+    }
+    // Of the colours in the order in which they come here.
+    float mean[3], scale[3];
+    for (u32 k = 0; k < 3; ++k) {
+        mean[k] = picture.mean[(column + k) % 3];
+        scale[k] = picture.scale[(column + k) % 3];
+    }
     Eight run;
     for (u32 k = 0; k < EIGHT; ++k) {
-        if (k >= count) continue;
-        const Picture& picture = ((const Picture*)pictures)[n];
-        u32 taps = picture.down.taps, colour = column % 3, sum = HALF_LEVEL;
-        const u32* own = filters + picture.down.filter;
-        const u32* weights = own + side + (u64)at * taps;
-        const u8* seen = rows + (u64)picture.rows * PIECE + (u64)own[at] * row + column;
-        for (u32 tap = 0; tap < taps; ++tap, seen += row) sum += *seen * weights[tap];
-        float level = (float)(sum >> WEIGHT_BITS);
-        run.at[k] = __fmul_rn(__fsub_rn(level, picture.mean[colour]), picture.scale[colour]);
-        if (++column < row) continue;
-        column = 0;
-        if (++at < side) continue;
-        at = 0;
-        ++n;
+        float level = (float)(sums[k] >> WEIGHT_BITS);
+        run.at[k] = __fmul_rn(__fsub_rn(level, mean[k % 3]), scale[k % 3]);
     }
-    write_run(y + begin, run, count);
+    write_run(y + ((u64)n * side + at) * row + column, run, count);
 }

@@ -4,7 +4,7 @@
 // few images, so what takes time is to read and write weights and velocities; the product hides
 // behind that.
 //
-// A block of eight warps forms a square of SIDE outputs by SIDE inputs, each warp 64 by 32 of it. The
+// A block of eight warps, as many as every launch has, forms a square of SIDE outputs by SIDE inputs, each warp 64 by 32 of it. The
 // factors come through shared memory, DEPTH images at a time, the next while these are multiplied.
 // Both have images one below the other, and so both are read turned. Widths are multiples of eight, so
 // that eight neighbours are there or not as one.
@@ -17,6 +17,7 @@ const u32 SIDE = 128;
 const u32 DEPTH = 32;
 // So long that eight rows one below the other begin in different banks.
 const u32 PITCH = SIDE + 8;
+const u32 THREADS = 256;
 const u32 WARP = 32;
 // Of a warp's share of the square.
 const u32 TALL = 64;
@@ -48,7 +49,7 @@ __device__ inline Corner corner(const LinearShape& s) {
 // Rows `first ..` of the square's columns of a factor that is `width` wide, on their way.
 __device__ inline void fetch(u16* stage, const u16* factor, u32 first, u32 batch, u64 column, u32 width) {
     const u32 RUNS = SIDE / EIGHT;
-    for (u32 i = threadIdx.x; i < DEPTH * RUNS; i += blockDim.x) {
+    for (u32 i = threadIdx.x; i < DEPTH * RUNS; i += THREADS) {
         u32 row = i / RUNS, within = i % RUNS * EIGHT;
         bool is_there = first + row < batch && column + within < width;
         const u16* from = is_there ? factor + (u64)(first + row) * width + column + within : factor;
@@ -121,7 +122,7 @@ __device__ inline void outer_product(float* shared, const u16* d_y, const u16* x
 __device__ inline void expect_square(const float* array, const LinearShape& s) {
     const u32 LINE = 128 / sizeof(float);
     Corner at = corner(s);
-    for (u32 i = threadIdx.x; i < SIDE * SIDE / LINE; i += blockDim.x) {
+    for (u32 i = threadIdx.x; i < SIDE * SIDE / LINE; i += THREADS) {
         u64 output = at.output + i / (SIDE / LINE), input = at.input + i % (SIDE / LINE) * LINE;
         if (output < s.outputs && input < s.inputs) expect(array + output * s.inputs + input);
     }

@@ -59,7 +59,8 @@ __device__ inline void max_pool(value* y, u8* positions, const value* x, const f
     // which is never larger than itself.
     u32 rows = smaller(s.size, s.in_h - first_row), columns = smaller(s.size, s.in_w - first_column);
     const value* corner = x + (((u64)at.image * s.in_h + first_row) * s.in_w + first_column) * s.channels + at.channel;
-    Eight best = read_part<WHOLE>(corner, width), seen = {};
+    Eight best, seen = {};
+    for (u32 k = 0; k < EIGHT; ++k) best.at[k] = __uint_as_float(0xff800000u); // minus infinity
     u32 position[EIGHT] = {}, row = 0, column = 0;
     for (u32 left = rows * columns; left > 0; left -= smaller(left, SEEN)) {
         Eight runs[SEEN];

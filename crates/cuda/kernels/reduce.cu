@@ -127,12 +127,25 @@ __device__ inline void largest_of(float* largest, float* shared, const T* number
     if (threadIdx.x == 0) *largest = shared[0];
 }
 
+// A launch over many arrays has a table of them, whose entries of WORDS words end with the first of each
+// array's blocks: which array is this block's. A thread looks at one entry.
+template <u32 WORDS>
+__device__ inline u32 array_of_block(float* shared, const u64* table, u32 arrays) {
+    for (u32 a = threadIdx.x; a < arrays; a += blockDim.x) {
+        u64 first = table[WORDS * a + WORDS - 1], next = a + 1 < arrays ? table[WORDS * (a + 1) + WORDS - 1] : gridDim.x;
+        if (first <= blockIdx.x && blockIdx.x < next) *shared = __uint_as_float(a);
+    }
+    __syncthreads();
+    u32 array = __float_as_uint(*shared);
+    __syncthreads();
+    return array;
+}
+
 // Of many arrays at once: array `a` is `table[4 a ..]`, its address, its length, whether it is of
 // bf16, and the first of its blocks, each of which sees `piece` of its numbers.
 extern "C" __global__ void largest_of_pieces(float* maxima, const u64* table, u32 arrays, u32 piece) {
     alignas(16) extern __shared__ float shared[];
-    u32 array = 0;
-    while (array + 1 < arrays && table[4 * (array + 1) + 3] <= blockIdx.x) ++array;
+    u32 array = array_of_block<4>(shared, table, arrays);
     u64 address = table[4 * array], len = table[4 * array + 1], begin = (blockIdx.x - table[4 * array + 3]) * piece;
     u64 count = begin >= len ? 0 : len - begin < piece ? len - begin : piece;
     if (table[4 * array + 2]) {

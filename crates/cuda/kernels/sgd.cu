@@ -74,17 +74,16 @@ extern "C" __global__ void sgd_pytorch_rounded(float* weights, float* velocity, 
 }
 
 // Of many arrays at once: array `a` is `table[8 a ..]`, where its weights, velocities, roundings (0 where
-// none are kept) and gradient are, its length, the first of its blocks, each of which takes `piece` of its
-// elements, and its figures: rate and momentum, decay and which of the two forms.
+// none are kept) and gradient are, its length, its figures, rate and momentum, decay and which of the two
+// forms, and the first of its blocks, each of which takes `piece` of its elements.
 extern "C" __global__ void sgd_many(const u64* table, u32 arrays, u32 piece, const u32* verdict) {
-    u32 array = 0;
-    while (array + 1 < arrays && table[8 * (array + 1) + 5] <= blockIdx.x) ++array;
-    const u64* entry = table + 8 * array;
-    u64 first = (blockIdx.x - entry[5]) * piece, end = first + piece < entry[4] ? first + piece : entry[4];
-    float rate = __uint_as_float((u32)entry[6]), momentum = __uint_as_float((u32)(entry[6] >> 32));
-    float decay = __uint_as_float((u32)entry[7]);
+    alignas(16) extern __shared__ float shared[];
+    const u64* entry = table + 8 * array_of_block<8>(shared, table, arrays);
+    u64 first = (blockIdx.x - entry[7]) * piece, end = first + piece < entry[4] ? first + piece : entry[4];
+    float rate = __uint_as_float((u32)entry[5]), momentum = __uint_as_float((u32)(entry[5] >> 32));
+    float decay = __uint_as_float((u32)entry[6]);
     u16* rounded = (u16*)entry[2];
-    bool is_paper = entry[7] >> 32 == 0;
+    bool is_paper = entry[6] >> 32 == 0;
     if (*verdict == 0) return;
     for (u64 at = first + threadIdx.x * EIGHT; at < end; at += blockDim.x * EIGHT) {
         u32 count = end - at < EIGHT ? (u32)(end - at) : EIGHT;

@@ -49,7 +49,7 @@ pub(crate) fn judge(engine: &mut Engine, found: &Floats, bounds: &[Bound]) {
     if guard.bounds_are != bounds {
         let pair = |bound: &Bound| [bound.largest, f32::from(u8::from(bound.paired))];
         let pairs: Vec<[f32; 2]> = bounds.iter().map(pair).collect();
-        gpu.upload(there.again(), pairs.as_flattened());
+        crossing.send(gpu, there.again(), pairs.as_flattened());
         guard.bounds_are = bounds.to_vec();
     }
     let verdict = guard.verdicts.view_mut().into_part(1..2);

@@ -3,11 +3,13 @@
 use alexnet_ops::{Levels, Normalisation, Picture};
 
 use crate::Engine;
-use crate::driver::{Launch, PIECE, room_of};
+use crate::driver::{EIGHT, Launch, PIECE, room_of};
 use crate::floats::Floats;
 
 /// Words that the kernels are told of a picture: `struct Picture` of `images.cu`.
 const WORDS: usize = 32;
+/// Rows that a thread of `picture_widths` takes together: `PICTURE_ROWS` of `images.cu`.
+const PICTURE_ROWS: usize = 4;
 
 /// What was brought last, and the memory that is needed for it.
 #[derive(Clone, Copy, Default)]
@@ -77,20 +79,20 @@ pub(crate) fn make(engine: &mut Engine, dst: &mut Floats) {
         return;
     }
     let (levels, words) = crossing.arrived(gpu, levels, pictures * WORDS);
-    let mut filters = scratch.filters.take::<u32>(gpu, filters);
-    let mut rows = scratch.rows.take::<u8>(gpu, rows);
-    let (places, width) = (pictures * 2 * side, word(side));
+    let mut filters = scratch.filters.take_varying::<u32>(gpu, filters);
+    let mut rows = scratch.rows.take_varying::<u8>(gpu, rows);
+    let (places, width) = (pictures * 2 * side, word(side).into());
     let count = (places as u64).into();
-    let arguments = [filters.again().into(), words.into(), width.into(), count];
+    let arguments = [filters.again().into(), words.into(), width, count];
     gpu.launch("picture_filters", Launch::threads(places), &arguments);
-    let filters = filters.read();
-    let (launch, blocks) = Launch::threads_each(pictures, height * side);
-    let [width, blocks, len] = [width.into(), blocks.into(), (len as u64).into()];
+    let filters = filters.read().into();
+    let (launch, blocks) = Launch::threads_each(pictures, height.div_ceil(PICTURE_ROWS) * side);
     let out = rows.again().into();
-    let arguments = [out, levels.into(), filters.into(), words.into(), width, blocks];
+    let arguments = [out, levels.into(), filters, words.into(), width, blocks.into()];
     gpu.launch("picture_widths", launch, &arguments);
-    let (out, rows) = (dst.values_mut(pictures * side * side * 3).into(), rows.read());
-    let arguments = [out, rows.into(), filters.into(), words.into(), width, len];
-    gpu.launch("picture_heights", Launch::eights(pictures * side * side * 3), &arguments);
+    let (launch, blocks) = Launch::threads_each(pictures, side * (side * 3).div_ceil(EIGHT));
+    let (out, rows) = (dst.values_mut(len).into(), rows.read().into());
+    let arguments = [out, rows, filters, words.into(), width, blocks.into()];
+    gpu.launch("picture_heights", launch, &arguments);
     crossing.used(gpu);
 }

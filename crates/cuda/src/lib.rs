@@ -29,7 +29,7 @@ mod reduce;
 mod scratch;
 mod update;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, Bound, ConvShape, Device, DropoutKey, Levels,
@@ -168,7 +168,14 @@ impl Cuda {
     }
 
     fn engine(&self) -> MutexGuard<'_, Engine> {
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+        self.engine.lock().unwrap_or_else(|poisoned| {
+            // An operation ended in an error, and with it what it was part of.
+            self.engine.clear_poison();
+            let mut engine = poisoned.into_inner();
+            engine.gpu.leaves_recording();
+            engine.scratch.forget();
+            engine
+        })
     }
 }
 
@@ -260,7 +267,8 @@ impl Device for Cuda {
         crossing.fetch_beside(gpu, dst, src.values(dst.len()));
     }
     fn upload_labels(&self, dst: &mut Buffer<u32>, src: &[u32]) {
-        self.engine().gpu.upload(dst.view_mut(), src);
+        let Engine { gpu, crossing, .. } = &mut *self.engine();
+        crossing.send(gpu, dst.view_mut(), src);
     }
     fn download(&self, dst: &mut [f32], src: &Floats) {
         let Engine { gpu, crossing, .. } = &mut *self.engine();
@@ -517,9 +525,8 @@ impl Device for Cuda {
         elementwise::add(&self.engine().gpu, sums.first_mut(len), values.first(len));
     }
     fn largest<'a>(&self, found: &mut Floats, arrays: impl Iterator<Item = (&'a Floats, usize)>) {
-        let Engine { gpu, scratch, .. } = &mut *self.engine();
         let arrays: Vec<_> = arrays.map(|(values, len)| values.values(len)).collect();
-        reduce::largest(gpu, scratch, found.first_mut(arrays.len()), &arrays);
+        reduce::largest(&mut self.engine(), found.first_mut(arrays.len()), &arrays);
     }
     fn begin_updates(&self, found: &Floats, bounds: &[Bound], _room: &mut [f32]) -> Option<bool> {
         guard::judge(&mut self.engine(), found, bounds);

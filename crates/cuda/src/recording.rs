@@ -30,6 +30,9 @@ impl Recording {
     /// Whether the operations are to be asked for, with this step where elements are dropped.
     pub(crate) fn begin(&mut self, engine: &mut Engine, step: u64) -> bool {
         let Engine { gpu, scratch, .. } = engine;
+        if gpu.leaves_recording() {
+            scratch.forget();
+        }
         // What is remembered lays out inputs unseen.
         scratch.blocks_of = None;
         step_there(gpu, scratch, step);
@@ -62,7 +65,9 @@ impl Recording {
                 }
                 None => {
                     scratch.forget();
-                    self.state = State::Refused;
+                    // An array that had to grow is there now.
+                    let has_grown = self.generation != scratch.generation();
+                    self.state = if has_grown { State::New } else { State::Refused };
                     false
                 }
             },

@@ -1,5 +1,6 @@
 //! Sums and maxima over many values, round by round until one is left: `kernels/reduce.cu`.
 
+use crate::Engine;
 use crate::driver::{Argument, BLOCK, EIGHT, Gpu, Launch, Reals, View, ViewMut};
 use crate::scratch::{Room, Scratch};
 
@@ -108,12 +109,8 @@ fn named(wide: &'static str, value: &'static str, values: Reals<'_>) -> &'static
 }
 
 /// The largest magnitude of each array, in turn; NaN if there is one, 0 of nothing.
-pub(crate) fn largest(
-    gpu: &Gpu,
-    scratch: &mut Scratch,
-    found: ViewMut<'_, f32>,
-    arrays: &[Reals<'_>],
-) {
+pub(crate) fn largest(engine: &mut Engine, found: ViewMut<'_, f32>, arrays: &[Reals<'_>]) {
+    let Engine { gpu, scratch, crossing, .. } = engine;
     let (mut table, mut blocks) = (Vec::with_capacity(4 * arrays.len()), 0);
     for array in arrays {
         table.extend(array.entry());
@@ -124,7 +121,7 @@ pub(crate) fn largest(
     let mut there: ViewMut<'_, u64> = room.take(gpu, table.len());
     // Every step of training looks at the same arrays.
     if *table_is != table {
-        gpu.upload(there.again(), &table);
+        crossing.send(gpu, there.again(), &table);
         *table_is = table;
     }
     let mut maxima: ViewMut<'_, f32> = sums[0].take(gpu, blocks);

@@ -4,7 +4,7 @@
 
 use alexnet_ops::ConvShape;
 
-use crate::driver::{Buffer, Element, Gpu, RealsMut, ViewMut};
+use crate::driver::{Buffer, Element, Gpu, RealsMut, ViewMut, grown};
 
 /// Room for one array, and how often it was made anew.
 #[derive(Default)]
@@ -13,16 +13,31 @@ pub(crate) struct Room(Option<Buffer<f32>>, u64);
 impl Room {
     /// `len` elements, with anything in them.
     pub(crate) fn take<T: Element>(&mut self, gpu: &Gpu, len: usize) -> ViewMut<'_, T> {
-        // Whole f64, so that the room's end does not decide where it may begin.
-        let floats = (len * size_of::<T>()).div_ceil(size_of::<f64>()) * 2;
-        if self.0.as_ref().is_none_or(|buffer| buffer.len() < floats) {
+        self.grow(gpu, floats_of::<T>(len), |_, wanted| wanted);
+        self.first(len)
+    }
+
+    /// The same of a number that is another from batch to batch.
+    pub(crate) fn take_varying<T: Element>(&mut self, gpu: &Gpu, len: usize) -> ViewMut<'_, T> {
+        self.grow(gpu, floats_of::<T>(len), grown);
+        self.first(len)
+    }
+
+    /// Room for as many as are wanted; if there is less, for as many as `by` says of what it had.
+    fn grow(&mut self, gpu: &Gpu, wanted: usize, by: fn(usize, usize) -> usize) {
+        let had = self.0.as_ref().map_or(0, Buffer::len);
+        if had < wanted || self.0.is_none() {
             // A graph may neither free nor make one.
             gpu.gives_up();
             self.0 = None; // so that both are never there at a time
-            self.0 = Some(gpu.zeros(floats));
+            self.0 = Some(gpu.zeros(whole(by(had, wanted))));
             self.1 += 1;
         }
-        let buffer = self.0.as_mut().expect("made above");
+    }
+
+    /// The first `len` elements.
+    fn first<T: Element>(&mut self, len: usize) -> ViewMut<'_, T> {
+        let buffer = self.0.as_mut().expect("it was made");
         buffer.view_mut().of::<T>().into_part(0..len)
     }
 
@@ -33,6 +48,17 @@ impl Room {
             false => RealsMut::F32(self.take(gpu, len)),
         }
     }
+}
+
+/// The floats in whose place so many elements stand.
+fn floats_of<T: Element>(len: usize) -> usize {
+    whole((len * size_of::<T>()).div_ceil(size_of::<f32>()))
+}
+
+/// So many floats and perhaps one more: whole `f64`, so that a room's end does not decide where it may
+/// begin.
+fn whole(floats: usize) -> usize {
+    floats.next_multiple_of(2)
 }
 
 /// All rooms.

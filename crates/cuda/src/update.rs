@@ -79,18 +79,19 @@ pub(crate) fn update_many(engine: &mut Engine, updates: Vec<SgdUpdate<'_, Floats
             .map(|figure| u64::from(figure.to_bits()));
         let rule = u64::from(step.rule == UpdateRule::PyTorch);
         let figures = [momentum << 32 | rate, rule << 32 | decay];
-        table.extend([weights.entry(), velocity.entry(), rounded, gradient, len, blocks]);
-        table.extend(figures);
+        table.extend([weights.entry(), velocity.entry(), rounded, gradient, len]);
+        table.extend(figures.into_iter().chain([blocks]));
         blocks += len.div_ceil(PIECE as u64);
     }
-    let Engine { gpu, scratch, guard, .. } = engine;
+    let Engine { gpu, scratch, crossing, guard, .. } = engine;
     let Scratch { updates: room, updates_are, .. } = scratch;
     let mut there: ViewMut<'_, u64> = room.take(gpu, table.len());
     if *updates_are != table {
-        gpu.upload(there.again(), &table);
+        crossing.send(gpu, there.again(), &table);
         *updates_are = table;
     }
     let sizes = [arrays, PIECE].map(|size| word(size).into());
     let arguments = [there.read().into(), sizes[0], sizes[1], guard.verdict().into()];
-    gpu.launch("sgd_many", Launch::blocks(blocks as usize), &arguments);
+    let launch = Launch::blocks(blocks as usize).sharing(|_| 1);
+    gpu.launch("sgd_many", launch, &arguments);
 }

@@ -531,7 +531,7 @@ pub trait Device {
     /// Ends what [`Self::begin_updates`] began.
     fn end_updates(&self) {}
     /// Whether all bounds held, when a device that judges by itself has judged; it is not waited for
-    /// what was asked for after that.
+    /// what was asked for after that. Clones of a device judge one step at a time.
     fn judged(&self) -> bool {
         true
     }

@@ -30,8 +30,7 @@ use sys::cudnnBackendAttributeType_t as Type;
 use sys::cudnnBackendDescriptorType_t as Kind;
 use sys::cudnnBackendNumericalNote_t as Note;
 
-/// Room that a plan may ask for beside that for a copy of all arrays: more is rarely faster, and memory
-/// is scarce beside large batches.
+/// Room that any plan may ask for: more is rarely faster, and memory is scarce beside large batches.
 const WORKSPACE_BYTES_MAX: usize = 256 << 20;
 /// Engines asked for. With `f32` those without tensor cores come last: of 37 that cuDNN 9.26 names for
 /// 192 to 384 maps of 13 by 13 on an H100, the first is the 32nd.
@@ -342,7 +341,8 @@ fn plans(target: &Target, products: Products, shape: &ConvShape, pass: ConvPass)
 fn workspace_max(products: Products, shape: &ConvShape) -> usize {
     let number_bytes = if products == Products::Bf16 { 2 } else { 4 };
     let numbers = shape.input_len() + shape.weights_len() + shape.output_len();
-    WORKSPACE_BYTES_MAX + numbers * number_bytes
+    // And a little for what is beside the copies.
+    WORKSPACE_BYTES_MAX.max(numbers * number_bytes / 8 * 9)
 }
 
 /// Whether what an engine says of itself rules it out.

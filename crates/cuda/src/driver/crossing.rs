@@ -1,15 +1,15 @@
-//! Images on their way to the device, beside what it computes: a stream of its own, and memory of the
-//! host that the device reads by itself.
+//! Images and labels on their way to the device, beside what it computes: a stream of its own for
+//! images, and memory of the host that the device reads by itself.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use cudarc::driver::{CudaEvent, CudaStream, DriverError, result};
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError, result};
 
 use super::error::{CudaError, fail};
 use super::gpu::{Gpu, driver};
-use super::memory::{Buffer, Reals, View};
+use super::memory::{Buffer, Element, Reals, View, ViewMut};
 
 /// What crosses lies in pieces that begin at a multiple of so many bytes: `PIECE` of `images.cu`.
 pub(crate) const PIECE: usize = 16;
@@ -19,20 +19,27 @@ const SHARE_BYTES: usize = 4 << 20;
 const FETCHED_MAX: usize = 4 << 20;
 /// Threads that copy: enough to fill the bus.
 const THREADS_MAX: usize = 4;
+/// What has to grow again, as from batch to batch of random crops, gets a part more than it has to, one
+/// in so many: batches differ by less, and the device stands still while memory is made anew.
+const SLACK_PART: usize = 4;
+
+/// Small arrays that may be on their way at a time: those of two steps.
+const SENT: usize = 4;
 
 /// The way across, and what came last.
 pub(crate) struct Crossing {
     stream: Arc<CudaStream>,
-    /// When the last images were there.
-    arrived: CudaEvent,
+    /// The last images.
+    images: Outgoing,
     /// When the device has made numbers of them.
     used: CudaEvent,
     /// Where the last mark was set in what the device is asked for.
     marked: CudaEvent,
     /// Of what came last.
     number: u64,
-    host: Pinned,
-    /// The same for the way back.
+    /// Small arrays, which cross on the stream that computes, the last first.
+    sent: [Outgoing; SENT],
+    /// For the way back.
     back: Pinned,
     levels: Option<Buffer<u8>>,
     words: Option<Buffer<u32>>,
@@ -44,14 +51,16 @@ impl Crossing {
     pub(crate) fn open(gpu: &Gpu) -> Result<Self, CudaError> {
         let context = gpu.stream().context();
         let fails = |error| driver("make a second stream", error);
-        let [arrived, used, marked] = [(); 3].map(|()| context.new_event(None));
+        let event = || context.new_event(None).map_err(fails);
+        let outgoing = || Outgoing::open(context).map_err(fails);
+        let small = [outgoing()?, outgoing()?, outgoing()?, outgoing()?];
         Ok(Self {
             stream: context.new_stream().map_err(fails)?,
-            arrived: arrived.map_err(fails)?,
-            used: used.map_err(fails)?,
-            marked: marked.map_err(fails)?,
+            images: outgoing()?,
+            used: event()?,
+            marked: event()?,
             number: 0,
-            host: Pinned::default(),
+            sent: small,
             back: Pinned::default(),
             levels: None,
             words: None,
@@ -67,16 +76,17 @@ impl Crossing {
     /// returns, both were read.
     pub(crate) fn bring(&mut self, gpu: &Gpu, levels: &[&[u8]], words: &[u32]) {
         gpu.bind();
-        // What crossed last is out of the host's memory, and in the device's.
-        let waited = self.arrived.synchronize();
+        // What crossed last is in the device's memory.
+        let waited = self.images.wait();
         waited.unwrap_or_else(|error| fail(driver("finish a copy", error)));
         let bytes = levels.iter().map(|piece| room_of(piece.len())).sum();
         let short = |len: Option<usize>, wanted: usize| len.is_none_or(|len| len < wanted);
         if short(self.levels.as_ref().map(Buffer::len), bytes)
             || short(self.words.as_ref().map(Buffer::len), words.len())
         {
+            let had = self.levels.as_ref().map_or(0, Buffer::len);
             (self.levels, self.words) = (None, None); // so that both are never there at a time
-            self.levels = Some(gpu.zeros(bytes));
+            self.levels = Some(gpu.zeros(grown(had, bytes)));
             self.words = Some(gpu.zeros(words.len()));
             // They are made by the other stream, for which this one has to wait.
             self.used(gpu);
@@ -87,11 +97,9 @@ impl Crossing {
     }
 
     fn cross(&mut self, levels: &[&[u8]], bytes: usize, words: &[u32]) -> Result<(), DriverError> {
-        let host = self.host.of(bytes + size_of_val(words))?;
+        let host = self.images.of(bytes + size_of_val(words))?;
         let (host_words, host_levels) = host.split_at_mut(size_of_val(words));
-        for (to, from) in host_words.chunks_exact_mut(size_of::<u32>()).zip(words) {
-            to.copy_from_slice(&from.to_ne_bytes());
-        }
+        host_words.copy_from_slice(bytes_of(words));
         copy(host_levels, levels);
         self.stream.wait(&self.used)?;
         let (Some(to_levels), Some(to_words)) = (&mut self.levels, &mut self.words) else {
@@ -99,11 +107,25 @@ impl Crossing {
         };
         let addresses = [to_words.view_mut().address(), to_levels.view_mut().address()];
         for (address, from) in addresses.into_iter().zip([&*host_words, &*host_levels]) {
-            // SAFETY: the array is at least as long, and the host's memory stays as it is until
-            // `arrived`, for which the next crossing waits, as does what frees it.
+            // SAFETY: the array is at least as long, and the host's memory stays as it is until all
+            // has crossed, for which the next crossing waits, as does what frees it.
             unsafe { result::memcpy_htod_async(address, from, self.stream.cu_stream()) }?;
         }
-        self.arrived.record(&self.stream)
+        self.images.crossed.record(&self.stream)
+    }
+
+    /// Copies `src` to the beginning of `dst` behind everything that was asked for, and waits for
+    /// nothing of it: for what is small. When this returns, `src` was read.
+    pub(crate) fn send<T: Element>(&mut self, gpu: &Gpu, dst: ViewMut<'_, T>, src: &[T]) {
+        assert!(src.len() <= dst.len(), "{} elements for {}", src.len(), dst.len());
+        // A graph would read the host's memory when it is launched.
+        if src.is_empty() || gpu.gives_up() {
+            return;
+        }
+        gpu.bind();
+        self.sent.rotate_left(1);
+        let sent = self.sent[0].send(gpu.stream(), dst, src);
+        sent.unwrap_or_else(|error| fail(driver("take an array", error)));
     }
 
     /// Copies the beginning of `src` to all of `dst`, beside what is computed. Nothing may be about to
@@ -156,7 +178,7 @@ impl Crossing {
         levels: usize,
         words: usize,
     ) -> (View<'_, u8>, View<'_, u32>) {
-        let waits = gpu.stream().wait(&self.arrived);
+        let waits = gpu.stream().wait(&self.images.crossed);
         waits.unwrap_or_else(|error| fail(driver("wait for images", error)));
         let (Some(all_levels), Some(all_words)) = (&self.levels, &self.words) else {
             panic!("nothing was brought");
@@ -173,8 +195,7 @@ impl Crossing {
 
 impl Drop for Crossing {
     fn drop(&mut self) {
-        // What is under way still reads the host's memory and writes the device's. A failure leaves
-        // nothing under way.
+        // What is under way still writes the device's memory. A failure leaves nothing under way.
         let _ = self.stream.synchronize();
     }
 }
@@ -211,6 +232,17 @@ pub(crate) fn room_of(bytes: usize) -> usize {
     bytes.next_multiple_of(PIECE)
 }
 
+/// How much room to make where there was some, 0 at first, and more is wanted.
+pub(crate) fn grown(had: usize, wanted: usize) -> usize {
+    if had == 0 { wanted } else { wanted + wanted / SLACK_PART }
+}
+
+/// Numbers as the device reads them.
+fn bytes_of<T: Element>(numbers: &[T]) -> &[u8] {
+    // SAFETY: elements are numbers, of which every byte may be read.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }
+}
+
 /// Copies pieces to where they lie one behind the other, by several threads, where that is sooner.
 fn copy(to: &mut [u8], pieces: &[&[u8]]) {
     let threads = (to.len() / SHARE_BYTES).min(pieces.len()).clamp(1, THREADS_MAX);
@@ -236,7 +268,53 @@ fn copy_alone(mut to: &mut [u8], pieces: &[&[u8]]) {
     }
 }
 
-/// Memory of the host that the device reads without its help.
+/// Memory that is written here, and read by the device some time after it was asked to.
+struct Outgoing {
+    memory: Pinned,
+    /// When the device has read what was written last.
+    crossed: CudaEvent,
+}
+
+impl Outgoing {
+    fn open(context: &Arc<CudaContext>) -> Result<Self, DriverError> {
+        Ok(Self { memory: Pinned::default(), crossed: context.new_event(None)? })
+    }
+
+    /// Until all has crossed.
+    fn wait(&self) -> Result<(), DriverError> {
+        self.crossed.synchronize()
+    }
+
+    /// So many bytes, with anything in them. `crossed` must be recorded behind what reads them.
+    fn of(&mut self, bytes: usize) -> Result<&mut [u8], DriverError> {
+        self.wait()?;
+        self.memory.of(bytes)
+    }
+
+    /// Copies `src` to the beginning of `dst`, on this stream.
+    fn send<T: Element>(
+        &mut self,
+        stream: &CudaStream,
+        dst: ViewMut<'_, T>,
+        src: &[T],
+    ) -> Result<(), DriverError> {
+        let host = self.of(size_of_val(src))?;
+        host.copy_from_slice(bytes_of(src));
+        // SAFETY: there is room for all of `src`, and the host's memory stays as it is until it has
+        // crossed, for which whatever writes or frees it waits.
+        unsafe { result::memcpy_htod_async(dst.address(), host, stream.cu_stream()) }?;
+        self.crossed.record(stream)
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        // Before the memory goes. A failure leaves nothing under way.
+        let _ = self.wait();
+    }
+}
+
+/// Memory of the host that the device reads and writes without its help.
 #[derive(Default)]
 struct Pinned {
     memory: Option<NonNull<c_void>>,
@@ -250,8 +328,9 @@ unsafe impl Sync for Pinned {}
 
 impl Pinned {
     /// So many bytes, with anything in them. Nothing may be reading it.
-    fn of(&mut self, bytes: usize) -> Result<&mut [u8], DriverError> {
-        if self.bytes < bytes {
+    fn of(&mut self, len: usize) -> Result<&mut [u8], DriverError> {
+        if self.bytes < len {
+            let bytes = grown(self.bytes, len);
             self.free();
             // SAFETY: a number of bytes that is not 0.
             let memory = unsafe { result::malloc_host(bytes, 0) }?;
@@ -261,7 +340,7 @@ impl Pinned {
         }
         let Some(memory) = self.memory else { return Ok(&mut []) };
         // SAFETY: the memory is this value's, has at least so many bytes, and was written above.
-        Ok(unsafe { std::slice::from_raw_parts_mut(memory.as_ptr().cast(), bytes) })
+        Ok(unsafe { std::slice::from_raw_parts_mut(memory.as_ptr().cast(), len) })
     }
 
     fn free(&mut self) {

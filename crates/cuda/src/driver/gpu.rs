@@ -245,6 +245,8 @@ impl Gpu {
 
     /// Bytes of its memory that nobody has.
     pub(crate) fn free_bytes(&self) -> usize {
+        // What was given back is free when everything before that is done.
+        self.wait();
         let free = self.context.mem_get_info();
         free.unwrap_or_else(|error| fail(driver("say how much memory is free", error))).0
     }

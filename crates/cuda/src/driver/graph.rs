@@ -48,7 +48,7 @@ impl Gpu {
     /// What was remembered; nothing where one of the operations cannot be. From here on they are done
     /// again.
     pub(crate) fn end_recording(&self) -> Option<Tape> {
-        if self.asked.replace(Asked::Done) == Asked::Dropped {
+        if self.asked.replace(Asked::Done) != Asked::Remembered {
             return None;
         }
         let flags = sys::CUgraphInstantiate_flags(0);
@@ -82,6 +82,18 @@ impl Gpu {
             }
         }
         self.drops()
+    }
+
+    /// Leaves a recording that nobody will end, for an error came in its midst; says whether there was
+    /// one. From here on operations are done again.
+    pub(crate) fn leaves_recording(&self) -> bool {
+        let was = self.gives_up();
+        if was {
+            // Memory cannot be given back while the driver listens: that is not the next call's error.
+            let _ = self.stream().context().check_err();
+        }
+        self.asked.set(Asked::Done);
+        was
     }
 
     /// What came of a call that can be remembered: a refusal then gives the recording up.

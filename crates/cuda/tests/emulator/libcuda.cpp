@@ -7,6 +7,7 @@
 #include <csetjmp>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <ucontext.h>
 #include <utility>
@@ -76,6 +77,10 @@ struct Copy {
     void* to;
     const void* from;
     bool is_there;
+    void arrive() const {
+        if (is_there) std::memcpy(to, from, 16);
+        else std::memset(to, 0, 16);
+    }
 };
 struct Thread {
     // Where it begins, and where it goes on: to jump there asks nothing of the system.
@@ -183,6 +188,34 @@ bool spoilt = false;
 typedef std::vector<std::function<void()>> Graph;
 Graph taken_down;
 
+// Memory of the host that the device reads without its help, and copies from there that are on their
+// way: as late as they may be, each is made when its stream is asked for something else or waited for.
+std::map<const char*, size_t> pinned;
+struct Crossing {
+    void* stream;
+    const char* from;
+    std::function<void()> make;
+};
+std::vector<Crossing> crossings;
+
+// Where the memory begins that holds this address; none if it is not such memory.
+const char* pinned_at(const void* address) {
+    auto behind = pinned.upper_bound((const char*)address);
+    if (behind == pinned.begin()) return nullptr;
+    const auto& [begin, bytes] = *--behind;
+    return (const char*)address < begin + bytes ? begin : nullptr;
+}
+
+// Makes the copies of this stream, or of all.
+void finish_crossings(void* stream) {
+    std::vector<Crossing> others;
+    for (Crossing& crossing : crossings) {
+        if (stream && crossing.stream != stream) others.push_back(crossing);
+        else crossing.make();
+    }
+    crossings = others;
+}
+
 // What a test reads when the process ends.
 struct Counts {
     size_t graphs = 0, remembered = 0, refused = 0;
@@ -263,10 +296,12 @@ void multiply_add(float* sums, const Quarters& a, unsigned b0, unsigned b1) {
     warp_barrier();
 }
 
-// As late as it may be.
+// Those of every other thread are as late as they may be, the others at once.
 void begin_copy(unsigned short* to, const unsigned short* from, bool is_there) {
     if ((size_t)to % 16 != 0 || (size_t)from % 16 != 0) end("a copy that does not begin at 16 bytes");
-    threads[current].copies.back().push_back({to, from, is_there});
+    Copy copy = {to, from, is_there};
+    if (current % 2 == 0) copy.arrive();
+    else threads[current].copies.back().push_back(copy);
 }
 void end_copies() {
     threads[current].copies.push_back({});
@@ -274,10 +309,7 @@ void end_copies() {
 void await_copies_but_last() {
     auto& groups = threads[current].copies;
     while (groups.size() > 2) {
-        for (const Copy& copy : groups.front()) {
-            if (copy.is_there) std::memcpy(copy.to, copy.from, 16);
-            else std::memset(copy.to, 0, 16);
-        }
+        for (const Copy& copy : groups.front()) copy.arrive();
         groups.erase(groups.begin());
     }
 }
@@ -312,6 +344,7 @@ int spoils(int why) {
 int ask(void* stream, std::function<void()> work) {
     if (!is_stream(stream)) return INVALID_VALUE;
     if (stream != listening) {
+        finish_crossings(stream);
         work();
         return SUCCESS;
     }
@@ -394,8 +427,8 @@ int cuCtxSetCurrent(void* context) {
     current_context = context;
     return SUCCESS;
 }
-// Work of all streams is done when it is asked for, so that events have nothing to wait for. They are
-// those of the host's order: inside a recording, of nothing that is in it.
+// Work of all streams is done when it is asked for, but for copies that cross late: events wait for all
+// of these. They are those of the host's order: inside a recording, of nothing that is in it.
 int cuStreamCreate(void** stream, unsigned) {
     if (streams_made == sizeof streams) return OUT_OF_MEMORY;
     *stream = &streams[streams_made++];
@@ -404,20 +437,30 @@ int cuStreamCreate(void** stream, unsigned) {
 int cuStreamDestroy_v2(void* stream) { return is_stream(stream) ? SUCCESS : INVALID_VALUE; }
 int cuStreamSynchronize(void* stream) {
     if (stream && stream == listening) return spoils(CAPTURE_UNSUPPORTED);
-    return is_stream(stream) ? SUCCESS : INVALID_VALUE;
+    if (!is_stream(stream)) return INVALID_VALUE;
+    finish_crossings(stream);
+    return SUCCESS;
 }
 int cuStreamQuery(void* stream) { return cuStreamSynchronize(stream); }
 int cuStreamWaitEvent(void* stream, void* event, unsigned) {
     if (stream && stream == listening) return spoils(CAPTURE_ISOLATION);
-    return is_stream(stream) && event == &an_event ? SUCCESS : INVALID_VALUE;
+    if (!is_stream(stream) || event != &an_event) return INVALID_VALUE;
+    finish_crossings(nullptr);
+    return SUCCESS;
 }
 int cuEventCreate(void** event, unsigned) {
     *event = &an_event;
     return SUCCESS;
 }
 int cuEventDestroy_v2(void* event) { return event == &an_event ? SUCCESS : INVALID_VALUE; }
-int cuEventRecord(void* event, void* stream) { return cuStreamWaitEvent(stream, event, 0); }
-int cuEventSynchronize(void* event) { return event == &an_event ? SUCCESS : INVALID_VALUE; }
+int cuEventRecord(void* event, void* stream) {
+    if (stream && stream == listening) return spoils(CAPTURE_ISOLATION);
+    return is_stream(stream) && event == &an_event ? SUCCESS : INVALID_VALUE;
+}
+int cuEventSynchronize(void* event) {
+    finish_crossings(nullptr);
+    return event == &an_event ? SUCCESS : INVALID_VALUE;
+}
 
 int cuStreamBeginCapture_v2(void* stream, int) {
     if (graphs_are("none") || listening || !is_stream(stream)) return NOT_SUPPORTED;
@@ -446,6 +489,7 @@ int cuGraphInstantiateWithFlags(void** made, void* graph, uint64_t) {
 int cuGraphLaunch(void* graph, void* stream) {
     if (graphs_are("not launched")) return OUT_OF_MEMORY;
     if (!is_stream(stream) || stream == listening) return INVALID_VALUE;
+    finish_crossings(stream);
     ++counts.remembered;
     for (const auto& work : *(Graph*)graph) work();
     return SUCCESS;
@@ -458,9 +502,15 @@ int cuGraphExecDestroy(void* graph) { return cuGraphDestroy(graph); }
 
 int cuMemHostAlloc(void** memory, size_t bytes, unsigned) {
     *memory = std::malloc(bytes);
-    return bytes == 0 ? INVALID_VALUE : *memory ? SUCCESS : OUT_OF_MEMORY;
+    if (bytes == 0 || !*memory) return bytes == 0 ? INVALID_VALUE : OUT_OF_MEMORY;
+    pinned[(const char*)*memory] = bytes;
+    return SUCCESS;
 }
 int cuMemFreeHost(void* memory) {
+    for (const Crossing& crossing : crossings) {
+        if (crossing.from == memory) end("memory of the host was given back before it was read");
+    }
+    pinned.erase((const char*)memory);
     std::free(memory);
     return SUCCESS;
 }
@@ -488,10 +538,14 @@ int cuMemsetD8Async(Pointer address, unsigned char value, size_t bytes, void* st
 // the way to memory that is another's by then.
 int cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void* stream) {
     if (stream && stream == listening) end("memory of the host in a recording");
-    return ask(stream, [=] {
+    auto copy = [=] {
         running = "cuMemcpyHtoDAsync";
         std::memcpy((void*)to, from, bytes);
-    });
+    };
+    const char* memory = pinned_at(from);
+    if (!memory) return ask(stream, copy);
+    crossings.push_back({stream, memory, copy});
+    return is_stream(stream) ? SUCCESS : INVALID_VALUE;
 }
 int cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, void* stream) {
     return ask(stream, [=] {
