@@ -538,3 +538,25 @@ pub trait Device {
     /// Σ value² over `len` values, summed in `f64`.
     fn sum_of_squares(&self, values: &Self::Floats, len: usize) -> f64;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_magnitude_holds_by_itself_or_with_the_one_before_and_what_is_no_number_never() {
+        let [own, paired] = [false, true].map(|paired| Bound { largest: 6.0, paired });
+        for (bounds, magnitudes, expected) in [
+            ([own, own], [6.0, 6.0], true),
+            ([own, own], [1.0, 6.5], false),
+            ([own, paired], [3.0, 2.0], true),
+            ([own, paired], [3.0, 2.5], false),
+            ([paired, own], [9.0, 6.0], true), // nothing is before the first
+            ([own, own], [f32::NAN, 0.0], false),
+            ([own, paired], [0.0, f32::INFINITY], false),
+        ] {
+            let holds = Bound::all_hold(&bounds, &magnitudes);
+            assert_eq!(holds, expected, "{bounds:?} {magnitudes:?}");
+        }
+    }
+}
