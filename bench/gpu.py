@@ -216,10 +216,10 @@ def alexnet(given, *words):
         raise Failed(f"{error.__class__.__name__}: {error}"[:300]) from None
 
 
-def timed(given, case, steps):
+def timed(given, case, steps, *more):
     warmup = max(MIN_WARMUP_STEPS, steps // 10)
     options = ["--precision", "bf16", "--steps", str(steps), "--warmup-steps", str(warmup)]
-    return alexnet(given, "bench", *case.asked(given), *options)
+    return alexnet(given, "bench", *case.asked(given), *options, *more)
 
 
 class Torch:
@@ -281,13 +281,14 @@ class Torch:
 
 
 def first_of_ours(given, case, work):
-    """The memory it takes, and how many steps make a round."""
+    """The memory it takes, what a GPU's operations take, and how many steps make a round."""
     guess = given.seconds_per_case / 6 * GUESSED_FLOPS_PER_S[given.device] / work["flops"]
     with Memory() as memory:
-        answer = timed(given, case, min(max(int(guess), MIN_STEPS), MAX_STEPS // 10))
+        operations = ["--operations"] if given.device == "cuda" else []
+        answer = timed(given, case, min(max(int(guess), MIN_STEPS), MAX_STEPS // 10), *operations)
     milliseconds = given.seconds_per_case / given.rounds / 2 * 1e3
     steps = min(max(round(milliseconds / answer["median_ms"]), MIN_STEPS), MAX_STEPS)
-    known = {key: answer.get(key) for key in ("device", "peak_rss_bytes")}
+    known = {key: answer.get(key) for key in ("device", "peak_rss_bytes", "operations")}
     return {"steps": steps, "memory_bytes": memory.most_bytes(), **known}
 
 
@@ -453,7 +454,7 @@ HOW = """# `alexnet` beside PyTorch compiled, on one NVIDIA GPU
 Training steps and inference in bf16. PyTorch: `torch.compile(mode="max-autotune")`, channels-last, autocast, fused SGD, cuDNN's heuristics as PyTorch has them by default; inference with bf16 weights. Its images stay on the card. Ours do in inference; in training each step's cross from the host as bytes, beside the step before. `bench/gpu_torch.py` is all of it.
 Every figure is a median of rounds (least to most of them). A round is a process of `alexnet bench`, whose median step it is, or a stretch of steps in PyTorch's process, whose mean it is; the two take turns. Inference of one image is a latency: every call is waited for, on both sides.
 The roofline is the longer of a step's multiply-adds at the product's rate and the bytes it cannot avoid at the copy's; `least_bytes` in `bench/gpu.py` says which. What a cache keeps from one step to the next is not counted.
-Memory is the card's, by nvidia-smi: the most while the first process of `alexnet` ran, beyond what was used before, CUDA's own included. `results.json` has everything, single layers too.
+Memory is the card's, by nvidia-smi: the most while the first process of `alexnet` ran, beyond what was used before, CUDA's own included. `results.json` has everything, single layers and single operations too.
 """
 
 

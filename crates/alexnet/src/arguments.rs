@@ -314,6 +314,9 @@ pub(crate) struct BenchArguments {
     /// What they make of images: numbers, or levels that a GPU resizes and normalises (data only)
     #[arg(long, value_enum, default_value_t = LoadedAs::Values)]
     pub(crate) loaded_as: LoadedAs,
+    /// Time each operation of a GPU by itself too: kernels, products, convolutions
+    #[arg(long)]
+    pub(crate) operations: bool,
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,

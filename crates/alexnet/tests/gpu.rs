@@ -119,6 +119,38 @@ fn auto_takes_the_gpu_if_there_is_one_that_can_be_used_and_says_so() {
 }
 
 #[test]
+fn bench_times_every_operation_of_a_gpu_if_asked_to_and_of_nothing_else() {
+    let tiny = ["bench", "train", "--width", "0.02", "--image-size", "63", "--batch-size", "8"];
+    let asked = ["--steps", "2", "--warmup-steps", "1", "--operations"];
+    let narrow = ["--device", "cuda", "--precision", "bf16", "--format", "json"];
+    let Some((code, out, told)) = emulated(&[&tiny[..], &asked, &narrow].concat(), &[]) else {
+        return;
+    };
+    assert_eq!(code, 0, "{told}");
+    let measured: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let operations = measured["operations"].as_array().expect("operations");
+    let of = |name: &str| {
+        let of_name = |operation: &&serde_json::Value| {
+            operation["name"].as_str().is_some_and(|found| found.starts_with(name))
+        };
+        operations.iter().filter(of_name).map(|found| found["count"].as_f64().expect("one")).sum()
+    };
+    // Three linear layers, of which the last has an odd number of outputs; five convolutions; and one
+    // launch for all other parameters.
+    let counts: [f64; 3] = ["bias_max_pool_forward", "convolution", "sgd_many"].map(of);
+    assert_eq!(counts, [3.0, 14.0, 1.0], "{out}");
+    // That is what every operation takes there.
+    let all: f64 = operations.iter().map(|found| found["count"].as_f64().expect("one")).sum();
+    let ms: f64 = operations.iter().map(|found| found["ms"].as_f64().expect("ms")).sum();
+    assert!((ms - 250.0 * all).abs() < 1e-6 * ms, "{ms} {all}");
+
+    let (code, _, told) =
+        emulated(&[&tiny[..], &asked, &["--device", "cpu"]].concat(), &[]).expect("as before");
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("--operations is for train and infer on a GPU"), "{told}");
+}
+
+#[test]
 fn a_gpu_without_room_ends_the_run_with_one_line_that_says_what_to_do() {
     // What products work in, and a little.
     let variables = [("EMULATED_BYTES", "33754432")];

@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, Bound, ConvShape, Device, DropoutKey, Levels,
     LinearShape, LossShape, LrnShape, MaxPoolShape, OwnMemory, Precision, Saturation, SgdStep,
-    SgdUpdate,
+    SgdUpdate, Timed,
 };
 
 pub use driver::{Architecture, Buffer, CudaError, Library, Source, catch, compile, find};
@@ -201,6 +201,13 @@ impl Device for Cuda {
     }
     fn is_busy(&self) -> bool {
         self.engine().gpu.is_busy()
+    }
+    fn begin_timing(&self) {
+        self.engine().gpu.begin_timing();
+    }
+    fn end_timing(&self) -> Vec<Timed> {
+        let timed = self.engine().gpu.end_timing().into_iter();
+        timed.map(|(operation, seconds)| Timed { operation, seconds }).collect()
     }
     fn begin_repeat(&self, recording: &mut Recording, step: u64) -> bool {
         recording.begin(&mut self.engine(), step)

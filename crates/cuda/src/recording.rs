@@ -38,6 +38,7 @@ impl Recording {
         step_there(gpu, scratch, step);
         let is_current = self.generation == scratch.generation();
         match &self.state {
+            _ if gpu.is_timing() => self.state = State::New,
             State::Remembered(tape) if is_current => {
                 if gpu.play(tape) {
                     return false;

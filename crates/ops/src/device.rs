@@ -63,6 +63,15 @@ pub struct SgdStep {
     pub weight_decay: f32,
 }
 
+/// An operation that a device has timed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timed {
+    /// What the device calls it.
+    pub operation: String,
+    /// What it took.
+    pub seconds: f64,
+}
+
 /// One update of one parameter of `len` elements.
 #[derive(Debug)]
 pub struct SgdUpdate<'a, F> {
@@ -169,6 +178,13 @@ pub trait Device {
     /// Whether something that was asked for is not done yet.
     fn is_busy(&self) -> bool {
         false
+    }
+
+    /// Begins to time every operation by itself, on a device that is its own clock.
+    fn begin_timing(&self) {}
+    /// What was timed since, in the order in which it was asked for; nothing where the host's clock does.
+    fn end_timing(&self) -> Vec<Timed> {
+        Vec::new()
     }
 
     /// Begins operations that are the same on the same arrays whenever this recording comes, but for

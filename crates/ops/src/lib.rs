@@ -25,7 +25,7 @@ mod softmax;
 
 pub use device::{
     Activation, Bound, ConvPass, Device, DropoutKey, OwnMemory, Precision, Saturation, SgdStep,
-    SgdUpdate, UpdateRule,
+    SgdUpdate, Timed, UpdateRule,
 };
 pub use images::{Images, Levels, Normalisation, Picture};
 pub use real::Real;

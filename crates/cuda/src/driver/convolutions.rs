@@ -187,9 +187,25 @@ impl Convolutions {
             way.plans.iter().for_each(|plan| self.choices.write_down(shape, pass, plan.number));
         }
         let Some(plan) = way.plans.first() else { return false };
-        gpu.asked_of(run(plan), |error| refused("convolve", error));
+        gpu.timed(
+            || named(shape, pass),
+            || {
+                gpu.asked_of(run(plan), |error| refused("convolve", error));
+            },
+        );
         true
     }
+}
+
+/// What a pass is called where it is timed.
+fn named(shape: &ConvShape, pass: ConvPass) -> String {
+    let ConvShape { in_c, out_h, out_w, out_c, kernel, .. } = *shape;
+    let pass = match pass {
+        ConvPass::Forward => "forward",
+        ConvPass::BackwardInput => "gradient of inputs",
+        ConvPass::BackwardWeights => "gradient of weights",
+    };
+    format!("convolution {kernel} x {kernel}, {in_c} to {out_c} maps of {out_h} x {out_w}, {pass}")
 }
 
 /// Which of the plans that run takes least, each run a few times.

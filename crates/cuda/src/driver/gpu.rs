@@ -1,7 +1,7 @@
 //! A device that is open: what the operations stand on. Every call is queued on one stream, so each
 //! sees what those before it left; the host waits only where it wants numbers back.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use cudarc::driver::sys::CUdevice_attribute as Attribute;
 use cudarc::driver::{CudaContext, CudaStream, DevicePtr, DriverError, result, sys};
 
 use super::cache::{Cache, hash_of};
+use super::clock::Clock;
 use super::compiler::{self, Architecture, compile};
 use super::declaration::{Parameter, declarations};
 use super::error::{CudaError, fail};
@@ -44,6 +45,8 @@ pub(crate) struct Gpu {
     /// What becomes of operations that are asked for.
     pub(super) asked: Cell<Asked>,
     pub(super) records: bool,
+    /// What operations take, where that is asked for.
+    pub(super) clock: RefCell<Option<Clock>>,
     /// How often what was remembered was done.
     pub(crate) played: Cell<u64>,
     /// Whether it reads any memory of the host by itself, and perhaps later than it was asked to.
@@ -238,6 +241,7 @@ impl Gpu {
             memory_bytes,
             asked,
             records: true,
+            clock: RefCell::new(None),
             played: Cell::new(0),
             reads_host,
         })
@@ -288,11 +292,12 @@ impl Gpu {
         self.bind();
         let bytes = dst.len() * size_of::<f32>();
         // SAFETY: both arrays are on the device and have so many bytes.
-        let copied = unsafe {
+        let ask = || unsafe {
             let stream = self.stream.cu_stream();
             result::memcpy_dtod_async(dst.address(), src.address(), bytes, stream)
         };
-        self.asked_of(copied, |error| driver("copy an array", error));
+        let name = || "copy".to_owned();
+        self.timed(name, || self.asked_of(ask(), |error| driver("copy an array", error)));
     }
 
     /// Copies the beginning of `src` to all of `dst`, when everything before it is done.
@@ -356,7 +361,7 @@ impl Gpu {
         // size that the source declares, which the driver has copied when it returns. What the kernel
         // does with the arrays is its source's matter: it touches none outside of the sizes it is
         // given, which the operations compare with the arrays.
-        let launched = unsafe {
+        let mut ask = || unsafe {
             result::launch_kernel(
                 kernel.function,
                 grid,
@@ -366,7 +371,8 @@ impl Gpu {
                 &mut pointers,
             )
         };
-        self.asked_of(launched, |error| driver("run a kernel", error));
+        let name = || name.to_owned();
+        self.timed(name, || self.asked_of(ask(), |error| driver("run a kernel", error)));
     }
 }
 

@@ -33,7 +33,8 @@ impl Gpu {
     /// whether it can.
     pub(crate) fn begin_recording(&self) -> bool {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
-        let listens = self.records && self.stream().begin_capture(mode).is_ok();
+        let listens =
+            self.records && !self.is_timing() && self.stream().begin_capture(mode).is_ok();
         if listens {
             self.asked.set(Asked::Remembered);
         }

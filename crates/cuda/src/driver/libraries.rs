@@ -9,6 +9,7 @@ use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::clock::ElapsedTime;
 use super::error::CudaError;
 
 /// Folders to look into first, as in `PATH`.
@@ -202,6 +203,21 @@ pub fn find(library: Library) -> Result<Source, CudaError> {
         return Err(CudaError::Unloadable { library, path: shown, reason });
     };
     checked(library, shown, &loaded)
+}
+
+/// The driver's function for the time between two events.
+///
+/// # Errors
+/// As [`find`].
+pub(super) fn elapsed_time() -> Result<ElapsedTime, CudaError> {
+    const SYMBOL: &str = "cuEventElapsedTime";
+    let (library, Source { path }) = (Library::Driver, find(Library::Driver)?);
+    // SAFETY: the function has this type in every version, and the library stays, for `cudarc` has
+    // opened it for good.
+    let function = by_name(library).and_then(|(_, loaded)| unsafe {
+        loaded.get::<ElapsedTime>(SYMBOL).ok().map(|function| *function)
+    });
+    function.ok_or(CudaError::TooOld { library, path, symbol: SYMBOL })
 }
 
 fn checked(

@@ -8,6 +8,7 @@
 //! - `memory` has arrays on the device, and borrowed parts of them.
 //! - `gpu` opens a device; copies and launches on it.
 //! - `graph` has the driver remember operations, and do them again.
+//! - `clock` says what each operation takes.
 //! - `products` has cuBLAS multiply.
 //! - `crossing` brings images beside what is computed.
 //! - `convolutions` has cuDNN convolve, where it is at hand.
@@ -15,6 +16,7 @@
 #![expect(unsafe_code, reason = "the one place that calls into CUDA's libraries")]
 
 mod cache;
+mod clock;
 mod compiler;
 mod convolutions;
 mod crossing;

@@ -83,8 +83,14 @@ impl Gpu {
             return;
         }
         self.bind();
-        let formed = self.products.multiply(c, a, b, product);
-        self.asked_of(formed, |error| products("multiply", error));
+        let name = || {
+            let each = if batch > 1 { format!("{batch} times ") } else { String::new() };
+            format!("product {each}{rows} x {depth} x {columns}")
+        };
+        self.timed(name, || {
+            let formed = self.products.multiply(c, a, b, product);
+            self.asked_of(formed, |error| products("multiply", error));
+        });
     }
 }
 

@@ -457,6 +457,11 @@ int cuEventRecord(void* event, void* stream) {
     if (stream && stream == listening) return spoils(CAPTURE_ISOLATION);
     return is_stream(stream) && event == &an_event ? SUCCESS : INVALID_VALUE;
 }
+// Every operation takes a quarter of a second.
+int cuEventElapsedTime(float* ms, void* begun, void* ended) {
+    *ms = 250.0f;
+    return begun == &an_event && ended == &an_event ? SUCCESS : INVALID_VALUE;
+}
 int cuEventSynchronize(void* event) {
     finish_crossings(nullptr);
     return event == &an_event ? SUCCESS : INVALID_VALUE;

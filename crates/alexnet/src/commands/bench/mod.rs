@@ -4,6 +4,7 @@
 mod ceilings;
 mod layers;
 mod loading;
+mod operations;
 mod recorder;
 
 use std::time::Instant;
@@ -12,10 +13,12 @@ use alexnet_data::{Pictures, Pixels};
 use alexnet_network::{Network, Pass, Purpose, StepBatch};
 use alexnet_ops::conformance::values;
 use alexnet_ops::{Device, Normalisation, Picture, SgdStep, UpdateRule};
+use anyhow::ensure;
 use serde::Serialize;
 
 use self::ceilings::Ceilings;
 use self::layers::Profile;
+use self::operations::{Operation, print_operations};
 use self::recorder::Recorder;
 use super::print_json;
 use crate::Ended;
@@ -23,6 +26,9 @@ use crate::arguments::{BenchArguments, BenchTask, Format};
 use crate::device::{PrecisionName, on_device};
 use crate::machine::{check_room, cores, peak_rss_bytes};
 use crate::terminal::print;
+
+const NOT_ITS_OWN_CLOCK: &str =
+    "--operations is for train and infer on a GPU (--device cuda), which times them itself";
 
 /// Different images that a batch of bytes has.
 const DRAWN_MAX: usize = 16;
@@ -58,6 +64,9 @@ struct NetworkMeasured {
     ceilings: Ceilings,
     #[serde(flatten)]
     profile: Profile,
+    /// Of a GPU, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operations: Option<Vec<Operation>>,
 }
 
 pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<Ended> {
@@ -65,7 +74,10 @@ pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<Ended> {
         BenchTask::Train | BenchTask::Infer => {
             on_device!(arguments.device, |device| network(&device, arguments))?
         }
-        BenchTask::Data => loading::measure(arguments)?,
+        BenchTask::Data => {
+            ensure!(!arguments.operations, NOT_ITS_OWN_CLOCK);
+            loading::measure(arguments)?
+        }
     };
     match arguments.format {
         Format::Json => print_json(&measured)?,
@@ -75,6 +87,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<Ended> {
 }
 
 fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow::Result<Measured> {
+    ensure!(!arguments.operations || device.is_asynchronous(), NOT_ITS_OWN_CLOCK);
     let trained = arguments.task == BenchTask::Train;
     let purpose = if trained { Purpose::Training } else { Purpose::Inference };
     let plan = arguments.model.plan(arguments.batch_size, purpose)?;
@@ -113,6 +126,11 @@ fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow:
         recorder = Recorder::of(&mut network);
     }
     let times = timed(arguments, || run(&mut network, &recorder))?;
+    let mut operations = None;
+    if arguments.operations {
+        let step = || run(&mut network, &recorder);
+        operations = Some(operations::timed(device, arguments.steps, step)?);
+    }
     if device.is_asynchronous() {
         recorder = Recorder::of(&mut network);
         timed(arguments, || run(&mut network, &recorder))?;
@@ -128,6 +146,7 @@ fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow:
         gflops: 2e-6 * (image_macs * arguments.batch_size) as f64 / median_ms,
         ceilings: Ceilings::measure(device, measured.threads),
         profile: Profile::new(&recorder, &network, arguments.steps, median_ms),
+        operations,
     };
     Ok(Measured { network: Some(measured_network), ..measured })
 }
@@ -224,8 +243,7 @@ fn report(measured: &Measured) -> anyhow::Result<()> {
     if let Some(bytes) = measured.peak_rss_bytes {
         print(&format!("  {} MiB of memory at most", bytes >> 20))?;
     }
-    match &measured.network {
-        Some(network) => network.profile.print(*median_ms, &network.ceilings),
-        None => Ok(()),
-    }
+    let Some(network) = &measured.network else { return Ok(()) };
+    network.profile.print(*median_ms, &network.ceilings)?;
+    network.operations.as_ref().map_or(Ok(()), |found| print_operations(found, *median_ms))
 }
