@@ -1,0 +1,111 @@
+//! What settings may be: the bounds of each, and what one needs of another.
+
+use alexnet_network::BATCH_MAX;
+
+use super::{Settings, UsageError};
+use crate::arguments::{THREADS_MAX, VAL_FRACTION_MAX};
+use crate::flags::{AugmentName, FitName};
+use crate::normalisation::{Levels, Mean};
+
+/// Largest learning rate, decay or factor: far beyond any that trains, and well within `f32`.
+const RATE_MAX: f64 = 1e6;
+/// Most of a target that is spread: beyond, the label is hardly a hint.
+const SMOOTHING_MAX: f64 = 0.9;
+/// Longest run and longest period.
+const EPOCHS_MAX: f64 = 1e6;
+/// Shortest time between drops or of a cycle: shorter ones would only burn time in counting cycles.
+const PERIOD_MIN_EPOCHS: f64 = 0.01;
+/// Longest time between two saves: a year.
+const MINUTES_MAX: f64 = 366.0 * 24.0 * 60.0;
+
+impl Settings {
+    pub(super) fn check(&self) -> Result<(), UsageError> {
+        let rules = [
+            ("epochs", self.epochs as f64, 1.0, EPOCHS_MAX),
+            ("val-fraction", self.val_fraction, 0.0, VAL_FRACTION_MAX),
+            ("lr", self.lr, 0.0, RATE_MAX),
+            ("shared-crops", self.shared_crops as f64, 1.0, EPOCHS_MAX),
+            ("colour-noise", self.colour_noise.into(), 0.0, RATE_MAX),
+            ("momentum", self.momentum, 0.0, 1.0),
+            ("weight-decay", self.weight_decay, 0.0, RATE_MAX),
+            ("bias-lr-factor", self.bias_lr_factor, 0.0, RATE_MAX),
+            ("bias-decay-factor", self.bias_decay_factor, 0.0, RATE_MAX),
+            ("lr-step-size", self.lr_step_size, PERIOD_MIN_EPOCHS, EPOCHS_MAX),
+            ("label-smoothing", self.label_smoothing.into(), 0.0, SMOOTHING_MAX),
+            ("lars", self.lars, 0.0, RATE_MAX),
+            ("lr-gamma", self.lr_gamma, 0.0, 1.0),
+            ("lr-steps", self.lr_steps as f64, 1.0, EPOCHS_MAX),
+            ("lr-power", self.lr_power, 0.0, RATE_MAX),
+            ("lr-cycle-growth", self.lr_cycle_growth, 1.0, EPOCHS_MAX),
+            ("lr-min", self.lr_min, 0.0, self.lr),
+            ("warmup-epochs", self.warmup_epochs, 0.0, EPOCHS_MAX),
+            ("batch-size", self.batch_size as f64, 1.0, BATCH_MAX as f64),
+            ("save-every-minutes", self.save_every_minutes, 0.0, MINUTES_MAX),
+            ("checkpoint-hist", self.checkpoint_hist as f64, 1.0, f64::INFINITY),
+            ("print-freq", self.print_freq as f64, 1.0, f64::INFINITY),
+            ("threads", self.threads as f64, 0.0, THREADS_MAX as f64),
+            ("workers", self.workers as f64, 0.0, THREADS_MAX as f64),
+        ];
+        for (flag, value, least, most) in rules {
+            if !(least..=most).contains(&value) {
+                let problem =
+                    format!("--{flag} is {value}: it must lie between {least} and {most}");
+                return Err(UsageError(problem));
+            }
+        }
+        if self.resize_size < self.image_size {
+            return Err(UsageError(format!(
+                "--resize-size is {}: it must be at least the image size, {}",
+                self.resize_size, self.image_size
+            )));
+        }
+        if matches!(self.mean, Mean::Image(_)) && !has_mean_image(self.fit, self.augment) {
+            return Err(UsageError(format!(
+                "--mean is {}: it needs --fit centre-square or warp, and --augment random-crop or \
+                 none",
+                self.mean
+            )));
+        }
+        let of_weights = [
+            ("mean", self.mean == Mean::Levels(Levels::Weights)),
+            ("std", self.std == Levels::Weights),
+        ];
+        if let Some((flag, _)) = of_weights.iter().find(|of| of.1 && self.weights.is_none()) {
+            return Err(UsageError(format!("--{flag} is weights, but there are no --weights")));
+        }
+        Ok(())
+    }
+}
+
+/// Whether images and crops are such that each pixel of a crop has a mean.
+pub(super) fn has_mean_image(fit: FitName, augment: AugmentName) -> bool {
+    fit != FitName::ShorterSide && augment != AugmentName::RandomResizedCrop
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flags::TrainFlags;
+    use crate::settings::tests::decide;
+
+    #[test]
+    fn values_out_of_range_are_refused_by_flag() {
+        let none = TrainFlags::default;
+        let cases = [
+            (TrainFlags { momentum: Some(1.5), ..none() }, "--momentum"),
+            (TrainFlags { lr: Some(-1.0), ..none() }, "--lr"),
+            (TrainFlags { lr: Some(f64::NAN), ..none() }, "--lr"),
+            (TrainFlags { resize_size: Some(100), ..none() }, "--resize-size"),
+            (TrainFlags { epochs: Some(0), ..none() }, "--epochs"),
+            (TrainFlags { threads: Some(1 << 20), ..none() }, "--threads"),
+            (TrainFlags { print_freq: Some(0), ..none() }, "--print-freq"),
+            (TrainFlags { lr_steps: Some(0), ..none() }, "--lr-steps"),
+            (TrainFlags { mean: Some(Mean::Levels(Levels::Weights)), ..none() }, "--mean"),
+            (TrainFlags { lr_step_size: Some(1e-300), ..none() }, "--lr-step-size"),
+        ];
+        for (flags, named) in cases {
+            let error = decide(&flags).expect_err(named).to_string();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}
