@@ -5,8 +5,9 @@
 //! in terms of those what each operation is. This file joins them to a [`Device`].
 //!
 //! Linear layers are products of cuBLAS, convolutions are cuDNN's where it is at hand and products where
-//! it is not; everything else are kernels of our own, in CUDA C, under `kernels/`. Nothing of CUDA is
-//! needed to build, and a machine without it gets an error value that says what is missing.
+//! it is not; everything else are kernels of our own, in CUDA C, under `kernels/`, the update of linear
+//! layers in bf16 with their gradient among them. Nothing of CUDA is needed to build, and a machine
+//! without it gets an error value that says what is missing.
 //!
 //! Results are the same bits from run to run on the same kind of GPU with the same libraries: sums are
 //! formed in an order that depends on shapes alone, and no memory is added to from two places.
