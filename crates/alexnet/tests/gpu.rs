@@ -135,8 +135,8 @@ fn bench_times_every_operation_of_a_gpu_if_asked_to_and_of_nothing_else() {
         };
         operations.iter().filter(of_name).map(|found| found["count"].as_f64().expect("one")).sum()
     };
-    // Three linear layers, of which the last has an odd number of outputs; five convolutions; and one
-    // launch for all other parameters.
+    // Three poolings; five convolutions and their gradients, but for that of the images; one launch for
+    // all parameters but the linear layers' weights.
     let counts: [f64; 3] = ["bias_max_pool_forward", "convolution", "sgd_many"].map(of);
     assert_eq!(counts, [3.0, 14.0, 1.0], "{out}");
     // That is what every operation takes there.

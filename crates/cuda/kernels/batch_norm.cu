@@ -9,7 +9,7 @@ __device__ inline void sum_centred(float* shared, float* squares, const value* x
     Eight mean = read_run(sums + column, column < s.columns ? s.width : 0);
     for (u32 k = 0; k < EIGHT; ++k) mean.at[k] /= (float)rows;
     sum_down<1>(shared, squares, rows, s, [=](u64 row, Eight(&terms)[1]) {
-        Eight run = read_of<WHOLE>(x, s, row, column);
+        Eight run = read_part<WHOLE>(x + row * s.columns + column, s.width);
         for (u32 k = 0; k < EIGHT; ++k) {
             float distance = run.at[k] - mean.at[k];
             terms[0].at[k] = distance * distance;
@@ -18,7 +18,7 @@ __device__ inline void sum_centred(float* shared, float* squares, const value* x
 }
 extern "C" __global__ void sum_centred_squares(float* squares, const value* x, const float* sums, u64 rows, Columns s) {
     alignas(16) extern __shared__ float shared[];
-    if (are_whole(x, s)) sum_centred<true>(shared, squares, x, sums, rows, s);
+    if (are_whole(x, s.width)) sum_centred<true>(shared, squares, x, sums, rows, s);
     else sum_centred<false>(shared, squares, x, sums, rows, s);
 }
 
@@ -70,8 +70,8 @@ __device__ inline void sum_gradients(float* shared, float* sums, const value* d_
     u32 column = column_of(s), width = column < s.columns ? s.width : 0;
     Eight mean = read_run(statistics + column, width), inverse = read_run(statistics + s.columns + column, width);
     sum_down<2>(shared, sums, rows, s, [=](u64 row, Eight(&terms)[2]) {
-        Eight run = read_of<WHOLE>(x, s, row, column);
-        terms[1] = read_of<WHOLE>(d_y, s, row, column);
+        Eight run = read_part<WHOLE>(x + row * s.columns + column, s.width);
+        terms[1] = read_part<WHOLE>(d_y + row * s.columns + column, s.width);
         for (u32 k = 0; k < EIGHT; ++k) {
             terms[0].at[k] = terms[1].at[k] * ((run.at[k] - mean.at[k]) * inverse.at[k]);
         }
@@ -79,7 +79,7 @@ __device__ inline void sum_gradients(float* shared, float* sums, const value* d_
 }
 extern "C" __global__ void sum_norm_gradients(float* sums, const value* d_y, const value* x, const float* statistics, u64 rows, Columns s) {
     alignas(16) extern __shared__ float shared[];
-    if (are_whole(d_y, s) && are_whole(x, s)) sum_gradients<true>(shared, sums, d_y, x, statistics, rows, s);
+    if (are_whole(d_y, s.width) && are_whole(x, s.width)) sum_gradients<true>(shared, sums, d_y, x, statistics, rows, s);
     else sum_gradients<false>(shared, sums, d_y, x, statistics, rows, s);
 }
 

@@ -90,6 +90,16 @@ __device__ inline Eight read_run(const T* x, u32 count) {
     for (u32 k = 0; k < EIGHT; ++k) run.at[k] = k < count ? wide(x[k]) : 0.0f;
     return run;
 }
+// Whether every run of `width` neighbours of an array can be read at once, where the array is whole runs
+// of eight; and such a run, if that is known.
+template <class T>
+__device__ inline bool are_whole(const T* numbers, u32 width) {
+    return width == EIGHT && (u64)numbers % 16 == 0;
+}
+template <bool WHOLE, class T>
+__device__ inline Eight read_part(const T* x, u32 width) {
+    return WHOLE ? read_whole(x) : read_run(x, width);
+}
 template <class T>
 __device__ inline void write_run(T* y, const Eight& run, u32 count) {
     if (count == EIGHT && (u64)y % 16 == 0) {

@@ -4,10 +4,10 @@
 // few images, so what takes time is to read and write weights and velocities; the product hides
 // behind that.
 //
-// A block of eight warps, as many as every launch has, forms a square of SIDE outputs by SIDE inputs, each warp 64 by 32 of it. The
-// factors come through shared memory, DEPTH images at a time, the next while these are multiplied.
-// Both have images one below the other, and so both are read turned. Widths are multiples of eight, so
-// that eight neighbours are there or not as one.
+// A block of eight warps, as many as every launch has, forms a square of SIDE outputs by SIDE inputs,
+// each warp 64 by 32 of it. The factors come through shared memory, DEPTH images at a time, the next
+// while these are multiplied. Both have images one below the other, and so both are read turned. Widths
+// are multiples of eight, so that eight neighbours are there or not as one.
 
 struct LinearShape {
     u32 batch, outputs, inputs;

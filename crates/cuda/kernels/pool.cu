@@ -37,16 +37,6 @@ __device__ inline Place place_of(u32 i, u32 channels, u32 width, u32 columns, u3
     return {i % runs * width, at % columns, at / columns % rows, at / columns / rows};
 }
 
-// Whether runs of an array can be read at once, and a run of it, if so.
-template <class T>
-__device__ inline bool begins_whole(const T* values, u32 width) {
-    return width == EIGHT && (u64)values % 16 == 0;
-}
-template <bool WHOLE>
-__device__ inline Eight read_part(const value* x, u32 width) {
-    return WHOLE ? read_whole(x) : read_run(x, width);
-}
-
 // Places of a window that are on their way at a time. More of them leave room for fewer threads.
 const u32 SEEN = 3;
 
@@ -93,7 +83,7 @@ __device__ inline void max_pool(value* y, u8* positions, const value* x, const f
 __device__ inline void max_pool_of(value* y, u8* positions, const value* x, const float* bias, const MaxPool& s, u32 width, u32 len) {
     u32 i = (u32)thread_number();
     if (i >= len) return;
-    if (begins_whole(x, width)) max_pool<true>(y, positions, x, bias, s, width, i);
+    if (are_whole(x, width)) max_pool<true>(y, positions, x, bias, s, width, i);
     else max_pool<false>(y, positions, x, bias, s, width, i);
 }
 extern "C" __global__ void max_pool_forward(value* y, u8* positions, const value* x, MaxPool s, u32 width, u32 len) {
@@ -186,7 +176,7 @@ template <bool RECTIFIED>
 __device__ inline void max_pool_back_by_two_of(value* d_x, const value* d_y, const value* rectified, const u8* positions, const MaxPool& s, u32 width, u32 len) {
     u32 i = (u32)thread_number();
     if (i >= len) return;
-    if (begins_whole(d_y, width) && begins_whole(rectified, width) && (u64)positions % 8 == 0) {
+    if (are_whole(d_y, width) && are_whole(rectified, width) && (u64)positions % 8 == 0) {
         max_pool_back_by_two<RECTIFIED, true>(d_x, d_y, rectified, positions, s, width, i);
     } else {
         max_pool_back_by_two<RECTIFIED, false>(d_x, d_y, rectified, positions, s, width, i);

@@ -18,17 +18,6 @@ __device__ inline u32 column_of(const Columns& s) {
     return (blockIdx.x % across * s.lanes + threadIdx.x % s.lanes) * s.width;
 }
 
-// Whether every run of these numbers can be read at once, and a run of them, if so.
-template <class T>
-__device__ inline bool are_whole(const T* numbers, const Columns& s) {
-    return s.width == EIGHT && (u64)numbers % 16 == 0;
-}
-template <bool WHOLE, class T>
-__device__ inline Eight read_of(const T* numbers, const Columns& s, u64 row, u32 column) {
-    const T* run = numbers + row * s.columns + column;
-    return WHOLE ? read_whole(run) : read_run(run, s.width);
-}
-
 // What a block has to sum up of N sums a column.
 template <u32 N>
 struct Down {
@@ -89,17 +78,17 @@ template <bool WHOLE, class T>
 __device__ inline void sum_rows_of(float* shared, float* sums, const T* numbers, u64 rows, const Columns& s) {
     u32 column = column_of(s);
     sum_down<1>(shared, sums, rows, s, [=](u64 row, Eight(&terms)[1]) {
-        terms[0] = read_of<WHOLE>(numbers, s, row, column);
+        terms[0] = read_part<WHOLE>(numbers + row * s.columns + column, s.width);
     });
 }
 extern "C" __global__ void sum_rows(float* sums, const float* numbers, u64 rows, Columns s) {
     alignas(16) extern __shared__ float shared[];
-    if (are_whole(numbers, s)) sum_rows_of<true>(shared, sums, numbers, rows, s);
+    if (are_whole(numbers, s.width)) sum_rows_of<true>(shared, sums, numbers, rows, s);
     else sum_rows_of<false>(shared, sums, numbers, rows, s);
 }
 extern "C" __global__ void sum_value_rows(float* sums, const value* values, u64 rows, Columns s) {
     alignas(16) extern __shared__ float shared[];
-    if (are_whole(values, s)) sum_rows_of<true>(shared, sums, values, rows, s);
+    if (are_whole(values, s.width)) sum_rows_of<true>(shared, sums, values, rows, s);
     else sum_rows_of<false>(shared, sums, values, rows, s);
 }
 

@@ -9,7 +9,7 @@ use crate::floats::Floats;
 /// Words that the kernels are told of a picture: `struct Picture` of `images.cu`.
 const WORDS: usize = 32;
 /// Rows that a thread of `picture_widths` takes together: `PICTURE_ROWS` of `images.cu`.
-const PICTURE_ROWS: usize = 4;
+pub(crate) const PICTURE_ROWS: usize = 4;
 
 /// What was brought last, and the memory that is needed for it.
 #[derive(Clone, Copy, Default)]

@@ -38,3 +38,26 @@ fn joined(value: &str, more: &[&str]) -> String {
     let types = format!("typedef unsigned short u16;\ntypedef {value} value;\n");
     [&[&types[..], common], &rest[..], more].concat().join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::{BLOCK, EIGHT, PIECE};
+    use crate::images::PICTURE_ROWS;
+    use crate::linear::{DEPTH, SIDE};
+
+    #[test]
+    fn what_program_and_kernels_both_count_on_is_the_same_in_both() {
+        for (name, number) in [
+            ("EIGHT", EIGHT),
+            ("PIECE", PIECE),
+            ("PICTURE_ROWS", PICTURE_ROWS),
+            ("SIDE", SIDE),
+            ("DEPTH", DEPTH),
+            ("THREADS", BLOCK),
+        ] {
+            let line = format!("const u32 {name} = {number};");
+            assert!(source(Precision::Bf16).contains(&line), "{line}");
+        }
+    }
+}

@@ -175,6 +175,7 @@ impl Cuda {
             let mut engine = poisoned.into_inner();
             engine.gpu.leaves_recording();
             engine.scratch.forget();
+            engine.guard.end();
             engine
         })
     }

@@ -24,9 +24,11 @@ const ROWS: usize = 64;
 /// multiplications take longer than the memory does, and cuBLAS multiplies faster.
 const IMAGES_MAX: usize = 512;
 
-/// `SIDE` of `kernels/linear_gradient.cu`, and the bytes that its blocks share: two `Stage`s.
-const SIDE: usize = 128;
-const SHARED_BYTES: usize = 2 * 2 * 32 * (SIDE + 8) * size_of::<u16>();
+/// `SIDE` and `DEPTH` of `kernels/linear_gradient.cu`, and the bytes that its blocks share: two
+/// `Stage`s.
+pub(crate) const SIDE: usize = 128;
+pub(crate) const DEPTH: usize = 32;
+const SHARED_BYTES: usize = 2 * 2 * DEPTH * (SIDE + 8) * size_of::<u16>();
 
 fn matrix(row: usize) -> Matrix {
     Matrix { row, next: 0, turned: false }

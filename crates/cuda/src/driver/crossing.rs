@@ -1,5 +1,5 @@
-//! Images and labels on their way to the device, beside what it computes: a stream of its own for
-//! images, and memory of the host that the device reads by itself.
+//! Images and small arrays on their way to the device, and what it found on the way back, beside what
+//! it computes: a stream of its own, and memory of the host that the device reads and writes by itself.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;

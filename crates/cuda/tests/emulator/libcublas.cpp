@@ -2,6 +2,7 @@
 // cublasGemmStridedBatchedEx. Matrices are column by column; op(A) is m x k, op(B) is k x n, C is
 // m x n; C is not read where beta is 0.
 #include "remembering.h"
+#include "rounding.h"
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -17,23 +18,6 @@ float at(const void* values, int type, int64_t index) {
     if (type == R_32F) return ((const float*)values)[index];
     uint32_t bits = (uint32_t)((const uint16_t*)values)[index] << 16;
     float value;
-    std::memcpy(&value, &bits, 4);
-    return value;
-}
-
-// To nearest, ties to even.
-uint16_t rounded(float value) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, 4);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(bits >> 16 | 0x40u);
-    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
-}
-
-// The fraction rounded to 10 bits.
-float to_tf32(float value) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, 4);
-    if ((bits & 0x7f800000u) != 0x7f800000u) bits = (bits + 0x1000u) & 0xffffe000u;
     std::memcpy(&value, &bits, 4);
     return value;
 }

@@ -3,6 +3,7 @@
 // the library itself looks away: every attribute that it calls required, in its type and of the
 // right length, on descriptors that are finalized.
 #include "remembering.h"
+#include "rounding.h"
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -404,15 +405,6 @@ Status complete(Descriptor& d) {
     return BAD_PARAM;  // Engines and their configurations come from the heuristics, finalized.
 }
 
-// The fraction rounded to 10 bits.
-float to_tf32(float value) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, 4);
-    if ((bits & 0x7f800000u) != 0x7f800000u) bits = (bits + 0x1000u) & 0xffffe000u;
-    std::memcpy(&value, &bits, 4);
-    return value;
-}
-
 float at(const void* values, int type, int64_t index) {
     if (type == DATA_FLOAT) return ((const float*)values)[index];
     if (type == AS_TF32) return to_tf32(((const float*)values)[index]);
@@ -420,14 +412,6 @@ float at(const void* values, int type, int64_t index) {
     float value;
     std::memcpy(&value, &bits, 4);
     return value;
-}
-
-// To the nearest bf16, of two as near to the even one; a NaN stays one.
-uint16_t rounded(float value) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, 4);
-    if (value != value) return (uint16_t)(bits >> 16 | 0x40);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
 // Channels side by side in a vector.

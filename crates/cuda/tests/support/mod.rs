@@ -314,8 +314,6 @@ fn graphs() -> String {
 /// Whether a device does what it is asked for after an error came while it was remembering.
 fn an_error_while_operations_are_remembered_ends_that(device: &Cuda) {
     const NUMBERS: [f32; 3] = [1.0, 2.0, 3.0];
-    // More than there is.
-    const TOO_MANY: usize = 1 << 40;
     let check = |sums: &Floats, times: u8| {
         let mut seen = [0.0; 3];
         device.download(&mut seen, sums);
@@ -469,6 +467,9 @@ fn many_updates_are_those_of_each(device: &Cuda) {
     }
 }
 
+/// More numbers than there is room for.
+const TOO_MANY: usize = 1 << 40;
+
 /// Whether updates that are held back leave all bits as they were where a magnitude exceeds its bound, be it
 /// by itself or with the one before, or is none, and are done otherwise, and after.
 fn updates_are_held_back(device: &Cuda) {
@@ -500,6 +501,12 @@ fn updates_are_held_back(device: &Cuda) {
         let expected = if sound { &after } else { &before };
         assert!(held.concat() == *expected, "{magnitudes:?}");
     }
+    // An error in their midst ends that, too.
+    let mut found = device.floats(bounds.len());
+    device.upload(&mut found, &[f32::NAN; 3]);
+    device.begin_updates(&found, &bounds, &mut [0.0; 3]);
+    assert!(catch(|| device.floats(TOO_MANY)).is_err(), "it has {TOO_MANY} numbers");
+    assert!(updated_both_ways(device, &shape, &step, |update| update()).concat() == after);
 }
 
 /// Bits of weights and velocity after an update in place, and after that of a stored gradient, each done
