@@ -44,6 +44,10 @@ impl Guard {
 /// Judges what was found, and holds the updates that follow back unless every bound holds.
 pub(crate) fn judge(engine: &mut Engine, found: &Floats, bounds: &[Bound]) {
     let Engine { gpu, crossing, guard, .. } = engine;
+    // Neither the mark nor what the bounds are when a graph is launched can be remembered.
+    if gpu.gives_up() {
+        return;
+    }
     let mut there: ViewMut<'_, f32> = guard.bounds.take(gpu, 2 * bounds.len());
     // Steps of a size have the same.
     if guard.bounds_are != bounds {

@@ -205,6 +205,7 @@ pub(crate) fn bits(device: &Cuda) {
     updates_in_place_are_gradients_and_updates(device);
     updates_are_held_back(device);
     many_updates_are_those_of_each(device);
+    many_are_those_asked_for_when_repeated(device);
     lays_out_what_is_there(device);
     images_are_those_asked_for(device);
     labels_are_those_given(device);
@@ -469,6 +470,45 @@ fn many_updates_are_those_of_each(device: &Cuda) {
 
 /// More numbers than there is room for.
 const TOO_MANY: usize = 1 << 40;
+
+/// Whether updates of many arrays, and what looks at many, are of those asked for where a device may
+/// remember them, and others come between.
+fn many_are_those_asked_for_when_repeated(device: &Cuda) {
+    const LEN: usize = 8;
+    let new = |value: f32| {
+        let mut array = device.floats(LEN);
+        device.upload(&mut array, &[value; LEN]);
+        array
+    };
+    let rule = UpdateRule::PyTorch;
+    let step = SgdStep { rule, learning_rate: 1.0, momentum: 0.0, weight_decay: 0.0 };
+    let gradient = new(1.0);
+    let mut arrays = [0, 1].map(|_| [new(0.0), new(0.0)]);
+    let mut recordings = [0, 1].map(|_| Recording::default());
+    let mut found = device.floats(1);
+    for times in 1..=4_u8 {
+        for (number, recording) in recordings.iter_mut().enumerate() {
+            while device.begin_repeat(recording, 0) {
+                let [weights, velocity] = &mut arrays[number];
+                let gradient = &gradient;
+                let update = SgdUpdate { weights, velocity, gradient, step, len: LEN };
+                device.sgd_updates([update].into_iter());
+                device.largest(&mut found, [(&arrays[number][0], LEN)].into_iter());
+                if device.end_repeat(recording) {
+                    break;
+                }
+            }
+            let mut seen = [[0.0; LEN], [0.0; LEN]];
+            device.download(&mut seen[0], &arrays[number][0]);
+            device.download(&mut seen[1][..1], &found);
+            assert_eq!(
+                (seen[0], seen[1][0]),
+                ([-f32::from(times); LEN], f32::from(times)),
+                "{number}"
+            );
+        }
+    }
+}
 
 /// Whether updates that are held back leave all bits as they were where a magnitude exceeds its bound, be it
 /// by itself or with the one before, or is none, and are done otherwise, and after.
