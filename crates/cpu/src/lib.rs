@@ -40,7 +40,7 @@ use std::sync::Arc;
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvPass, ConvShape, Device, DropoutKey,
-    LinearShape, LossShape, LrnShape, MaxPoolShape, Precision, Saturation, SgdStep,
+    LinearShape, LossShape, LrnShape, MaxPoolShape, Precision, Saturation, SgdStep, SgdUpdate,
 };
 
 pub use array::Array;
@@ -346,16 +346,13 @@ impl Device for Cpu {
         loss::softmax_cross_entropy(&self.context, losses, d_logits, logits, labels, shape);
     }
 
-    fn sgd_update(
-        &self,
-        weights: &mut Array,
-        velocity: &mut Array,
-        gradient: &Array,
-        step: &SgdStep,
-        len: usize,
-    ) {
-        let (weights, velocity) = (&mut weights[..len], &mut velocity[..len]);
-        elementwise::sgd(&self.context, weights, velocity, &gradient[..len], step);
+    fn sgd_update(&self, update: SgdUpdate<'_, Array>) {
+        let SgdUpdate { weights, velocity, gradient, step, trust, len } = update;
+        let (weights, gradient) = (&mut weights[..len], &gradient[..len]);
+        let squares =
+            || [&*weights, gradient].map(|array| elementwise::sum_of_squares(&self.context, array));
+        let step = trust.map_or(step, |trust| step.at_layer_wise_rate(trust, squares()));
+        elementwise::sgd(&self.context, weights, &mut velocity[..len], gradient, &step);
     }
 
     fn copy(&self, dst: &mut Array, src: &Array, len: usize) {
@@ -368,8 +365,5 @@ impl Device for Cpu {
         for (found, (values, len)) in found.iter_mut().zip(arrays) {
             *found = elementwise::largest(&self.context, &values[..len]);
         }
-    }
-    fn sum_of_squares(&self, values: &Array, len: usize) -> f64 {
-        elementwise::sum_of_squares(&self.context, &values[..len])
     }
 }

@@ -137,7 +137,8 @@ fn others_of(numbers: &mut Numbers, channels: usize) -> Vec<Case> {
         Case::SoftmaxCrossEntropy(loss, 3.0),
         Case::Dropout(len, 0.4, 1.5, DropoutKey { first: channels, ..key }),
         Case::Largest(len),
-        Case::Sgd(len, step(numbers.rule())),
+        Case::Sgd(len, step(numbers.rule()), None),
+        Case::Sgd(len, step(numbers.rule()), Some(0.3)),
     ]
 }
 

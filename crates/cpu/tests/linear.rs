@@ -3,7 +3,9 @@
 
 use alexnet_cpu::{Cpu, Isa};
 use alexnet_ops::conformance::{Case, TOLERANCE, compare, values};
-use alexnet_ops::{Activation, Device, LinearShape, Precision, Reference, SgdStep, UpdateRule};
+use alexnet_ops::{
+    Activation, Device, LinearShape, Precision, Reference, SgdStep, SgdUpdate, UpdateRule,
+};
 
 /// Sizes up to twice the tile of each dimension (14 or 6 rows, up to 32 columns, chunks of 256).
 const BATCHES: [usize; 12] = [1, 2, 3, 5, 7, 8, 9, 14, 27, 29, 64, 131];
@@ -117,7 +119,14 @@ fn updated_in_two(cpu: &Cpu, shape: &LinearShape, step: &SgdStep) -> Vec<(&'stat
     let (mut weights, mut velocity) = (up(len, 2), up(len, 3));
     let (mut gradient, mut d_bias) = (cpu.floats(len), cpu.floats(outputs));
     cpu.linear_backward_weights(&mut gradient, &mut d_bias, &d_y, &x, shape);
-    cpu.sgd_update(&mut weights, &mut velocity, &gradient, step, len);
+    cpu.sgd_update(SgdUpdate {
+        weights: &mut weights,
+        velocity: &mut velocity,
+        gradient: &gradient,
+        step: *step,
+        trust: None,
+        len,
+    });
     vec![
         ("weights", weights.to_vec()),
         ("velocity", velocity.to_vec()),

@@ -150,19 +150,3 @@ extern "C" __global__ void largest_of_arrays(float* found, const float* maxima, 
     u64 end = blockIdx.x + 1 < arrays ? table[4 * (blockIdx.x + 1) + 3] : blocks;
     largest_of(found + blockIdx.x, shared, maxima + first, end - first);
 }
-
-extern "C" __global__ void sum_squares(double* sums, const float* numbers, u64 len, u64 threads) {
-    u64 i = thread_number();
-    if (i >= threads) return;
-    double sum = 0.0;
-    for (u64 at = i; at < len; at += threads) sum += (double)numbers[at] * (double)numbers[at];
-    sums[i] = sum;
-}
-
-extern "C" __global__ void sum_doubles(double* sums, const double* numbers, u64 len, u64 threads) {
-    u64 i = thread_number();
-    if (i >= threads) return;
-    double sum = 0.0;
-    for (u64 at = i; at < len; at += threads) sum += numbers[at];
-    sums[i] = sum;
-}

@@ -73,25 +73,97 @@ extern "C" __global__ void sgd_pytorch_rounded(float* weights, float* velocity, 
     if (*verdict) sgd<pytorch_step>(weights, velocity, rounded, gradient, rate, momentum, decay, len);
 }
 
-// Of many arrays at once: array `a` is `table[8 a ..]`, where its weights, velocities, roundings (0 where
-// none are kept) and gradient are, its length, its figures, rate and momentum, decay and which of the two
-// forms, and the first of its blocks, each of which takes `piece` of its elements.
-extern "C" __global__ void sgd_many(const u64* table, u32 arrays, u32 piece, const u32* verdict) {
+// What a launch over many arrays is told of each, as `update.rs` writes it: null where no bf16 is kept,
+// and last the first of the array's blocks, each of which takes `piece` of its elements.
+struct Updated {
+    float* weights;
+    float* velocity;
+    u16* rounded;
+    const float* gradient;
+    u64 len;
+    float rate, momentum, decay;
+    u32 is_pytorch;
+    float trust;
+    u32 is_layer_wise;
+    u64 first;
+};
+const u32 UPDATED_WORDS = sizeof(Updated) / sizeof(u64);
+
+// The array of this block, and the elements of it that are this block's.
+__device__ inline const Updated& updated_by_block(float* shared, const u64* table, u32 arrays, u32 piece, u64& begin, u64& end) {
+    u32 array = array_of_block<UPDATED_WORDS>(shared, table, arrays);
+    const Updated& updated = ((const Updated*)table)[array];
+    begin = (blockIdx.x - updated.first) * piece;
+    end = begin + piece < updated.len ? begin + piece : updated.len;
+    return updated;
+}
+
+// Of what a block's threads have found, the halves folded onto each other.
+__device__ inline double sum_of_block(double* shared, double found) {
+    shared[threadIdx.x] = found;
+    for (u32 half = blockDim.x / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half) shared[threadIdx.x] += shared[threadIdx.x + half];
+    }
+    __syncthreads();
+    double sum = shared[0];
+    __syncthreads();
+    return sum;
+}
+
+// Of arrays with a layer-wise rate `sums (blocks, 2)`: the squares of each piece of weights and gradient.
+extern "C" __global__ void squares_of_pieces(double* sums, const u64* table, u32 arrays, u32 piece) {
     alignas(16) extern __shared__ float shared[];
-    const u64* entry = table + 8 * array_of_block<8>(shared, table, arrays);
-    u64 first = (blockIdx.x - entry[7]) * piece, end = first + piece < entry[4] ? first + piece : entry[4];
-    float rate = __uint_as_float((u32)entry[5]), momentum = __uint_as_float((u32)(entry[5] >> 32));
-    float decay = __uint_as_float((u32)entry[6]);
-    u16* rounded = (u16*)entry[2];
-    bool is_paper = entry[6] >> 32 == 0;
+    u64 begin, end;
+    const Updated& updated = updated_by_block(shared, table, arrays, piece, begin, end);
+    if (!updated.is_layer_wise) return;
+    const float* both[2] = {updated.weights, updated.gradient};
+    for (u32 which = 0; which < 2; ++which) {
+        double sum = 0.0;
+        for (u64 at = begin + threadIdx.x * EIGHT; at < end; at += blockDim.x * EIGHT) {
+            Eight run = read_run(both[which] + at, end - at < EIGHT ? (u32)(end - at) : EIGHT);
+            for (u32 k = 0; k < EIGHT; ++k) sum += (double)run.at[k] * (double)run.at[k];
+        }
+        sum = sum_of_block((double*)shared, sum);
+        if (threadIdx.x == 0) sums[2 * blockIdx.x + which] = sum;
+    }
+}
+// Then `squares (arrays, 2)` of all pieces, a block an array.
+extern "C" __global__ void squares_of_arrays(double* squares, const double* sums, const u64* table, u32 arrays, u32 blocks) {
+    alignas(16) extern __shared__ float shared[];
+    const Updated* updated = (const Updated*)table + blockIdx.x;
+    if (!updated->is_layer_wise) return;
+    u64 end = blockIdx.x + 1 < arrays ? updated[1].first : blocks;
+    for (u32 which = 0; which < 2; ++which) {
+        double sum = 0.0;
+        for (u64 piece = updated->first + threadIdx.x; piece < end; piece += blockDim.x) sum += sums[2 * piece + which];
+        sum = sum_of_block((double*)shared, sum);
+        if (threadIdx.x == 0) squares[2 * blockIdx.x + which] = sum;
+    }
+}
+
+// The rate of an array: `SgdStep::at_layer_wise_rate` where it is one.
+__device__ inline float rate_of(const Updated& updated, const double* squares) {
+    if (!updated.is_layer_wise) return updated.rate;
+    double weights = sqrt(squares[0]), gradient = sqrt(squares[1]);
+    if (weights == 0.0 || gradient == 0.0) return updated.rate;
+    return updated.rate * (float)(updated.trust * weights / (gradient + updated.decay * weights));
+}
+
+// Of many arrays at once.
+extern "C" __global__ void sgd_many(const u64* table, const double* squares, u32 arrays, u32 piece, const u32* verdict) {
+    alignas(16) extern __shared__ float shared[];
+    u64 begin, end;
+    const Updated& updated = updated_by_block(shared, table, arrays, piece, begin, end);
     if (*verdict == 0) return;
-    for (u64 at = first + threadIdx.x * EIGHT; at < end; at += blockDim.x * EIGHT) {
+    float rate = rate_of(updated, squares + 2 * (&updated - (const Updated*)table));
+    for (u64 at = begin + threadIdx.x * EIGHT; at < end; at += blockDim.x * EIGHT) {
         u32 count = end - at < EIGHT ? (u32)(end - at) : EIGHT;
-        float* weights = (float*)entry[0] + at;
-        float* velocity = (float*)entry[1] + at;
-        u16* beside = rounded ? rounded + at : nullptr;
-        Eight gradient = read_run((const float*)entry[3] + at, count);
-        if (is_paper) sgd<paper_step>(weights, velocity, beside, gradient, count, rate, momentum, decay);
-        else sgd<pytorch_step>(weights, velocity, beside, gradient, count, rate, momentum, decay);
+        float* weights = updated.weights + at;
+        float* velocity = updated.velocity + at;
+        u16* rounded = updated.rounded ? updated.rounded + at : nullptr;
+        Eight gradient = read_run(updated.gradient + at, count);
+        if (updated.is_pytorch) sgd<pytorch_step>(weights, velocity, rounded, gradient, count, rate, updated.momentum, updated.decay);
+        else sgd<paper_step>(weights, velocity, rounded, gradient, count, rate, updated.momentum, updated.decay);
     }
 }

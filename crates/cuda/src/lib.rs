@@ -47,7 +47,6 @@ pub use kernels::source;
 use pieces::Limits;
 pub use recording::Recording;
 use scratch::Scratch;
-use update::Updated;
 
 type Bytes = Buffer<u8>;
 
@@ -508,22 +507,10 @@ impl Device for Cuda {
         loss::softmax_cross_entropy(&self.engine().gpu, [losses, d_logits], logits, labels, shape);
     }
 
-    fn sgd_update(
-        &self,
-        weights: &mut Floats,
-        velocity: &mut Floats,
-        gradient: &Floats,
-        step: &SgdStep,
-        len: usize,
-    ) {
-        let (engine, updated) = (self.engine(), Updated::new(weights, velocity, len));
-        let verdict = engine.guard.verdict();
-        update::update(&engine.gpu, updated, gradient.first(len), step, verdict);
+    fn sgd_update(&self, update: SgdUpdate<'_, Floats>) {
+        update::update_many(&mut self.engine(), [update].into_iter());
     }
-
     fn sgd_updates<'a>(&self, updates: impl Iterator<Item = SgdUpdate<'a, Floats>>) {
-        // Before the engine is taken: they may ask the device for something.
-        let updates: Vec<_> = updates.collect();
         update::update_many(&mut self.engine(), updates);
     }
 
@@ -546,9 +533,5 @@ impl Device for Cuda {
     }
     fn judged(&self) -> bool {
         guard::judged(&mut self.engine())
-    }
-    fn sum_of_squares(&self, values: &Floats, len: usize) -> f64 {
-        let Engine { gpu, scratch, .. } = &mut *self.engine();
-        reduce::sum_of_squares(gpu, &mut scratch.sums, values.first(len))
     }
 }

@@ -1,12 +1,8 @@
 //! Sums and maxima over many values, round by round until one is left: `kernels/reduce.cu`.
 
 use crate::Engine;
-use crate::driver::{Argument, BLOCK, EIGHT, Gpu, Launch, Reals, View, ViewMut};
+use crate::driver::{BLOCK, EIGHT, Gpu, Launch, Reals, ViewMut};
 use crate::scratch::{Room, Scratch};
-
-/// Squares that one thread sums up. So few that there are threads enough, so many that three or four
-/// rounds do for the longest arrays.
-const GROUP: usize = 64;
 
 /// Runs of columns that threads of a block stand abreast at the most: 512 bytes of bf16.
 const LANES_MAX: usize = 32;
@@ -136,31 +132,6 @@ pub(crate) fn largest(engine: &mut Engine, found: ViewMut<'_, f32>, arrays: &[Re
     let all = word(blocks).into();
     let arguments = [found.into(), maxima.read().into(), there.read().into(), count, all];
     gpu.launch("largest_of_arrays", by(arrays.len()), &arguments);
-}
-
-/// Σ value², in `f64`.
-pub(crate) fn sum_of_squares(gpu: &Gpu, rooms: &mut [Room; 2], values: View<'_, f32>) -> f64 {
-    let mut len = values.len();
-    if len == 0 {
-        return 0.0;
-    }
-    let round = |kernel, to: ViewMut<'_, f64>, from: Argument<'_>, len: usize| {
-        let threads = len.div_ceil(GROUP);
-        let sizes = [(len as u64).into(), (threads as u64).into()];
-        gpu.launch(kernel, Launch::threads(threads), &[to.into(), from, sizes[0], sizes[1]]);
-        threads
-    };
-    let threads = len.div_ceil(GROUP);
-    len = round("sum_squares", rooms[0].take(gpu, threads), values.into(), len);
-    while len > 1 {
-        let [from, to] = &mut *rooms;
-        let sums = from.take::<f64>(gpu, len).into_read();
-        len = round("sum_doubles", to.take(gpu, len.div_ceil(GROUP)), sums.into(), len);
-        rooms.swap(0, 1);
-    }
-    let mut found = [0.0];
-    gpu.download(&mut found, rooms[0].take::<f64>(gpu, 1).into_read());
-    found[0]
 }
 
 /// A size as kernels take it.

@@ -65,37 +65,71 @@ pub(crate) fn update(
     }
 }
 
-/// Elements of one array that a block of `sgd_many` updates.
+/// Elements of one array that a block updates.
 const PIECE: usize = 1 << 12;
 
-/// Steps of many arrays in one launch.
-pub(crate) fn update_many(engine: &mut Engine, updates: Vec<SgdUpdate<'_, Floats>>) {
-    let (mut table, mut blocks, arrays) = (Vec::new(), 0, updates.len());
-    for SgdUpdate { weights, velocity, gradient, step, len } in updates {
+/// What the kernels are told of all arrays.
+#[derive(Default)]
+struct Table {
+    words: Vec<u64>,
+    arrays: usize,
+    blocks: usize,
+    is_layer_wise: bool,
+}
+
+impl Table {
+    /// `struct Updated` of the kernels.
+    fn add(&mut self, update: SgdUpdate<'_, Floats>) {
+        let SgdUpdate { weights, velocity, gradient, step, trust, len } = update;
         let Updated { weights, rounded, velocity } = Updated::new(weights, velocity, len);
         let rounded = rounded.map_or(0, |rounded| rounded.entry());
-        let [gradient, len, _] = Reals::F32(gradient.first(len)).entry();
-        let [rate, momentum, decay] = [step.learning_rate, step.momentum, step.weight_decay]
-            .map(|figure| u64::from(figure.to_bits()));
-        let rule = u64::from(step.rule == UpdateRule::PyTorch);
-        let figures = [momentum << 32 | rate, rule << 32 | decay];
-        table.extend([weights.entry(), velocity.entry(), rounded, gradient, len]);
-        table.extend(figures.into_iter().chain([blocks]));
-        blocks += len.div_ceil(PIECE as u64);
+        let [gradient, ..] = Reals::F32(gradient.first(len)).entry();
+        let [rate, momentum, decay, factor] =
+            [step.learning_rate, step.momentum, step.weight_decay, trust.unwrap_or(0.0)]
+                .map(f32::to_bits);
+        let [is_pytorch, is_layer_wise] =
+            [step.rule == UpdateRule::PyTorch, trust.is_some()].map(u32::from);
+        let figures = [[rate, momentum], [decay, is_pytorch], [factor, is_layer_wise]]
+            .map(|[low, high]| u64::from(high) << 32 | u64::from(low));
+        self.words.extend([weights.entry(), velocity.entry(), rounded, gradient, len as u64]);
+        self.words.extend(figures.into_iter().chain([self.blocks as u64]));
+        self.arrays += 1;
+        self.blocks += len.div_ceil(PIECE);
+        self.is_layer_wise |= trust.is_some();
     }
+}
+
+/// Steps of many arrays in one launch, after two for their norms where a rate is layer-wise.
+pub(crate) fn update_many<'a>(
+    engine: &mut Engine,
+    updates: impl Iterator<Item = SgdUpdate<'a, Floats>>,
+) {
+    let mut table = Table::default();
+    updates.for_each(|update| table.add(update));
+    let Table { words, arrays, blocks, is_layer_wise } = table;
     let Engine { gpu, scratch, crossing, guard, .. } = engine;
     // A graph would take whichever table is there when it is launched.
     if gpu.gives_up() {
         return;
     }
-    let Scratch { updates: room, updates_are, .. } = scratch;
-    let mut there: ViewMut<'_, u64> = room.take(gpu, table.len());
-    if *updates_are != table {
-        crossing.send(gpu, there.again(), &table);
-        *updates_are = table;
+    let Scratch { updates: room, updates_are, sums: [sums, squares], .. } = scratch;
+    let mut there: ViewMut<'_, u64> = room.take(gpu, words.len());
+    if *updates_are != words {
+        crossing.send(gpu, there.again(), &words);
+        *updates_are = words;
     }
-    let sizes = [arrays, PIECE].map(|size| word(size).into());
-    let arguments = [there.read().into(), sizes[0], sizes[1], guard.verdict().into()];
-    let launch = Launch::blocks(blocks as usize).sharing(|_| 1);
-    gpu.launch("sgd_many", launch, &arguments);
+    let [count, piece, all] = [arrays, PIECE, blocks].map(|size| word(size).into());
+    let mut squares: ViewMut<'_, f64> = squares.take(gpu, 2 * arrays);
+    if is_layer_wise {
+        let of_doubles = |blocks| Launch::blocks(blocks).sharing(|threads| 2 * threads);
+        let mut sums: ViewMut<'_, f64> = sums.take(gpu, 2 * blocks);
+        let arguments = [sums.again().into(), there.read().into(), count, piece];
+        gpu.launch("squares_of_pieces", of_doubles(blocks), &arguments);
+        let (from, to) = (sums.read().into(), squares.again().into());
+        let arguments = [to, from, there.read().into(), count, all];
+        gpu.launch("squares_of_arrays", of_doubles(arrays), &arguments);
+    }
+    let verdict = guard.verdict().into();
+    let arguments = [there.read().into(), squares.read().into(), count, piece, verdict];
+    gpu.launch("sgd_many", Launch::blocks(blocks).sharing(|_| 1), &arguments);
 }

@@ -329,6 +329,12 @@ const FAULTS: [&[Fault]; 6] = [
             "Linear",
         ),
         fault("not mirrored", "suite of Images", ("side - 1 - x : x", "x : x"), "Images"),
+        fault(
+            "a norm of the first piece alone",
+            "suite of Sgd",
+            ("updated[1].first : blocks;", "updated[1].first : 1;"),
+            "Sgd",
+        ),
     ],
     &[fault(
         "beside an array",

@@ -120,10 +120,9 @@ pub struct Network<D: Device> {
     /// What the last pass gave, for the caller: (N, classes) and (N).
     host_logits: Vec<f32>,
     host_losses: Vec<f32>,
-    /// Scale and variance of each frozen batch normalisation, without shift and mean.
-    frozen_norms: Vec<Vec<D::Floats>>,
-    /// The longest of them on its way.
-    host_norm: Vec<f32>,
+    /// Scale and variance of each frozen batch normalisation, without shift and mean, by the number of
+    /// its statistics.
+    frozen_norms: BTreeMap<usize, [D::Floats; 2]>,
     /// Running statistics of each batch normalisation as they were before the step.
     running_before: Vec<D::Floats>,
     /// The first step that learns.
@@ -156,6 +155,7 @@ impl<D: Device> Network<D> {
             let values = initial_parameter(&parameter.spec, seed, index as u64);
             network.device.upload(&mut parameter.values, &values);
         }
+        network.take_frozen_norms();
         network
     }
 
@@ -174,17 +174,17 @@ impl<D: Device> Network<D> {
     /// All arrays, all zero.
     fn empty(device: D, plan: Plan) -> Self {
         let (mut positions, mut statistics) = (Vec::new(), Vec::new());
-        let (mut running_before, mut frozen_norms, mut host_norm) = (Vec::new(), Vec::new(), 0);
+        let (mut running_before, mut frozen_norms) = (Vec::new(), BTreeMap::new());
         for step in &plan.steps {
             match step {
                 Step::MaxPool { shape, .. } => positions.push(device.bytes(shape.output_len())),
-                Step::BatchNorm { shape, affine, .. } => {
-                    let len = 2 * shape.channels;
-                    statistics.push(device.floats(len));
-                    running_before.push(device.floats(len));
-                    let slopes = if plan.parameters[*affine].frozen { 2 } else { 0 };
-                    host_norm = host_norm.max(slopes / 2 * len);
-                    frozen_norms.push((0..slopes).map(|_| device.floats(len)).collect());
+                Step::BatchNorm { shape, affine, statistics: number, .. } => {
+                    let floats = || device.floats(2 * shape.channels);
+                    statistics.push(floats());
+                    running_before.push(floats());
+                    if plan.parameters[*affine].frozen {
+                        frozen_norms.insert(*number, [floats(), floats()]);
+                    }
                 }
                 _ => {}
             }
@@ -205,7 +205,6 @@ impl<D: Device> Network<D> {
             host_logits: vec![0.0; plan.batch * plan.model.config.classes],
             host_losses: vec![0.0; plan.batch],
             frozen_norms,
-            host_norm: vec![0.0; host_norm],
             running_before,
             lowest: plan.back().map_or(plan.steps.len(), |back| back.lowest),
             recordings: BTreeMap::new(),
@@ -286,8 +285,7 @@ impl<D: Device> Network<D> {
         self.label_smoothing = smoothing;
     }
 
-    /// Layer-wise rates (You, Gitman, Ginsburg 2017): the rate of a layer's weights w with the
-    /// gradient g is multiplied by `trust · |w| / (|g| + decay · |w|)`; biases and batch
+    /// Layer-wise rates for all weights ([`SgdStep::at_layer_wise_rate`]); biases and batch
     /// normalisation keep theirs. With [`UpdateRule::Paper`] it is that paper's algorithm.
     ///
     /// [`UpdateRule::Paper`]: alexnet_ops::UpdateRule::Paper
@@ -473,17 +471,12 @@ impl<D: Device> Network<D> {
                 self.tell(Part::FusedUpdate(index));
             }
         }
-        let Self { parameters, device, trust, .. } = self;
-        device.sgd_updates(parameters.iter_mut().filter_map(|parameter| {
+        self.device.sgd_updates(self.parameters.iter_mut().filter_map(|parameter| {
             let Parameter { spec, values, velocity, gradient, .. } = parameter;
-            let (velocity, gradient, len) = (velocity.as_mut()?, gradient.as_ref()?, spec.len());
-            let mut step = sgd(spec);
-            if let Some(trust) = trust.filter(|_| spec.role == ParameterRole::Weight) {
-                let norm = |array| device.sum_of_squares(array, len).sqrt();
-                let [weights, gradient] = [&*values, gradient].map(norm);
-                step.learning_rate *= layer_wise_factor(trust, weights, gradient, &step);
-            }
-            Some(SgdUpdate { weights: values, velocity, gradient, step, len })
+            let (velocity, gradient) = (velocity.as_mut()?, gradient.as_ref()?);
+            let trust = self.trust.filter(|_| spec.role == ParameterRole::Weight);
+            let (step, len) = (sgd(spec), spec.len());
+            Some(SgdUpdate { weights: values, velocity, gradient, step, trust, len })
         }));
         self.tell(Part::Update);
     }
@@ -591,14 +584,6 @@ impl StepBatch<'_> {
     fn pass(&self) -> Pass {
         Pass::Train { seed: self.seed, step: self.step }
     }
-}
-
-/// What multiplies the rate of weights with these norms; 1 where one of them is 0.
-fn layer_wise_factor(trust: f32, weights: f64, gradient: f64, step: &SgdStep) -> f32 {
-    if weights == 0.0 || gradient == 0.0 {
-        return 1.0;
-    }
-    (f64::from(trust) * weights / (gradient + f64::from(step.weight_decay) * weights)) as f32
 }
 
 impl<D: Device> Parameter<D> {

@@ -188,6 +188,27 @@ fn the_gradient_through_a_frozen_normalisation_is_its_slope() {
 }
 
 #[test]
+fn the_slope_of_a_frozen_normalisation_is_that_of_the_weights_that_were_set_last() {
+    let plan = plan(config(true), IMAGES, Purpose::Gradients);
+    let plan = plan.freeze(&["conv2"]).expect("a layer");
+    let (images, labels) = batch();
+    let gradients = |mut network: Network<Cpu>| {
+        network.gradient_step(&images, &labels, SEED, 0).expect("finite");
+        bits(&network.gradients(), |_| true)
+    };
+    let mut set = network(plan.clone());
+    let mut weights = set.weights();
+    for array in weights.iter_mut().filter(|array| array.name.contains("running_var")) {
+        array.values.iter_mut().for_each(|variance| *variance = 4.0);
+    }
+    set.set_weights(&weights).expect("its own");
+    let made = Network::with_weights(Cpu::new(2).expect("threads"), plan.clone(), &weights);
+    let [set, made] = [set, made.expect("its own")].map(gradients);
+    assert!(set == made);
+    assert!(set != gradients(network(plan)));
+}
+
+#[test]
 fn layers_that_are_not_there_and_all_layers_cannot_be_frozen() {
     let plan = plan(config(false), 1, Purpose::Training);
     let unknown = plan.clone().freeze(&["conv9"]).expect_err("no such layer");

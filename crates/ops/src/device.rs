@@ -63,6 +63,21 @@ pub struct SgdStep {
     pub weight_decay: f32,
 }
 
+impl SgdStep {
+    /// The step at a layer-wise rate (You, Gitman, Ginsburg 2017): of a parameter w with the gradient g,
+    /// whose sums of squares are at hand, r is multiplied by `trust · |w| / (|g| + d · |w|)`. It stays
+    /// where one of them is 0.
+    pub fn at_layer_wise_rate(self, trust: f32, squares: [f64; 2]) -> Self {
+        let [weights, gradient] = squares.map(f64::sqrt);
+        if weights == 0.0 || gradient == 0.0 {
+            return self;
+        }
+        let below = gradient + f64::from(self.weight_decay) * weights;
+        let factor = (f64::from(trust) * weights / below) as f32;
+        Self { learning_rate: self.learning_rate * factor, ..self }
+    }
+}
+
 /// An operation that a device has timed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timed {
@@ -83,6 +98,8 @@ pub struct SgdUpdate<'a, F> {
     pub gradient: &'a F,
     /// The figures.
     pub step: SgdStep,
+    /// The coefficient of [`SgdStep::at_layer_wise_rate`], where the rate is one.
+    pub trust: Option<f32>,
     /// Elements.
     pub len: usize,
 }
@@ -499,24 +516,15 @@ pub trait Device {
         shape: &LossShape,
     );
 
-    /// One step of gradient descent on one parameter of `len` elements, in place.
-    fn sgd_update(
-        &self,
-        weights: &mut Self::Floats,
-        velocity: &mut Self::Floats,
-        gradient: &Self::Floats,
-        step: &SgdStep,
-        len: usize,
-    );
+    /// One step of gradient descent on one parameter, in place.
+    fn sgd_update(&self, update: SgdUpdate<'_, Self::Floats>);
 
     /// The same of many parameters.
     fn sgd_updates<'a>(&self, updates: impl Iterator<Item = SgdUpdate<'a, Self::Floats>>)
     where
         Self::Floats: 'a,
     {
-        for SgdUpdate { weights, velocity, gradient, step, len } in updates {
-            self.sgd_update(weights, velocity, gradient, &step, len);
-        }
+        updates.for_each(|update| self.sgd_update(update));
     }
 
     /// Copies `len` parameters or sums.
@@ -551,13 +559,26 @@ pub trait Device {
     fn judged(&self) -> bool {
         true
     }
-    /// Σ value² over `len` values, summed in `f64`.
-    fn sum_of_squares(&self, values: &Self::Floats, len: usize) -> f64;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_layer_wise_rate_is_trust_times_weights_over_gradient_and_decay_and_stays_without_either() {
+        let (rule, momentum) = (UpdateRule::Paper, 0.9);
+        let step = SgdStep { rule, learning_rate: 0.5, momentum, weight_decay: 0.25 };
+        for (squares, expected) in [
+            ([16.0, 9.0], 0.5 * 0.125 * 4.0 / (3.0 + 0.25 * 4.0)),
+            ([16.0, 0.0], 0.5),
+            ([0.0, 9.0], 0.5),
+            ([0.0, 0.0], 0.5),
+        ] {
+            let found = step.at_layer_wise_rate(0.125, squares);
+            assert_eq!(found, SgdStep { learning_rate: expected, ..step }, "{squares:?}");
+        }
+    }
 
     #[test]
     fn a_magnitude_holds_by_itself_or_with_the_one_before_and_what_is_no_number_never() {

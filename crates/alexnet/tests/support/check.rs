@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use alexnet_ops::conformance::{Failure, compare};
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LossShape, LrnRegion, LrnShape, MaxPoolShape, Rounding, Saturation, SgdStep, UpdateRule,
-    output_size,
+    LossShape, LrnRegion, LrnShape, MaxPoolShape, Rounding, Saturation, SgdStep, SgdUpdate,
+    UpdateRule, output_size,
 };
 
 use super::goldens::{Case, Goldens, LrnConstants, Operation, SgdSchedule};
@@ -314,7 +314,14 @@ impl<D: Device> On<'_, D> {
         for (gradient, &learning_rate) in gradients.chunks(len).zip(&schedule.learning_rates) {
             let SgdSchedule { momentum, weight_decay, .. } = *schedule;
             let step = SgdStep { rule, learning_rate, momentum, weight_decay };
-            self.device.sgd_update(&mut weights, &mut velocity, &self.up(gradient), &step, len);
+            self.device.sgd_update(SgdUpdate {
+                weights: &mut weights,
+                velocity: &mut velocity,
+                gradient: &self.up(gradient),
+                step,
+                trust: None,
+                len,
+            });
             outputs.entry("weights").or_default().extend(self.down(&weights, len));
             outputs.entry("velocity").or_default().extend(self.down(&velocity, len));
         }

@@ -3,7 +3,7 @@
 
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LossShape, LrnRegion, LrnShape, MaxPoolShape, Reference, Saturation, SgdStep,
+    LossShape, LrnRegion, LrnShape, MaxPoolShape, Reference, Saturation, SgdStep, SgdUpdate,
 };
 
 /// What is wrong with a [`Faulty`] device.
@@ -107,7 +107,6 @@ impl Device for Faulty {
         fn linear_backward_bias(d_bias: &mut Floats, d_y: &Floats, shape: &LinearShape);
         fn copy(dst: &mut Floats, src: &Floats, len: usize);
         fn add(sums: &mut Floats, values: &Floats, len: usize);
-        fn sum_of_squares(values: &Floats, len: usize) -> f64;
         fn relu_forward(y: &mut Floats, x: &Floats, len: usize);
         fn relu_backward(d: &mut Floats, y: &Floats, len: usize);
         fn saturation_forward(y: &mut Floats, x: &Floats, curve: Saturation, len: usize);
@@ -262,18 +261,11 @@ impl Device for Faulty {
         }
     }
 
-    fn sgd_update(
-        &self,
-        weights: &mut Floats,
-        velocity: &mut Floats,
-        gradient: &Floats,
-        step: &SgdStep,
-        len: usize,
-    ) {
+    fn sgd_update(&self, update: SgdUpdate<'_, Floats>) {
         let forgotten = self.has(Fault::MomentumForgotten);
-        let momentum = if forgotten { 0.0 } else { step.momentum };
-        let step = SgdStep { momentum, ..*step };
-        self.sound.sgd_update(weights, velocity, gradient, &step, len);
+        let momentum = if forgotten { 0.0 } else { update.step.momentum };
+        let step = SgdStep { momentum, ..update.step };
+        self.sound.sgd_update(SgdUpdate { step, ..update });
     }
 }
 

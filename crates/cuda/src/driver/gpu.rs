@@ -300,21 +300,6 @@ impl Gpu {
         self.timed(name, || self.asked_of(ask(), |error| driver("copy an array", error)));
     }
 
-    /// Copies the beginning of `src` to all of `dst`, when everything before it is done.
-    pub(crate) fn download<T: Element>(&self, dst: &mut [T], src: View<'_, T>) {
-        assert!(dst.len() <= src.len(), "{} elements of {}", dst.len(), src.len());
-        if dst.is_empty() || self.gives_up() {
-            return;
-        }
-        self.bind();
-        // SAFETY: `src` has at least as many elements as `dst`, which nobody reads until the stream
-        // was waited for.
-        let copied =
-            unsafe { result::memcpy_dtoh_async(dst, src.address(), self.stream.cu_stream()) };
-        copied.unwrap_or_else(|error| fail(driver("give an array back", error)));
-        self.wait();
-    }
-
     /// Until everything asked for is done. A kernel that failed is heard of here.
     pub(crate) fn wait(&self) {
         if self.gives_up() {

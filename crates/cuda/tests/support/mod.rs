@@ -427,7 +427,7 @@ fn updates_in_place_are_gradients_and_updates(device: &Cuda) {
 }
 
 /// Whether many arrays updated at once have the bits of each updated by itself: with roundings and without,
-/// of one run, a part of one, one piece and more, by both rules.
+/// of one run, a part of one, one piece and more, by both rules, some at layer-wise rates.
 fn many_updates_are_those_of_each(device: &Cuda) {
     let up = |mut array: Floats, len, salt| {
         device.upload(&mut array, &conformance::values(len, salt, 1.0));
@@ -447,6 +447,7 @@ fn many_updates_are_those_of_each(device: &Cuda) {
         momentum: 0.9,
         weight_decay: 0.05,
     };
+    let trust = |number: usize| number.is_multiple_of(2).then_some(0.3);
     let [together, alone] = &mut both;
     let arrays = together.iter_mut().zip(&gradients).zip(lens).enumerate();
     device.sgd_updates(arrays.map(|(number, (([weights, velocity], gradient), len))| SgdUpdate {
@@ -454,13 +455,14 @@ fn many_updates_are_those_of_each(device: &Cuda) {
         velocity,
         gradient,
         step: step(number),
+        trust: trust(number),
         len,
     }));
     for (number, ((arrays, gradient), len)) in
         alone.iter_mut().zip(&gradients).zip(lens).enumerate()
     {
-        let [weights, velocity] = arrays;
-        device.sgd_update(weights, velocity, gradient, &step(number), len);
+        let ([weights, velocity], step, trust) = (arrays, step(number), trust(number));
+        device.sgd_update(SgdUpdate { weights, velocity, gradient, step, trust, len });
     }
     for (number, len) in lens.into_iter().enumerate() {
         let [together, alone] = both.each_ref().map(|arrays| bits_of(device, &arrays[number], len));
@@ -491,7 +493,8 @@ fn many_are_those_asked_for_when_repeated(device: &Cuda) {
             while device.begin_repeat(recording, 0) {
                 let [weights, velocity] = &mut arrays[number];
                 let gradient = &gradient;
-                let update = SgdUpdate { weights, velocity, gradient, step, len: LEN };
+                let (trust, len) = (None, LEN);
+                let update = SgdUpdate { weights, velocity, gradient, step, trust, len };
                 device.sgd_updates([update].into_iter());
                 device.largest(&mut found, [(&arrays[number][0], LEN)].into_iter());
                 if device.end_repeat(recording) {
@@ -572,7 +575,11 @@ fn updated_both_ways(
     let (mut gradient, mut d_bias) = (device.floats(len), device.floats(outputs));
     device.linear_backward_weights(&mut gradient, &mut d_bias, &d_y, &x, shape);
     let [weights, velocity] = &mut stored;
-    doing(&mut || device.sgd_update(weights, velocity, &gradient, step, len));
+    doing(&mut || {
+        let (gradient, step, trust) = (&gradient, *step, None);
+        let (weights, velocity) = (&mut *weights, &mut *velocity);
+        device.sgd_update(SgdUpdate { weights, velocity, gradient, step, trust, len });
+    });
     [fused, stored].map(|arrays| bits_of(device, &arrays, len))
 }
 

@@ -69,7 +69,9 @@ impl<D: Device> Network<D> {
     /// # Errors
     /// When a tensor is missing, misshapen or unknown.
     pub fn set_weights(&mut self, arrays: &[Array]) -> Result<(), LoadError> {
-        self.set_arrays(arrays, |parameter| Some(&mut parameter.values))
+        self.set_arrays(arrays, |parameter| Some(&mut parameter.values))?;
+        self.take_frozen_norms();
+        Ok(())
     }
 
     /// Replaces all momentum, or none.

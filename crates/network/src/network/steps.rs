@@ -154,7 +154,7 @@ impl<D: Device> Network<D> {
 
     /// From the places of input and output gradient to that of the input gradient.
     fn batch_norm_backward(&mut self, step: &Step, [x, d_y, d_x]: [usize; 3]) {
-        let Step::BatchNorm { shape, affine, running, statistics } = *step else { return };
+        let Step::BatchNorm { shape, affine, statistics, .. } = *step else { return };
         let device = &self.device;
         let Parameter { values, gradient, .. } = &mut self.parameters[affine];
         if let Some(d_affine) = gradient {
@@ -163,18 +163,27 @@ impl<D: Device> Network<D> {
             return device.batch_norm_backward(d_x, d_affine, d_y, x, values, saved, &shape);
         }
         // Frozen: d_x = d_y · scale / √(variance + ε), its evaluation without mean and shift.
-        let slopes = &mut self.frozen_norms[statistics];
-        let host = &mut self.host_norm[..2 * shape.channels];
-        let (mean, shift) = (0..shape.channels, shape.channels..2 * shape.channels);
-        for ((slope, parameter), blank) in
-            slopes.iter_mut().zip([affine, running]).zip([shift, mean])
-        {
-            device.download(host, &self.parameters[parameter].values);
-            host[blank].fill(0.0);
-            device.upload(slope, host);
-        }
+        let [scale, variance] = &self.frozen_norms[&statistics];
         let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
-        device.batch_norm_evaluate(d_x, d_y, &slopes[0], &slopes[1], &shape);
+        device.batch_norm_evaluate(d_x, d_y, scale, variance, &shape);
+    }
+
+    /// What the way back through frozen batch normalisations needs, which changes only with the network's
+    /// weights.
+    pub(super) fn take_frozen_norms(&mut self) {
+        for step in &self.plan.steps {
+            let Step::BatchNorm { shape, affine, running, statistics } = *step else { continue };
+            let Some(slopes) = self.frozen_norms.get_mut(&statistics) else { continue };
+            let (mean, shift) = (0..shape.channels, shape.channels..2 * shape.channels);
+            for ((slope, parameter), blank) in
+                slopes.iter_mut().zip([affine, running]).zip([shift, mean])
+            {
+                let mut values = vec![0.0; 2 * shape.channels];
+                self.device.download(&mut values, &self.parameters[parameter].values);
+                values[blank].fill(0.0);
+                self.device.upload(slope, &values);
+            }
+        }
     }
 
     /// Updates a linear layer's weights where their gradient is formed.

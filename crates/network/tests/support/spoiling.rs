@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use alexnet_cpu::Cpu;
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LossShape, LrnShape, MaxPoolShape, Saturation, SgdStep,
+    LossShape, LrnShape, MaxPoolShape, Saturation, SgdStep, SgdUpdate,
 };
 
 /// What is planted, and where.
@@ -151,9 +151,8 @@ impl Device for Spoiling {
         fn softmax_cross_entropy(losses: &mut Floats, d_logits: &mut Floats, logits: &Floats,
             labels: &Labels, shape: &LossShape)
             => losses: shape.images, d_logits: shape.images * shape.classes;
-        fn sgd_update(w: &mut Floats, v: &mut Floats, g: &Floats, step: &SgdStep, len: usize);
+        fn sgd_update(update: SgdUpdate<'_, Floats>);
         fn copy(dst: &mut Floats, src: &Floats, len: usize);
         fn add(sums: &mut Floats, values: &Floats, len: usize) => sums: len;
-        fn sum_of_squares(values: &Floats, len: usize) -> f64;
     }
 }

@@ -37,9 +37,9 @@ pub enum Case {
     Scale(usize, f32),
     /// Loss and gradient; the factor spreads the logits.
     SoftmaxCrossEntropy(LossShape, f32),
-    /// Two updates of so many elements.
-    Sgd(usize, SgdStep),
-    /// Sums, largest magnitude and sum of squares of so many elements.
+    /// Two updates of so many elements, perhaps at a layer-wise rate.
+    Sgd(usize, SgdStep, Option<f32>),
+    /// Sums and largest magnitude of so many elements.
     Largest(usize),
     /// What becomes of a value that is not finite, in ReLU, alone and behind sums, and in max pooling.
     NotFinite(f32),
@@ -214,9 +214,12 @@ fn elementwise_cases() -> Vec<Case> {
         Case::SoftmaxCrossEntropy(part, 5.0),
         Case::SoftmaxCrossEntropy(LossShape { smoothing: 0.1, ..part }, 5.0),
         Case::SoftmaxCrossEntropy(LossShape { smoothing: 1.0, ..logits(3, 10) }, 50.0),
-        Case::Sgd(1, update(UpdateRule::Paper)),
-        Case::Sgd(40_001, update(UpdateRule::Paper)),
-        Case::Sgd(40_001, update(UpdateRule::PyTorch)),
+        Case::Sgd(1, update(UpdateRule::Paper), None),
+        Case::Sgd(40_001, update(UpdateRule::Paper), None),
+        Case::Sgd(40_001, update(UpdateRule::PyTorch), None),
+        Case::Sgd(1, update(UpdateRule::Paper), Some(0.3)),
+        Case::Sgd(40_001, update(UpdateRule::Paper), Some(0.3)),
+        Case::Sgd(40_001, update(UpdateRule::PyTorch), Some(0.3)),
         Case::Largest(1),
         Case::Largest(40_001),
         Case::NotFinite(f32::NAN),

@@ -4,7 +4,7 @@ use super::{Case, Outputs, cases::Levels, value, values};
 use crate::{
     Activation, AveragePoolShape, Axis, BatchNormShape, ConvShape, Device, DropoutKey,
     Levels as ImageLevels, LinearShape, LossShape, LrnShape, MaxPoolShape, Normalisation, Picture,
-    Saturation, SgdStep,
+    Saturation, SgdStep, SgdUpdate,
 };
 
 impl Case {
@@ -42,7 +42,7 @@ impl Case {
             Case::Dropout(len, rate, kept_scale, key) => on.dropout(len, rate, kept_scale, key),
             Case::Scale(len, factor) => on.scale(len, factor),
             Case::SoftmaxCrossEntropy(shape, spread) => on.softmax_cross_entropy(&shape, spread),
-            Case::Sgd(len, step) => on.sgd(len, &step),
+            Case::Sgd(len, step, trust) => on.sgd(len, step, trust),
             Case::Largest(len) => on.largest(len),
             Case::NotFinite(value) => on.not_finite(value),
         }
@@ -331,11 +331,13 @@ impl<D: Device> On<'_, D> {
         ]
     }
 
-    fn sgd(&self, len: usize, step: &SgdStep) -> Outputs {
+    fn sgd(&self, len: usize, step: SgdStep, trust: Option<f32>) -> Outputs {
         let (mut weights, mut velocity) = (self.weights(len, 1), self.parameter(len, 2));
         for salt in [3, 4] {
-            let gradient = self.parameter(len, salt);
-            self.device.sgd_update(&mut weights, &mut velocity, &gradient, step, len);
+            let (weights, velocity) = (&mut weights, &mut velocity);
+            let gradient = &self.parameter(len, salt);
+            let update = SgdUpdate { weights, velocity, gradient, step, trust, len };
+            self.device.sgd_update(update);
         }
         vec![("weights", self.down(&weights, len)), ("velocity", self.down(&velocity, len))]
     }
@@ -348,7 +350,6 @@ impl<D: Device> On<'_, D> {
         self.device.add(&mut sums, &self.parameters(&x), len);
         let mut copy = self.poisoned_parameter(len);
         self.device.copy(&mut copy, &sums, len);
-        let squares = self.device.sum_of_squares(&self.parameters(&x), len) as f32;
         let mut arrays = Vec::new();
         let mut look = |x: &[f32]| arrays.extend([self.up(x), self.parameters(x)]);
         look(&x);
@@ -367,12 +368,7 @@ impl<D: Device> On<'_, D> {
         let mut largest = self.down(&found, arrays.len() + 1);
         // So that one case tells infinity from NaN.
         largest.iter_mut().filter(|found| found.is_infinite()).for_each(|found| *found = -1.0);
-        vec![
-            ("sums", self.down(&sums, len)),
-            ("copy", self.down(&copy, len)),
-            ("largest", largest),
-            ("squares", vec![squares]),
-        ]
+        vec![("sums", self.down(&sums, len)), ("copy", self.down(&copy, len)), ("largest", largest)]
     }
 
     fn not_finite(&self, value: f32) -> Outputs {

@@ -14,7 +14,7 @@ mod pool;
 
 use std::marker::PhantomData;
 
-use crate::device::{Activation, Device, DropoutKey, Saturation, SgdStep};
+use crate::device::{Activation, Device, DropoutKey, Saturation, SgdStep, SgdUpdate};
 use crate::real::Real;
 use crate::shape::{
     AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LossShape, LrnRegion, LrnShape,
@@ -150,7 +150,8 @@ impl<T: Real> Device for Reference<T> {
         let len = shape.inputs * shape.outputs;
         let (mut gradient, mut d_bias) = (self.floats(len), self.floats(shape.outputs));
         self.linear_backward_weights(&mut gradient, &mut d_bias, d_y, x, shape);
-        self.sgd_update(weights, velocity, &gradient, step, len);
+        let (gradient, step, trust) = (&gradient, *step, None);
+        self.sgd_update(SgdUpdate { weights, velocity, gradient, step, trust, len });
     }
     fn linear_backward_bias(&self, d_bias: &mut Vec<T>, d_y: &Vec<T>, shape: &LinearShape) {
         linear::sum_rows(&mut d_bias[..shape.outputs], &d_y[..shape.batch * shape.outputs]);
@@ -269,15 +270,12 @@ impl<T: Real> Device for Reference<T> {
         loss::softmax_cross_entropy(losses, d_logits, logits, labels, shape);
     }
 
-    fn sgd_update(
-        &self,
-        weights: &mut Vec<T>,
-        velocity: &mut Vec<T>,
-        gradient: &Vec<T>,
-        step: &SgdStep,
-        len: usize,
-    ) {
-        elementwise::sgd(&mut weights[..len], &mut velocity[..len], &gradient[..len], step);
+    fn sgd_update(&self, update: SgdUpdate<'_, Vec<T>>) {
+        let SgdUpdate { weights, velocity, gradient, step, trust, len } = update;
+        let (weights, gradient) = (&mut weights[..len], &gradient[..len]);
+        let squares = [&*weights, gradient].map(elementwise::sum_of_squares);
+        let step = trust.map_or(step, |trust| step.at_layer_wise_rate(trust, squares));
+        elementwise::sgd(weights, &mut velocity[..len], gradient, &step);
     }
 
     fn copy(&self, dst: &mut Vec<T>, src: &Vec<T>, len: usize) {
@@ -293,8 +291,5 @@ impl<T: Real> Device for Reference<T> {
         for (found, (values, len)) in found.iter_mut().zip(arrays) {
             *found = elementwise::largest(&values[..len]);
         }
-    }
-    fn sum_of_squares(&self, values: &Vec<T>, len: usize) -> f64 {
-        elementwise::sum_of_squares(&values[..len])
     }
 }

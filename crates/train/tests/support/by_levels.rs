@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use alexnet_cpu::Cpu;
 use alexnet_ops::{
     Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, Levels,
-    LinearShape, LossShape, LrnShape, MaxPoolShape, Picture, Saturation, SgdStep,
+    LinearShape, LossShape, LrnShape, MaxPoolShape, Picture, Saturation, SgdStep, SgdUpdate,
 };
 
 type Floats = <Cpu as Device>::Floats;
@@ -130,11 +130,9 @@ impl Device for ByLevels {
         fn scale(y: &mut Floats, x: &Floats, factor: f32, len: usize);
         fn softmax_cross_entropy(losses: &mut Floats, d_logits: &mut Floats, logits: &Floats,
             labels: &Labels, shape: &LossShape);
-        fn sgd_update(w: &mut Floats, v: &mut Floats, gradient: &Floats, step: &SgdStep,
-            len: usize);
+        fn sgd_update(update: SgdUpdate<'_, Floats>);
         fn copy(dst: &mut Floats, src: &Floats, len: usize);
         fn add(sums: &mut Floats, values: &Floats, len: usize);
-        fn sum_of_squares(values: &Floats, len: usize) -> f64;
     }
 }
 
