@@ -234,7 +234,7 @@ fn losses<D: Device>(device: D) -> Vec<f64> {
     for step in 0..200_u64 {
         let images = values(len, (step % 10) as u32, 1.0);
         let labels: Vec<u32> = (0..8).map(|n| (n * 3 + step as u32) % 10).collect();
-        let (losses, _) = network.train_step(&images, &labels, 7, step, sgd).expect("finite");
+        let losses = network.train_step(&images, &labels, 7, step, sgd).expect("finite").losses;
         means.push(losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / 8.0);
     }
     means

@@ -73,7 +73,7 @@ fn check<D: Device>(model: ModelName, device: D, goldens: &Goldens<Run>) {
         let (epoch, in_epoch) = (moment.floor(), (moment.fract() * STEPS as f64).round());
         let rate = config.learning_rate(&memory, epoch as u64, in_epoch as u64, STEPS);
         let stepped = network.gradient_step(&images, &labels, SEED, step as u64);
-        let (losses, _) = stepped.expect("finite");
+        let losses = stepped.expect("finite").losses;
         means.push(doubles(losses).iter().sum::<f64>() / losses.len() as f64);
         network.update(|of| config.update(of, rate, moment));
         // Validation improves until the second epoch; only the paper's plateau listens.

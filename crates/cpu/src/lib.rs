@@ -337,13 +337,14 @@ impl Device for Cpu {
 
     fn softmax_cross_entropy(
         &self,
-        losses: &mut Array,
+        [losses, ranks]: [&mut Array; 2],
         d_logits: &mut Array,
         logits: &Array,
         labels: &Buffer<u32>,
         shape: &LossShape,
     ) {
-        loss::softmax_cross_entropy(&self.context, losses, d_logits, logits, labels, shape);
+        let found = [&mut losses[..shape.images], &mut ranks[..shape.images]];
+        loss::softmax_cross_entropy(&self.context, found, d_logits, logits, labels, shape);
     }
 
     fn sgd_update(&self, update: SgdUpdate<'_, Array>) {

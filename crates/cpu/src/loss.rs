@@ -1,27 +1,30 @@
 //! Softmax and cross-entropy, an image at a time. `logits (N, classes)`.
 
-use alexnet_ops::LossShape;
+use alexnet_ops::{LossShape, rank};
 
 use crate::Context;
 use crate::disjoint::Disjoint;
 
 pub(crate) fn softmax_cross_entropy(
     context: &Context,
-    losses: &mut [f32],
+    found: [&mut [f32]; 2],
     d_logits: &mut [f32],
     logits: &[f32],
     labels: &[u32],
     shape: &LossShape,
 ) {
     let LossShape { images, classes, .. } = *shape;
-    let losses = Disjoint::new(&mut losses[..images]);
+    let [losses, ranks] = found.map(Disjoint::new);
     let d_logits = Disjoint::new(&mut d_logits[..images * classes]);
     context.threads.for_each(images, |_, image| {
         let row = image * classes..(image + 1) * classes;
-        // SAFETY: every image has its own loss and its own row.
-        let (loss, d_logits) =
-            unsafe { (&mut losses.part(image..image + 1)[0], d_logits.part(row.clone())) };
-        *loss = loss_and_gradient(d_logits, &logits[row], labels[image] as usize, shape);
+        let (logits, label) = (&logits[row.clone()], labels[image] as usize);
+        // SAFETY: every image has its own loss, its own rank and its own row.
+        unsafe {
+            losses.part(image..image + 1)[0] =
+                loss_and_gradient(d_logits.part(row), logits, label, shape);
+            ranks.part(image..image + 1)[0] = rank(logits, label) as f32;
+        }
     });
 }
 

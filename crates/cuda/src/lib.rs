@@ -498,13 +498,13 @@ impl Device for Cuda {
 
     fn softmax_cross_entropy(
         &self,
-        losses: &mut Floats,
+        found: [&mut Floats; 2],
         d_logits: &mut Floats,
         logits: &Floats,
         labels: &Buffer<u32>,
         shape: &LossShape,
     ) {
-        loss::softmax_cross_entropy(&self.engine().gpu, [losses, d_logits], logits, labels, shape);
+        loss::softmax_cross_entropy(&self.engine().gpu, found, d_logits, logits, labels, shape);
     }
 
     fn sgd_update(&self, update: SgdUpdate<'_, Floats>) {

@@ -6,10 +6,11 @@ use crate::driver::{Buffer, Gpu, Launch};
 use crate::floats::Floats;
 use crate::reduce::word;
 
-/// The outputs `losses`, `d_logits`, then the inputs.
+/// The outputs, then the inputs.
 pub(crate) fn softmax_cross_entropy(
     gpu: &Gpu,
-    [losses, d_logits]: [&mut Floats; 2],
+    [losses, ranks]: [&mut Floats; 2],
+    d_logits: &mut Floats,
     logits: &Floats,
     labels: &Buffer<u32>,
     shape: &LossShape,
@@ -17,6 +18,7 @@ pub(crate) fn softmax_cross_entropy(
     let LossShape { images, classes, mean_over, smoothing } = *shape;
     let arguments = [
         losses.first_mut(images).into(),
+        ranks.first_mut(images).into(),
         d_logits.values_mut(images * classes).into(),
         logits.values(images * classes).into(),
         labels.first(images).into(),

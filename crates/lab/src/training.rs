@@ -8,7 +8,7 @@ use alexnet_data::{
     unreadable_budget,
 };
 use alexnet_network::{
-    Initialisation, Model, Network, ParameterRole, ParameterSpec, Plan, Purpose,
+    Initialisation, Model, Network, ParameterRole, ParameterSpec, Plan, Purpose, Scores,
 };
 use alexnet_ops::{Device, SgdStep, UpdateRule};
 use alexnet_train::{Metrics, Totals, evaluate};
@@ -213,7 +213,7 @@ fn train_epoch<D: Device>(
     run: &mut Run,
 ) -> Result<Option<Metrics>, LabError> {
     let mut totals = Totals::default();
-    let (classes, steps) = (network.classes(), images.batches() as u64 * recipe.epochs);
+    let steps = images.batches() as u64 * recipe.epochs;
     let mut batches = images.epoch(epoch, 0);
     while let Some(batch) = batches.next_batch() {
         let batch = batch?;
@@ -223,9 +223,9 @@ fn train_epoch<D: Device>(
         let rate = recipe.rate * factor;
         let sgd = |of: &ParameterSpec| sgd(of.role, rate, recipe.decay);
         let step = network.train_step(&batch.images, &batch.labels, seed, run.steps, sgd);
-        let Ok((losses, logits)) = step else { return Ok(None) };
-        for ((row, &label), &loss) in logits.chunks_exact(classes).zip(&batch.labels).zip(losses) {
-            totals.add(row, label, loss.into());
+        let Ok(Scores { losses, ranks }) = step else { return Ok(None) };
+        for (&rank, &loss) in ranks.iter().zip(losses) {
+            totals.add(rank as usize, loss.into());
         }
         run.steps += 1;
         run.step_s += begin.elapsed().as_secs_f64();

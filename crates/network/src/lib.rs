@@ -18,5 +18,5 @@ pub use alexnet_ops::Images;
 pub use initial::{Fill, Initialisation};
 pub use layer::{Conv, DropoutForm, Layer, Linear, Units};
 pub use models::{Model, ModelConfig, ModelError, ModelName};
-pub use network::{Array, LoadError, Network, NotFinite, Part, Pass, StepBatch};
+pub use network::{Array, LoadError, Network, NotFinite, Part, Pass, Scores, StepBatch};
 pub use plan::{BATCH_MAX, LayerSummary, ParameterRole, ParameterSpec, Plan, Purpose, TensorSpec};

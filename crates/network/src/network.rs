@@ -67,6 +67,15 @@ pub struct StepBatch<'b> {
     pub step: u64,
 }
 
+/// What a step of training found of each of its images.
+#[derive(Clone, Copy, Debug)]
+pub struct Scores<'n> {
+    /// Cross-entropy (N).
+    pub losses: &'n [f32],
+    /// How many classes come before the label (N), whole numbers ([`alexnet_ops::rank`]).
+    pub ranks: &'n [f32],
+}
+
 /// The part of a batch that a pass is over.
 #[derive(Clone, Copy, Debug)]
 struct Share {
@@ -116,10 +125,13 @@ pub struct Network<D: Device> {
     /// Batch statistics of each batch normalisation.
     statistics: Vec<D::Floats>,
     labels: D::Labels,
+    /// What the last step found of each image, (N) each.
     losses: D::Floats,
-    /// What the last pass gave, for the caller: (N, classes) and (N).
-    host_logits: Vec<f32>,
+    ranks: D::Floats,
+    /// The same, and what the last pass gave (N, classes), for the caller.
     host_losses: Vec<f32>,
+    host_ranks: Vec<f32>,
+    host_logits: Vec<f32>,
     /// Scale and variance of each frozen batch normalisation, without shift and mean, by the number of
     /// its statistics.
     frozen_norms: BTreeMap<usize, [D::Floats; 2]>,
@@ -202,8 +214,10 @@ impl<D: Device> Network<D> {
             statistics,
             labels: device.labels(plan.batch),
             losses: device.floats(plan.batch),
-            host_logits: vec![0.0; plan.batch * plan.model.config.classes],
+            ranks: device.floats(plan.batch),
             host_losses: vec![0.0; plan.batch],
+            host_ranks: vec![0.0; plan.batch],
+            host_logits: vec![0.0; plan.batch * plan.model.config.classes],
             frozen_norms,
             running_before,
             lowest: plan.back().map_or(plan.steps.len(), |back| back.lowest),
@@ -315,6 +329,7 @@ impl<D: Device> Network<D> {
         assert!(of <= batch || self.plan.purpose == Purpose::Accumulate, "{TOO_MANY}");
         if of > self.host_losses.len() {
             self.host_losses.resize(of, 0.0);
+            self.host_ranks.resize(of, 0.0);
             self.host_logits.resize(of * self.classes(), 0.0);
         }
         (0..of).step_by(batch).map(move |first| Share { first, count: batch.min(of - first), of })
@@ -393,15 +408,16 @@ impl<D: Device> Network<D> {
         self.device.download(logits, &self.values[last]);
     }
 
-    /// Losses of a part beside its logits.
+    /// Losses and ranks of a part beside its logits.
     fn download_outputs(&mut self, share: Share) {
         self.download_logits(share);
-        let losses = &mut self.host_losses[share.first..share.first + share.count];
-        self.device.download(losses, &self.losses);
+        let images = share.first..share.first + share.count;
+        self.device.download(&mut self.host_losses[images.clone()], &self.losses);
+        self.device.download(&mut self.host_ranks[images], &self.ranks);
     }
 
     /// One step of training: forward, loss, backward, update by the figures `sgd` gives for each
-    /// parameter. Returns each image's loss and logits. With [`Purpose::Accumulate`] there may be
+    /// parameter. Returns what it found of each image. With [`Purpose::Accumulate`] there may be
     /// more images than the plan's batch: the step is that of all of them.
     ///
     /// # Errors
@@ -414,7 +430,7 @@ impl<D: Device> Network<D> {
         seed: u64,
         step: u64,
         sgd: impl Fn(&ParameterSpec) -> SgdStep,
-    ) -> Result<(&[f32], &[f32]), NotFinite> {
+    ) -> Result<Scores<'_>, NotFinite> {
         let batch = StepBatch { images: images.into(), labels, seed, step };
         self.begin_step(&batch, sgd);
         self.finish_step(&batch)
@@ -436,9 +452,9 @@ impl<D: Device> Network<D> {
     ///
     /// # Errors
     /// As [`Self::train_step`].
-    pub fn finish_step(&mut self, batch: &StepBatch<'_>) -> Result<(&[f32], &[f32]), NotFinite> {
+    pub fn finish_step(&mut self, batch: &StepBatch<'_>) -> Result<Scores<'_>, NotFinite> {
         self.check_step(batch)?;
-        Ok(self.outputs(batch.labels.len()))
+        Ok(self.scores())
     }
 
     /// The first half of a training step, forward, loss and all gradients; [`Self::update`] is the
@@ -455,7 +471,7 @@ impl<D: Device> Network<D> {
         labels: &[u32],
         seed: u64,
         step: u64,
-    ) -> Result<(&[f32], &[f32]), NotFinite> {
+    ) -> Result<Scores<'_>, NotFinite> {
         assert!(self.plan.keeps_gradients(), "{TOO_FEW}");
         let batch = StepBatch { images: images.into(), labels, seed, step };
         self.form_and_judge(&batch);
@@ -481,17 +497,25 @@ impl<D: Device> Network<D> {
         self.tell(Part::Update);
     }
 
-    /// Losses and logits of the last `count` images.
-    fn outputs(&mut self, count: usize) -> (&[f32], &[f32]) {
-        if self.share.count == count {
-            // They are there since the device judged, and the update goes on meanwhile.
-            let last = self.plan.places.activations[self.plan.steps.len()];
-            let classes = self.classes();
-            self.device.download_beside(&mut self.host_losses[..count], &self.losses);
-            let logits = &mut self.host_logits[..count * classes];
-            self.device.download_beside(logits, &self.values[last]);
+    /// What the last step found. Of a batch in parts it was fetched part by part.
+    fn scores(&mut self) -> Scores<'_> {
+        let Share { count, of, .. } = self.share;
+        let (losses, ranks) = (&mut self.host_losses[..of], &mut self.host_ranks[..of]);
+        if count == of {
+            // It is there since the device judged, and the update goes on meanwhile.
+            self.device.download_beside(losses, &self.losses);
+            self.device.download_beside(ranks, &self.ranks);
         }
-        (&self.host_losses[..count], &self.host_logits[..count * self.classes()])
+        Scores { losses, ranks }
+    }
+
+    /// Logits (N, classes) of the images of the last step of training.
+    pub fn step_logits(&mut self) -> &[f32] {
+        let share = self.share;
+        if share.count == share.of {
+            self.download_logits(share);
+        }
+        &self.host_logits[..share.of * self.classes()]
     }
 
     /// Forward, loss and backward over every part of the batch, and the sum of what they give.
@@ -543,7 +567,8 @@ impl<D: Device> Network<D> {
         let (places, last) = (&self.plan.places, self.plan.steps.len());
         let (logits, d_logits) =
             steps::pair(&mut self.values, places.activations[last], places.gradients[last]);
-        self.device.softmax_cross_entropy(&mut self.losses, d_logits, logits, &self.labels, &shape);
+        let found = [&mut self.losses, &mut self.ranks];
+        self.device.softmax_cross_entropy(found, d_logits, logits, &self.labels, &shape);
         self.tell(Part::Loss);
     }
 

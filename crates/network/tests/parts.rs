@@ -42,7 +42,7 @@ fn train(network: &mut Network<Cpu>, steps: u64) -> Vec<f32> {
     let mut all = Vec::new();
     for step in 0..steps {
         let stepped = network.train_step(&images, &labels, SEED, step, sgd);
-        all.extend_from_slice(stepped.expect("finite").0);
+        all.extend_from_slice(stepped.expect("finite").losses);
     }
     all
 }
@@ -173,7 +173,7 @@ fn the_gradient_through_a_frozen_normalisation_is_its_slope() {
     let (images, labels) = batch();
     let mean = |network: &mut Network<Cpu>| {
         let stepped = network.gradient_step(&images, &labels, SEED, 0).expect("finite");
-        stepped.0.iter().map(|&loss| f64::from(loss)).sum::<f64>() / IMAGES as f64
+        stepped.losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / IMAGES as f64
     };
     let before = mean(&mut network);
     let gradient = network.gradients().swap_remove(0);

@@ -505,11 +505,12 @@ pub trait Device {
     /// `y = x · factor`: what classic dropout does at test time (paper §4.2).
     fn scale(&self, y: &mut Self::Floats, x: &Self::Floats, factor: f32, len: usize);
 
-    /// Per image `−Σ target · ln softmax(logits)` into `losses`, and the gradient of their mean.
-    /// Targets and what the mean is over the shape says.
+    /// Per image `−Σ target · ln softmax(logits)` into the first array, how many classes come before its
+    /// label ([`crate::rank`]) into the second, and the gradient of the losses' mean. Targets and what the
+    /// mean is over the shape says.
     fn softmax_cross_entropy(
         &self,
-        losses: &mut Self::Floats,
+        losses_and_ranks: [&mut Self::Floats; 2],
         d_logits: &mut Self::Floats,
         logits: &Self::Floats,
         labels: &Self::Labels,

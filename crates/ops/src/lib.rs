@@ -35,4 +35,4 @@ pub use shape::{
     AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LossShape, LrnRegion, LrnShape,
     MaxPoolShape, Rounding, output_size,
 };
-pub use softmax::softmax;
+pub use softmax::{rank, softmax};

@@ -209,8 +209,9 @@ fn the_loss_gradient_is_the_slope_of_the_mean_loss() {
     for smoothing in [0.0, 0.1] {
         let shape = LossShape { images: 3, classes: 5, mean_over: 7, smoothing };
         let forward = |logits: &Vec<f64>| {
-            let (mut losses, mut d_logits) = (vec![0.0; 3], vec![0.0; 15]);
-            reference().softmax_cross_entropy(&mut losses, &mut d_logits, logits, &labels, &shape);
+            let (mut losses, mut ranks, mut d_logits) = (vec![0.0; 3], vec![0.0; 3], vec![0.0; 15]);
+            let found = [&mut losses, &mut ranks];
+            reference().softmax_cross_entropy(found, &mut d_logits, logits, &labels, &shape);
             (losses.iter().sum::<f64>() / 7.0, d_logits)
         };
         let what = format!("d_logits, smoothing {smoothing}");

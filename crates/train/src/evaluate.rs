@@ -2,9 +2,9 @@
 
 use alexnet_data::{Batch, DataError, Loader, Pixels};
 use alexnet_network::{Images, Network, Pass};
-use alexnet_ops::{Device, softmax};
+use alexnet_ops::{Device, rank, softmax};
 
-use crate::metrics::{Metrics, Totals, rank};
+use crate::metrics::{Metrics, Totals};
 
 /// What was answered to one image.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,8 +77,8 @@ pub fn evaluate_each<D: Device>(
             outputs.clear();
             outputs.extend(row.iter().map(|&p| p.ln() as f32));
             let loss = loss(row[label as usize]);
-            totals.add(&outputs, label, loss);
             let (rank, predicted) = (rank(&outputs, label as usize), likeliest(&outputs));
+            totals.add(rank, loss);
             let answer = Some(Ranked { probabilities: row, predicted, rank });
             answered(&Answer { sample, label, loss, answer });
         }

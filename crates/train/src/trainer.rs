@@ -9,7 +9,7 @@ use alexnet_data::{
     UnreadableImage, View, unreadable_budget,
 };
 use alexnet_network::{
-    Array, LoadError, Model, ModelError, Network, NotFinite, Pass, Plan, Purpose, StepBatch,
+    Array, LoadError, Model, ModelError, Network, NotFinite, Pass, Plan, Purpose, Scores, StepBatch,
 };
 use alexnet_ops::Device;
 use alexnet_weights::{ModelFile, WeightsError};
@@ -434,15 +434,15 @@ impl<D: Device> Trainer<D> {
             }
         }
         let stepped = self.network.finish_step(&begun);
-        let (losses, logits) = stepped.map_err(|found| TrainError::NotFinite {
+        let Scores { losses, ranks } = stepped.map_err(|found| TrainError::NotFinite {
             found,
             epoch: epoch + 1,
             step: step + 1,
         })?;
 
         let progress = &mut self.progress;
-        let rows = logits.chunks_exact(self.classes.len()).zip(labels).zip(losses);
-        rows.for_each(|((row, &label), &loss)| progress.totals.add(row, label, loss.into()));
+        let found = ranks.iter().zip(losses);
+        found.for_each(|(&rank, &loss)| progress.totals.add(rank as usize, loss.into()));
         progress.step_in_epoch += 1;
         progress.step += 1;
         let step_s = begin.elapsed().as_secs_f64();

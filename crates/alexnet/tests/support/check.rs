@@ -298,9 +298,10 @@ impl<D: Device> On<'_, D> {
         let shape = &LossShape { images, classes, mean_over: images, smoothing };
         let (logits, mut chosen) = (self.input("x"), self.device.labels(images));
         self.device.upload_labels(&mut chosen, labels);
-        let lens = [images, images * classes];
-        let [losses, d_logits] = self.written(lens, |[losses, d_logits]| {
-            self.device.softmax_cross_entropy(losses, d_logits, &logits, &chosen, shape);
+        let lens = [images, images, images * classes];
+        let [losses, _, d_logits] = self.written(lens, |[losses, ranks, d_logits]| {
+            let found = [losses, ranks];
+            self.device.softmax_cross_entropy(found, d_logits, &logits, &chosen, shape);
         });
         BTreeMap::from([("losses", losses), ("d_logits", d_logits)])
     }

@@ -249,13 +249,13 @@ impl Device for Faulty {
 
     fn softmax_cross_entropy(
         &self,
-        losses: &mut Floats,
+        found: [&mut Floats; 2],
         d_logits: &mut Floats,
         logits: &Floats,
         labels: &Labels,
         shape: &LossShape,
     ) {
-        self.sound.softmax_cross_entropy(losses, d_logits, logits, labels, shape);
+        self.sound.softmax_cross_entropy(found, d_logits, logits, labels, shape);
         if self.has(Fault::LossGradientSummed) {
             d_logits.iter_mut().for_each(|gradient| *gradient *= shape.images as f32);
         }

@@ -86,7 +86,7 @@ fn network(case: Case, remembers: bool) -> Result<Network<Cuda>, CudaError> {
     Ok(Network::new(gpu, plan, 7))
 }
 
-/// Losses and logits of so many steps and of a pass after each, all weights and all momentum, and how
+/// Losses, ranks and logits of so many steps and of a pass after each, all weights and all momentum, and how
 /// many graphs were launched; with `constant`, one of the things that change stays as it was in the
 /// first step.
 ///
@@ -124,9 +124,9 @@ pub(crate) fn trained(
             assert!(refused.is_err_and(|e| e.layer == "input"), "{case:?}");
             images[len / 2] = 0.0;
         }
-        let outputs = network.train_step(&images, &labels, seed, step, sgd);
-        let (losses, logits) = outputs.expect("all is finite");
-        found.extend(losses.iter().chain(logits).map(|value| value.to_bits()));
+        let scores = network.train_step(&images, &labels, seed, step, sgd).expect("all is finite");
+        found.extend(scores.losses.iter().chain(scores.ranks).map(|value| value.to_bits()));
+        found.extend(network.step_logits().iter().map(|value| value.to_bits()));
         let seen = network.forward(&images[..2 * len], Pass::Evaluate);
         found.extend(seen.iter().map(|value| value.to_bits()));
     }

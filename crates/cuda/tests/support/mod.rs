@@ -362,10 +362,12 @@ fn labels_are_those_given(device: &Cuda) {
         device.upload(&mut logits, &conformance::values(15, 1, 1.0));
         logits
     };
-    let (mut losses, mut d_logits) = (device.floats(3), device.values(15));
+    let (mut losses, mut ranks) = (device.floats(3), device.floats(3));
+    let mut d_logits = device.values(15);
     let mut of = |labels| {
         let mut seen = vec![0.0; 15];
-        device.softmax_cross_entropy(&mut losses, &mut d_logits, &logits, labels, &shape);
+        let found = [&mut losses, &mut ranks];
+        device.softmax_cross_entropy(found, &mut d_logits, &logits, labels, &shape);
         device.download(&mut seen, &d_logits);
         // The gradient of a label's class alone is below 0.
         seen.iter()

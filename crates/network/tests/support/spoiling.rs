@@ -95,6 +95,20 @@ impl Device for Spoiling {
         self.cpu.largest(found, seen);
     }
 
+    fn softmax_cross_entropy(
+        &self,
+        [losses, ranks]: [&mut Floats; 2],
+        d_logits: &mut Floats,
+        logits: &Floats,
+        labels: &Labels,
+        shape: &LossShape,
+    ) {
+        let found = [&mut *losses, ranks];
+        self.cpu.softmax_cross_entropy(found, d_logits, logits, labels, shape);
+        self.wrote(losses, shape.images);
+        self.wrote(d_logits, shape.images * shape.classes);
+    }
+
     spoiling! {
         fn floats(len: usize) -> Floats;
         fn bytes(len: usize) -> Bytes;
@@ -148,9 +162,6 @@ impl Device for Spoiling {
         fn dropout(y: &mut Floats, x: &Floats, rate: f32, scale: f32, key: DropoutKey, len: usize)
             => y: len;
         fn scale(y: &mut Floats, x: &Floats, factor: f32, len: usize) => y: len;
-        fn softmax_cross_entropy(losses: &mut Floats, d_logits: &mut Floats, logits: &Floats,
-            labels: &Labels, shape: &LossShape)
-            => losses: shape.images, d_logits: shape.images * shape.classes;
         fn sgd_update(update: SgdUpdate<'_, Floats>);
         fn copy(dst: &mut Floats, src: &Floats, len: usize);
         fn add(sums: &mut Floats, values: &Floats, len: usize) => sums: len;

@@ -212,6 +212,7 @@ fn elementwise_cases() -> Vec<Case> {
         Case::SoftmaxCrossEntropy(logits(9, 1000), 5.0),
         Case::SoftmaxCrossEntropy(logits(4, 10), 1e4), // would overflow without taking the largest away
         Case::SoftmaxCrossEntropy(part, 5.0),
+        Case::SoftmaxCrossEntropy(part, 0.0), // all logits are equal
         Case::SoftmaxCrossEntropy(LossShape { smoothing: 0.1, ..part }, 5.0),
         Case::SoftmaxCrossEntropy(LossShape { smoothing: 1.0, ..logits(3, 10) }, 50.0),
         Case::Sgd(1, update(UpdateRule::Paper), None),

@@ -322,11 +322,13 @@ impl<D: Device> On<'_, D> {
         let chosen: Vec<u32> = (0..batch).map(|n| ((n * 7 + 1) % classes) as u32).collect();
         let mut labels = self.device.labels(batch);
         self.device.upload_labels(&mut labels, &chosen);
-        let mut losses = self.poisoned_parameter(batch);
+        let [mut losses, mut ranks] = [(); 2].map(|()| self.poisoned_parameter(batch));
         let mut d_logits = self.poisoned(batch * classes);
-        self.device.softmax_cross_entropy(&mut losses, &mut d_logits, &logits, &labels, shape);
+        let found = [&mut losses, &mut ranks];
+        self.device.softmax_cross_entropy(found, &mut d_logits, &logits, &labels, shape);
         vec![
             ("losses", self.down(&losses, batch)),
+            ("ranks", self.down(&ranks, batch)),
             ("d_logits", self.down(&d_logits, batch * classes)),
         ]
     }

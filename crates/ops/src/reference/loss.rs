@@ -3,12 +3,13 @@
 
 use crate::real::Real;
 use crate::shape::LossShape;
+use crate::softmax::rank;
 
-/// `logits (N, classes)`. With `p = softmax(logits)` and targets t: `losses[n] = −Σ t · ln p`, and
+/// `logits (N, classes)`; `ranks[n]` is [`rank`]'s. With `p = softmax(logits)` and targets t: `losses[n] = −Σ t · ln p`, and
 /// the gradient of the mean over M images is `(p − t) / M`. The largest logit is taken away first,
 /// so that nothing overflows.
 pub(super) fn softmax_cross_entropy<T: Real>(
-    losses: &mut [T],
+    [losses, ranks]: [&mut [T]; 2],
     d_logits: &mut [T],
     logits: &[T],
     labels: &[u32],
@@ -25,6 +26,7 @@ pub(super) fn softmax_cross_entropy<T: Real>(
         for &logit in row {
             total += (logit - largest).exp();
         }
+        ranks[n] = T::from_usize(rank(row, label));
         losses[n] = T::default();
         for (class, &logit) in row.iter().enumerate() {
             let probability = (logit - largest).exp() / total;

@@ -261,13 +261,13 @@ impl<T: Real> Device for Reference<T> {
 
     fn softmax_cross_entropy(
         &self,
-        losses: &mut Vec<T>,
+        [losses, ranks]: [&mut Vec<T>; 2],
         d_logits: &mut Vec<T>,
         logits: &Vec<T>,
         labels: &Vec<u32>,
         shape: &LossShape,
     ) {
-        loss::softmax_cross_entropy(losses, d_logits, logits, labels, shape);
+        loss::softmax_cross_entropy([losses, ranks], d_logits, logits, labels, shape);
     }
 
     fn sgd_update(&self, update: SgdUpdate<'_, Vec<T>>) {

@@ -128,7 +128,7 @@ impl Device for ByLevels {
         fn dropout(y: &mut Floats, x: &Floats, rate: f32, kept_scale: f32, key: DropoutKey,
             len: usize);
         fn scale(y: &mut Floats, x: &Floats, factor: f32, len: usize);
-        fn softmax_cross_entropy(losses: &mut Floats, d_logits: &mut Floats, logits: &Floats,
+        fn softmax_cross_entropy(found: [&mut Floats; 2], d_logits: &mut Floats, logits: &Floats,
             labels: &Labels, shape: &LossShape);
         fn sgd_update(update: SgdUpdate<'_, Floats>);
         fn copy(dst: &mut Floats, src: &Floats, len: usize);
