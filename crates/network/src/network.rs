@@ -314,13 +314,28 @@ impl<D: Device> Network<D> {
     /// Logits (N, classes) of `images` (N, H, W, 3), N up to the plan's batch; any N with
     /// [`Purpose::Accumulate`].
     pub fn forward<'i>(&mut self, images: impl Into<Images<'i>>, pass: Pass) -> &[f32] {
+        self.begin_forward(images, pass);
+        self.logits()
+    }
+
+    /// Asks the device for a forward pass. [`Self::logits`] tells what came of it: where a device
+    /// computes by itself, the host has time for other things between.
+    pub fn begin_forward<'i>(&mut self, images: impl Into<Images<'i>>, pass: Pass) {
         let images = images.into();
         let of = images.count(self.plan.image_len());
+        self.share = Share { first: 0, count: 0, of };
         for share in self.shares(of) {
+            // What the part before has left is about to be written over.
+            self.download_logits(self.share);
+            self.share = share;
             self.forward_share(images, pass, share);
-            self.download_logits(share);
         }
-        &self.host_logits[..of * self.classes()]
+    }
+
+    /// Logits (N, classes) of the last pass forward, that of a step of training among them.
+    pub fn logits(&mut self) -> &[f32] {
+        self.download_logits(self.share);
+        &self.host_logits[..self.share.of * self.classes()]
     }
 
     /// The parts in which a batch of `of` images is taken, and room for what they give.
@@ -507,15 +522,6 @@ impl<D: Device> Network<D> {
             self.device.download_beside(ranks, &self.ranks);
         }
         Scores { losses, ranks }
-    }
-
-    /// Logits (N, classes) of the images of the last step of training.
-    pub fn step_logits(&mut self) -> &[f32] {
-        let share = self.share;
-        if share.count == share.of {
-            self.download_logits(share);
-        }
-        &self.host_logits[..share.of * self.classes()]
     }
 
     /// Forward, loss and backward over every part of the batch, and the sum of what they give.

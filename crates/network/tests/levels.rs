@@ -76,7 +76,7 @@ fn numbers<D: Device>(mut network: Network<D>, way: Way) -> Vec<u32> {
         let images = if way == Way::Values { Images::Values(&values) } else { as_levels };
         let stepped = network.train_step(images, &labels, SEED, step, sgd).expect("finite");
         all.extend([stepped.losses, stepped.ranks].concat());
-        all.extend_from_slice(network.step_logits());
+        all.extend_from_slice(network.logits());
         all.extend_from_slice(network.forward(images, Pass::Evaluate));
     }
     let arrays = network.weights().into_iter().chain(network.velocities());

@@ -58,10 +58,10 @@ fn check_halves<D: Device + Clone>(device: &D, config: ModelConfig) {
     for step in 0..STEPS {
         let (images, labels) = batch(config, step);
         let scores = whole.train_step(&images, &labels, SEED, step, sgd).expect("finite");
-        let expected = [bits(scores.losses), bits(scores.ranks), bits(whole.step_logits())];
+        let expected = [bits(scores.losses), bits(scores.ranks), bits(whole.logits())];
         let scores = halves.gradient_step(&images, &labels, SEED, step).expect("finite");
         assert!(scores.losses.iter().all(|loss| loss.is_finite()), "{what}: {scores:?}");
-        let found = [bits(scores.losses), bits(scores.ranks), bits(halves.step_logits())];
+        let found = [bits(scores.losses), bits(scores.ranks), bits(halves.logits())];
         assert!(found == expected, "{what}, step {step}");
         halves.update(sgd);
         assert!(learned(&whole) == learned(&halves), "{what}, step {step}");
@@ -105,7 +105,7 @@ fn a_step_gives_the_logits_of_its_own_pass_forward() {
             let pass = Pass::Train { seed: SEED, step };
             let expected = bits(network.forward(&images, pass));
             network.train_step(&images, &labels, SEED, step, sgd).expect("finite");
-            assert!(bits(network.step_logits()) == expected, "{config:?}, step {step}");
+            assert!(bits(network.logits()) == expected, "{config:?}, step {step}");
         }
     }
 }

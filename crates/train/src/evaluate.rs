@@ -57,14 +57,25 @@ pub fn evaluate_each<D: Device>(
     mut counted: impl FnMut(&Batch, u64) -> Result<(), DataError>,
 ) -> Result<Metrics, DataError> {
     let mut totals = Totals::default();
-    let (mut probabilities, mut outputs) = (Vec::new(), Vec::new());
-    let pixels = networks.first().map(|network| Pixels::preferred_by(network.device()));
-    let loader = loader.clone().with_pixels(pixels.unwrap_or_default());
-    let mut epoch = loader.epoch(0, 0);
-    while let Some(batch) = epoch.next_batch() {
+    let Some(first) = networks.first() else { return Ok(totals.metrics()) };
+    let (computes_by_itself, classes) = (first.device().is_asynchronous(), first.classes());
+    let loader = loader.clone().with_pixels(Pixels::preferred_by(first.device()));
+    let (mut passes, mut probabilities) = (Passes::new(networks), Vec::new());
+    let (mut epoch, mut upcoming) = (loader.epoch(0, 0), None);
+    while let Some(batch) = upcoming.take().or_else(|| epoch.next_batch()) {
         let batch = batch?;
-        mean_probabilities(&mut probabilities, networks, (&batch.images).into(), loader.views());
-        let classes = probabilities.len() / batch.len();
+        passes.begin(&batch);
+        if computes_by_itself {
+            upcoming = epoch.next_batch();
+        }
+        let next = upcoming.as_ref().and_then(|next| next.as_ref().ok());
+        // The next batch crosses while the device computes this one,
+        next.into_iter().for_each(|next| passes.bring(next));
+        passes.finish(&batch);
+        // and is computed while this one is counted.
+        next.into_iter().for_each(|next| passes.begin(next));
+        probabilities.resize(batch.len() * classes, 0.0);
+        mean_probabilities(&mut probabilities, &passes.logits, [loader.views(), classes]);
         let mut unreadable = batch.unreadable.iter().map(|image| image.slot).peekable();
         for (slot, row) in probabilities.chunks_exact(classes).enumerate() {
             let (sample, label) = (batch.samples[slot], batch.labels[slot]);
@@ -74,13 +85,10 @@ pub fn evaluate_each<D: Device>(
                 answered(&Answer { sample, label, loss, answer: None });
                 continue;
             }
-            outputs.clear();
-            outputs.extend(row.iter().map(|&p| p.ln() as f32));
-            let loss = loss(row[label as usize]);
-            let (rank, predicted) = (rank(&outputs, label as usize), likeliest(&outputs));
+            let (loss, rank) = (loss(row[label as usize]), rank(row, label as usize));
             totals.add(rank, loss);
-            let answer = Some(Ranked { probabilities: row, predicted, rank });
-            answered(&Answer { sample, label, loss, answer });
+            let answer = Ranked { probabilities: row, predicted: likeliest(row), rank };
+            answered(&Answer { sample, label, loss, answer: Some(answer) });
         }
         counted(&batch, totals.images)?;
         epoch.recycle(batch);
@@ -88,8 +96,58 @@ pub fn evaluate_each<D: Device>(
     Ok(totals.metrics())
 }
 
+/// Passes of batches through every network.
+struct Passes<'n, D: Device> {
+    networks: &'n mut [Network<D>],
+    /// Whether the first pass of the batch to be finished next is asked for.
+    is_begun: bool,
+    /// What a batch's passes gave, network after network (pictures, classes).
+    logits: Vec<f32>,
+}
+
+impl<'n, D: Device> Passes<'n, D> {
+    fn new(networks: &'n mut [Network<D>]) -> Self {
+        networks.iter_mut().for_each(Network::forget_brought);
+        Self { networks, is_begun: false, logits: Vec::new() }
+    }
+
+    /// Has the device bring a batch beside what it computes.
+    fn bring(&mut self, batch: &Batch) {
+        self.networks[0].bring_to_evaluate(&batch.images);
+    }
+
+    /// Asks for the first of a batch's passes, unless it was.
+    fn begin(&mut self, batch: &Batch) {
+        if !std::mem::replace(&mut self.is_begun, true) {
+            begin_from(&mut self.networks[0], batch, 0);
+        }
+    }
+
+    /// The logits of all of a batch's passes, of which the first is asked for.
+    fn finish(&mut self, batch: &Batch) {
+        self.logits.clear();
+        for network in &mut *self.networks {
+            let pictures = Images::from(&batch.images).count(network.plan().image_len());
+            for first in (0..pictures).step_by(network.plan().batch) {
+                if !std::mem::take(&mut self.is_begun) {
+                    begin_from(network, batch, first);
+                }
+                self.logits.extend_from_slice(network.logits());
+            }
+        }
+    }
+}
+
+/// Begins the pass over a batch's pictures from this one on: ten views of each image are more than a
+/// network takes at a time.
+fn begin_from<D: Device>(network: &mut Network<D>, batch: &Batch, first: usize) {
+    let (images, len) = (Images::from(&batch.images), network.plan().image_len());
+    let end = images.count(len).min(first + network.plan().batch);
+    network.begin_forward(images.part(first..end, len), Pass::Evaluate);
+}
+
 /// The class that no other comes before, as [`rank`] has it.
-fn likeliest(outputs: &[f32]) -> u32 {
+fn likeliest(outputs: &[f64]) -> u32 {
     let mut best = 0;
     for (class, &output) in outputs.iter().enumerate() {
         if output > outputs[best] {
@@ -105,28 +163,15 @@ fn loss(probability: f64) -> f64 {
     if probability < f64::MIN_POSITIVE { -f64::MIN_POSITIVE.ln() } else { -probability.ln() }
 }
 
-/// The `mean` probabilities of each class over networks and views: (N, classes).
-fn mean_probabilities<D: Device>(
-    mean: &mut Vec<f64>,
-    networks: &mut [Network<D>],
-    images: Images<'_>,
-    views: usize,
-) {
-    let share = 1.0 / (networks.len() * views) as f64;
-    mean.clear();
-    for network in networks {
-        let (classes, picture_len) = (network.classes(), network.plan().image_len());
-        let (pictures, at_a_time) = (images.count(picture_len), network.plan().batch);
-        mean.resize(pictures / views * classes, 0.0);
-        let mut picture = 0;
-        // Ten views of a batch are more than a network takes at a time.
-        for first in (0..pictures).step_by(at_a_time) {
-            let part = images.part(first..pictures.min(first + at_a_time), picture_len);
-            for row in network.forward(part, Pass::Evaluate).chunks_exact(classes) {
-                let mean = &mut mean[picture / views * classes..][..classes];
-                mean.iter_mut().zip(softmax(row)).for_each(|(mean, p)| *mean += p * share);
-                picture += 1;
-            }
+/// The `mean` probabilities of images (N, classes), over networks and views, of `logits` (networks, N,
+/// views, classes).
+fn mean_probabilities(mean: &mut [f64], logits: &[f32], [views, classes]: [usize; 2]) {
+    let share = mean.len() as f64 / logits.len() as f64;
+    mean.fill(0.0);
+    for of_network in logits.chunks_exact(mean.len() * views) {
+        for (picture, row) in of_network.chunks_exact(classes).enumerate() {
+            let mean = &mut mean[picture / views * classes..][..classes];
+            mean.iter_mut().zip(softmax(row)).for_each(|(mean, p)| *mean += p * share);
         }
     }
 }

@@ -16,7 +16,8 @@ use alexnet_data::{
 use alexnet_network::{Images, ModelConfig, Network, Pass, Plan, Purpose};
 use alexnet_ops::{Levels, Normalisation, Picture, SgdStep, UpdateRule};
 use alexnet_train::{
-    EpochRow, Observer, Outcome, RunFolder, SaveFailure, StepReport, TrainConfig, Trainer, evaluate,
+    Answer, EpochRow, Observer, Outcome, RunFolder, SaveFailure, StepReport, TrainConfig, Trainer,
+    evaluate_each,
 };
 use by_levels::ByLevels;
 
@@ -25,6 +26,7 @@ fn device(prefers: bool) -> ByLevels {
     ByLevels {
         cpu,
         prefers,
+        by_itself: false,
         misled: false,
         came: Default::default(),
         resized: Default::default(),
@@ -145,7 +147,7 @@ fn what_was_brought_is_one_step_s_unless_it_is_kept() {
                 seen.extend(network.forward(images, Pass::Evaluate).to_vec());
             }
             network.train_step(images, &[0, 1], 1, 0, sgd).expect("finite");
-            seen.extend_from_slice(network.step_logits());
+            seen.extend_from_slice(network.logits());
         }
         levels.copy_from_slice(&pictures(9));
         let images = Images::Levels(Levels { slots: &levels, pictures: &figures, side });
@@ -174,29 +176,46 @@ fn with_a_mean_image_images_come_as_values_to_any_device() {
 }
 
 #[test]
-fn ten_crops_of_each_image_are_judged_alike_either_way() {
+fn images_are_judged_alike_however_they_come_and_whether_or_not_a_device_computes_by_itself() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = dataset(folder.path());
     let TrainConfig { model, preprocess, initialisation, .. } = config();
-    let loader = LoaderConfig {
-        batch_size: 5,
-        workers: 1,
-        seed: 0,
-        augment: View::TenCrops.into(),
-        unreadable: Unreadable::Blank,
-        preprocess,
-        order: Order::Sequential,
-    };
-    let loader = Loader::new(data.val.samples.to_vec(), loader).expect("a loader");
-    let judged = |prefers| {
-        let device = device(prefers);
-        let model = alexnet_network::Model::new(model).expect("a model");
-        // Fewer at a time than a batch has pictures.
-        let plan = Plan::new(&model, 7, Purpose::Inference, initialisation).expect("a plan");
-        let mut networks = [Network::new(device.clone(), plan, 3)];
-        let found = evaluate(&mut networks, &loader, |_, _| Ok(())).expect("evaluated");
-        assert_eq!(device.came.load(Relaxed), if prefers { 120 } else { 0 });
-        (found.images, found.loss.to_bits())
-    };
-    assert_eq!(judged(true), judged(false));
+    let model = alexnet_network::Model::new(model).expect("a model");
+    for (view, pictures, count) in
+        [(View::Centre, 12, 1), (View::Centre, 12, 2), (View::TenCrops, 120, 1)]
+    {
+        let loader = LoaderConfig {
+            batch_size: 5,
+            workers: 1,
+            seed: 0,
+            augment: view.into(),
+            unreadable: Unreadable::Blank,
+            preprocess: preprocess.clone(),
+            order: Order::Sequential,
+        };
+        let loader = Loader::new(data.val.samples.to_vec(), loader).expect("a loader");
+        let judged = |prefers, by_itself| {
+            let device = ByLevels { by_itself, ..device(prefers) };
+            // Fewer at a time than a batch of ten views has pictures.
+            let plan = Plan::new(&model, 7, Purpose::Inference, initialisation).expect("a plan");
+            let network = |seed| Network::new(device.clone(), plan.clone(), seed);
+            let mut networks: Vec<_> = (0..count).map(network).collect();
+            let mut answers = Vec::new();
+            let answered = |answer: &Answer<'_>| {
+                let answer = answer.answer.expect("all can be read");
+                answers.extend(answer.probabilities.iter().map(|p| p.to_bits()));
+            };
+            let found = evaluate_each(&mut networks, &loader, answered, |_, _| Ok(()));
+            let came = if prefers { pictures * count as usize } else { 0 };
+            assert_eq!(device.came.load(Relaxed), came, "{view:?}");
+            // Each batch but the first, where it is taken as a whole.
+            let ahead = if prefers && by_itself && view == View::Centre { 2 } else { 0 };
+            assert_eq!(device.used.load(Relaxed), ahead, "{view:?}, {count} networks");
+            (found.expect("evaluated"), answers)
+        };
+        let expected = judged(false, false);
+        for (prefers, by_itself) in [(true, false), (false, true), (true, true)] {
+            assert!(judged(prefers, by_itself) == expected, "{view:?} {prefers} {by_itself}");
+        }
+    }
 }

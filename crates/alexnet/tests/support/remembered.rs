@@ -126,7 +126,7 @@ pub(crate) fn trained(
         }
         let scores = network.train_step(&images, &labels, seed, step, sgd).expect("all is finite");
         found.extend(scores.losses.iter().chain(scores.ranks).map(|value| value.to_bits()));
-        found.extend(network.step_logits().iter().map(|value| value.to_bits()));
+        found.extend(network.logits().iter().map(|value| value.to_bits()));
         let seen = network.forward(&images[..2 * len], Pass::Evaluate);
         found.extend(seen.iter().map(|value| value.to_bits()));
     }

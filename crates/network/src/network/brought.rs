@@ -18,7 +18,19 @@ pub(super) struct Brought {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stay {
     OneStep,
+    OneEvaluation,
     UntilOthersCome,
+}
+
+impl Stay {
+    /// Whether a pass is among those that they are meant for.
+    fn is_for(self, pass: Pass) -> bool {
+        match self {
+            Self::OneStep => pass != Pass::Evaluate,
+            Self::OneEvaluation => pass == Pass::Evaluate,
+            Self::UntilOthersCome => true,
+        }
+    }
 }
 
 impl<D: Device> Network<D> {
@@ -26,6 +38,11 @@ impl<D: Device> Network<D> {
     /// can. They must not change until then; a pass over others brings those.
     pub fn bring<'i>(&mut self, images: impl Into<Images<'i>>) {
         self.bring_for(images.into(), Stay::OneStep);
+    }
+
+    /// The same of the next pass of evaluation.
+    pub fn bring_to_evaluate<'i>(&mut self, images: impl Into<Images<'i>>) {
+        self.bring_for(images.into(), Stay::OneEvaluation);
     }
 
     /// Has the device keep images for every pass over them, where it can, until others come. They must
@@ -54,10 +71,10 @@ impl<D: Device> Network<D> {
         let Images::Levels(levels) = images else {
             return images.upload(&self.device, place);
         };
-        let meant = self.brought.take().filter(|brought| {
-            let kept = brought.stay == Stay::UntilOthersCome;
-            brought.at == addresses(levels.slots) && (kept || pass != Pass::Evaluate)
-        });
+        let meant = self
+            .brought
+            .take()
+            .filter(|brought| brought.at == addresses(levels.slots) && brought.stay.is_for(pass));
         let Some(brought) = meant else {
             return self.device.upload_levels(place, levels);
         };

@@ -19,6 +19,8 @@ pub(crate) struct ByLevels {
     pub(crate) cpu: Cpu,
     /// Whether it says so.
     pub(crate) prefers: bool,
+    /// Whether it says that it computes while others are asked for.
+    pub(crate) by_itself: bool,
     /// Whether it takes the next image's figures for an image's own.
     pub(crate) misled: bool,
     /// Images that came as bytes.
@@ -58,6 +60,10 @@ impl Device for ByLevels {
 
     fn prefers_levels(&self) -> bool {
         self.prefers
+    }
+
+    fn is_asynchronous(&self) -> bool {
+        self.by_itself
     }
 
     fn upload_levels(&self, dst: &mut Floats, levels: Levels<'_>) {
