@@ -644,5 +644,6 @@ fn initial_parameter(spec: &ParameterSpec, seed: u64, index: u64) -> Vec<f32> {
     for tensor in &spec.tensors {
         values.extend(initial_values(tensor.fill, spec.fans, tensor.len(), seed, index));
     }
-    to_device(&values, spec.block)
+    to_device(&mut values, spec.block);
+    values
 }

@@ -14,27 +14,29 @@ pub(crate) struct Block {
 }
 
 /// From a file's order to the device's.
-pub(crate) fn to_device(values: &[f32], block: Block) -> Vec<f32> {
-    transposed(values, block.channels, block.places)
+pub(crate) fn to_device(values: &mut [f32], block: Block) {
+    transpose(values, block.channels, block.places);
 }
 
 /// From the device's order to a file's.
-pub(crate) fn to_file(values: &[f32], block: Block) -> Vec<f32> {
-    transposed(values, block.places, block.channels)
+pub(crate) fn to_file(values: &mut [f32], block: Block) {
+    transpose(values, block.places, block.channels);
 }
 
-/// Every `rows · columns` block transposed.
-fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+/// Transposes every `rows · columns` block where it stands: what a whole network has learned is not to
+/// be there twice.
+fn transpose(values: &mut [f32], rows: usize, columns: usize) {
     if rows == 1 || columns == 1 {
-        return values.to_vec();
+        return;
     }
-    let mut moved = Vec::with_capacity(values.len());
-    for block in values.chunks_exact(rows * columns) {
-        for column in 0..columns {
-            moved.extend((0..rows).map(|row| block[row * columns + column]));
+    let mut before = vec![0.0; rows * columns];
+    for block in values.chunks_exact_mut(rows * columns) {
+        before.copy_from_slice(block);
+        for (column, to) in block.chunks_exact_mut(rows).enumerate() {
+            let from = before[column..].iter().step_by(columns);
+            to.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
         }
     }
-    moved
 }
 
 #[cfg(test)]
@@ -46,8 +48,10 @@ mod tests {
         // Two outputs, two channels, one row of three columns: value = 100·o + 10·c + w.
         let file = [0., 1., 2., 10., 11., 12., 100., 101., 102., 110., 111., 112.];
         let block = Block { channels: 2, places: 3 };
-        let device = to_device(&file, block);
-        assert_eq!(device, [0., 10., 1., 11., 2., 12., 100., 110., 101., 111., 102., 112.]);
-        assert_eq!(to_file(&device, block), file);
+        let mut values = file;
+        to_device(&mut values, block);
+        assert_eq!(values, [0., 10., 1., 11., 2., 12., 100., 110., 101., 111., 102., 112.]);
+        to_file(&mut values, block);
+        assert_eq!(values, file);
     }
 }

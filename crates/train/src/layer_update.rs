@@ -43,16 +43,23 @@ pub(crate) fn layer_updates(
     specs.iter().filter_map(of).collect()
 }
 
+/// Sums that are formed side by side.
+const LANES: usize = 8;
+
 /// The length of the part of `velocity` that stands upright on `weights`, as a share of the length of
 /// those. `None` if one of the two is zero.
 fn turn(weights: &[f32], velocity: &[f32]) -> Option<f64> {
-    let (mut length, mut along, mut speed) = (0.0, 0.0, 0.0);
-    for (&weight, &velocity) in weights.iter().zip(velocity) {
-        let (weight, velocity) = (f64::from(weight), f64::from(velocity));
-        length += weight * weight;
-        along += weight * velocity;
-        speed += velocity * velocity;
+    let (mut length, mut along, mut speed) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+    // Sums side by side, for one would wait for each of its additions.
+    for (weights, velocity) in weights.chunks(LANES).zip(velocity.chunks(LANES)) {
+        for (lane, (&weight, &velocity)) in weights.iter().zip(velocity).enumerate() {
+            let (weight, velocity) = (f64::from(weight), f64::from(velocity));
+            length[lane] += weight * weight;
+            along[lane] += weight * velocity;
+            speed[lane] += velocity * velocity;
+        }
     }
+    let [length, along, speed] = [length, along, speed].map(|sums| sums.iter().sum::<f64>());
     let upright = (speed - along * along / length).max(0.0);
     (length > 0.0 && speed > 0.0).then(|| (upright / length).sqrt())
 }

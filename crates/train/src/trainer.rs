@@ -371,7 +371,7 @@ impl<D: Device> Trainer<D> {
                 self.hear(saved, false, observer)?;
                 let stop = observer.stop();
                 if stop || self.saver.is_due(self.progress.step) {
-                    self.save(None, observer)?;
+                    self.save(observer)?;
                 }
                 if stop {
                     return Ok(Outcome::Stopped);
@@ -380,7 +380,7 @@ impl<D: Device> Trainer<D> {
             match self.end_epoch(observer) {
                 // Resumed from here, the run begins with the validation.
                 Err(TrainError::Data(DataError::StoppedReading)) => {
-                    self.save(None, observer)?;
+                    self.save(observer)?;
                     return Ok(Outcome::Stopped);
                 }
                 ended => ended?,
@@ -511,21 +511,35 @@ impl<D: Device> Trainer<D> {
             data_wait: data_s / epoch_s,
         };
         self.unsaved_rows.push(row.clone());
-        self.save(Some((self.model_without_weights(), best)), observer)?;
-        observer.layers(&self.layer_updates(row.lr));
+        let checkpoint = self.next_checkpoint(observer)?;
+        let updates = self.layer_updates(&checkpoint, row.lr);
+        let model = Some((self.model_without_weights(), best));
+        self.begin_save(model, checkpoint, observer)?;
+        observer.layers(&updates);
         observer.epoch(&row, best);
         Ok(())
     }
 
     /// Begins to save the run as it is.
-    fn save(
-        &mut self,
-        model: Option<(ModelFile, bool)>,
-        observer: &mut dyn Observer,
-    ) -> Result<(), TrainError> {
+    fn save(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let checkpoint = self.next_checkpoint(observer)?;
+        self.begin_save(None, checkpoint, observer)
+    }
+
+    /// The run as it is, when the one that was saved before is no longer in memory.
+    fn next_checkpoint(&mut self, observer: &mut dyn Observer) -> Result<Checkpoint, TrainError> {
         let before = self.saver.wait();
         self.hear(before, false, observer)?;
-        let (rows, checkpoint) = (self.unsaved_rows.clone(), self.checkpoint());
+        Ok(self.checkpoint())
+    }
+
+    fn begin_save(
+        &mut self,
+        model: Option<(ModelFile, bool)>,
+        checkpoint: Checkpoint,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        let rows = self.unsaved_rows.clone();
         match self.saver.begin(Save { rows, model, checkpoint }) {
             Ok(()) => Ok(()),
             failed => self.hear(Some(Saved { result: failed, best: false }), false, observer),
@@ -553,8 +567,8 @@ impl<D: Device> Trainer<D> {
     }
 
     /// How far the last steps of the epoch that ended moved each layer, at their learning rate.
-    fn layer_updates(&self, rate: f64) -> Vec<LayerUpdate> {
-        let arrays = (&self.network.weights()[..], &self.network.velocities()[..]);
+    fn layer_updates(&self, checkpoint: &Checkpoint, rate: f64) -> Vec<LayerUpdate> {
+        let arrays = (&checkpoint.weights[..], &checkpoint.momentum[..]);
         let (specs, epochs) = (&self.network.plan().parameters, self.progress.epoch as f64);
         // The middle of its last step: a layer that is frozen from here on was not yet.
         let position = epochs - 0.5 / self.train.batches() as f64;

@@ -88,13 +88,11 @@ impl<D: Device> Network<D> {
             let Some(floats) = of(parameter) else { continue };
             let mut values = vec![0.0; parameter.spec.len()];
             self.device.download(&mut values, floats);
-            let values = to_file(&values, parameter.spec.block);
-            let mut rest = &values[..];
+            to_file(&mut values, parameter.spec.block);
             for tensor in &parameter.spec.tensors {
-                let (own, others) = rest.split_at(tensor.len());
+                let others = values.split_off(tensor.len());
                 let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
-                arrays.push(Array { name, shape, values: own.to_vec() });
-                rest = others;
+                arrays.push(Array { name, shape, values: std::mem::replace(&mut values, others) });
             }
         }
         arrays
@@ -118,7 +116,7 @@ impl<D: Device> Network<D> {
                 let array = arrays.iter().find(|array| array.name == tensor.name);
                 values.extend_from_slice(&array.expect("checked above").values);
             }
-            let values = to_device(&values, spec.block);
+            to_device(&mut values, spec.block);
             if let Some(floats) = of(&mut self.parameters[index]) {
                 self.device.upload(floats, &values);
             }
