@@ -473,9 +473,31 @@ fn one_bad_image_does_not_keep_the_others_from_being_predicted() {
     fs::write(&bad, "no image").expect("written");
     let folder = set.path().join("val").display().to_string();
     let arguments = ["predict", &folder, "--weights", &FIXTURE.weights(), "--format", "jsonl"];
-    let (code, out, told) = run(&arguments);
-    assert_eq!((code, out.lines().count()), (1, 12), "{told}");
-    assert!(told.contains("bad.jpg"), "{told}");
+    // Of each image in turn, its path and how likely each class is.
+    let predicted = |more: &[&str]| {
+        let (code, out, told) = run(&[&arguments[..], &["-k", "12"], more].concat());
+        assert_eq!((code, told.matches("bad.jpg").count()), (1, 1), "{told}");
+        let of_line = |line: &str| {
+            let found: Value = serde_json::from_str(line).expect("JSON");
+            let ranked = found["predictions"].as_array().expect("a list").iter();
+            let mut likely: Vec<_> = ranked
+                .map(|of| (of["index"].as_u64(), of["probability"].as_f64().expect("a number")))
+                .collect();
+            likely.sort_by_key(|of| of.0);
+            let likely: Vec<f64> = likely.into_iter().map(|of| of.1).collect();
+            (found["path"].to_string(), likely)
+        };
+        out.lines().map(of_line).collect::<Vec<_>>()
+    };
+    let alone = predicted(&["--batch-size", "1"]);
+    assert_eq!(alone.len(), 12);
+    for more in [["--batch-size", "5"], ["--workers", "3"]] {
+        for (one, other) in alone.iter().zip(predicted(&more)) {
+            let is_close = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-5;
+            let same = one.0 == other.0 && one.1.iter().zip(&other.1).all(is_close);
+            assert!(same, "{more:?}: {one:?} {other:?}");
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use alexnet_data::{DataError, Preprocess};
+use alexnet_data::{
+    Content, DataError, Loader, LoaderConfig, Order, Pixels, Preprocess, Sample, Unreadable, View,
+};
 use alexnet_network::{Initialisation, LoadError, Model, ModelError, Network, Pass, Plan, Purpose};
 use alexnet_ops::{Device, softmax};
 use alexnet_weights::formats::{self, Known};
@@ -115,15 +117,61 @@ impl<D: Device> Predictor<D> {
         Ok(self.network.forward(&pixels, Pass::Evaluate).to_vec())
     }
 
-    /// The `count` likeliest classes, likeliest first; equals in class order.
-    pub fn top(&self, logits: &[f32], count: usize) -> Vec<Ranked> {
-        let probabilities = softmax(logits);
-        let mut order: Vec<usize> = (0..logits.len()).collect();
-        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
-        let ranked = |index: usize| {
-            let class = self.classes[index].clone();
-            Ranked { index, class, probability: probabilities[index] }
-        };
-        order.into_iter().take(count).map(ranked).collect()
+    /// Logits (classes) of each image file of `paths` in turn, as many of them at a time as the
+    /// network takes, while `workers` threads read and decode the next ones. `told` hears of each, of
+    /// those that cannot be read too; its error ends the rest.
+    ///
+    /// # Errors
+    /// When `told` has one, or the preprocessing is of no use.
+    pub fn predict_each<E: From<PredictError>>(
+        &mut self,
+        paths: &[PathBuf],
+        workers: usize,
+        mut told: impl FnMut(&Path, Result<&[f32], DataError>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let loader = self.loader(paths, workers).map_err(PredictError::from)?;
+        let (mut batches, classes) = (loader.epoch(0, 0), self.network.classes());
+        while let Some(batch) = batches.next_batch() {
+            let mut batch = batch.map_err(PredictError::from)?;
+            let logits = self.network.forward(&batch.images, Pass::Evaluate);
+            let mut unreadable = batch.unreadable.drain(..).peekable();
+            for (slot, (&sample, logits)) in
+                batch.samples.iter().zip(logits.chunks_exact(classes)).enumerate()
+            {
+                let lost = unreadable.next_if(|image| image.slot == slot);
+                told(&paths[sample], lost.map_or(Ok(logits), |image| Err(image.error)))?;
+            }
+            drop(unreadable);
+            batches.recycle(batch);
+        }
+        Ok(())
     }
+
+    /// What makes batches of image files, as in evaluation.
+    fn loader(&self, paths: &[PathBuf], workers: usize) -> Result<Loader, DataError> {
+        let sample = |path: &PathBuf| Sample { content: Content::File(path.clone()), label: 0 };
+        let samples: Vec<Sample> = paths.iter().map(sample).collect();
+        let config = LoaderConfig {
+            batch_size: self.network.plan().batch,
+            workers,
+            seed: 0,
+            augment: View::Centre.into(),
+            unreadable: Unreadable::Blank,
+            preprocess: self.preprocess.clone(),
+            order: Order::Sequential,
+        };
+        Ok(Loader::new(samples, config)?.with_pixels(Pixels::preferred_by(self.network.device())))
+    }
+}
+
+/// The `count` likeliest of `classes` by their logits, likeliest first; equals in class order.
+pub fn likeliest(classes: &[String], logits: &[f32], count: usize) -> Vec<Ranked> {
+    let probabilities = softmax(logits);
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+    let ranked = |index: usize| {
+        let class = classes[index].clone();
+        Ranked { index, class, probability: probabilities[index] }
+    };
+    order.into_iter().take(count).map(ranked).collect()
 }

@@ -104,6 +104,12 @@ pub(crate) struct PredictArguments {
     /// Print the network's raw outputs as well (JSON formats)
     #[arg(long)]
     pub(crate) logits: bool,
+    /// Images in a pass
+    #[arg(long, short, default_value_t = 32, value_parser = positive)]
+    pub(crate) batch_size: usize,
+    /// Threads that load images
+    #[arg(long, short = 'j', default_value_t = 2, value_parser = threads)]
+    pub(crate) workers: usize,
     #[command(flatten)]
     pub(crate) device: DeviceFlags,
 }

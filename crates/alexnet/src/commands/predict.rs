@@ -5,7 +5,7 @@ use std::path::Path;
 
 use alexnet_data::find_images;
 use alexnet_ops::Device;
-use alexnet_predict::{Predictor, Ranked};
+use alexnet_predict::{Ranked, likeliest};
 use serde::Serialize;
 
 use super::{open_predictor, print_json};
@@ -36,31 +36,33 @@ fn predict<D: Device>(device: D, arguments: &PredictArguments) -> anyhow::Result
         return Err(UsageError("--logits needs --format json or jsonl".into()).into());
     }
     let images = find_images(&arguments.paths)?;
-    let mut predictor = open_predictor(device, &arguments.weights, 1)?.1;
+    let at_a_time = arguments.batch_size.min(images.len());
+    let mut predictor = open_predictor(device, &arguments.weights, at_a_time)?.1;
+    let classes = predictor.classes().to_vec();
     let mut printer = Printer::new(arguments.format);
     let mut ended = Ended::Done;
-    for path in &images {
-        match predict_one(&mut predictor, path, arguments) {
-            Ok(prediction) => printer.print(prediction)?,
-            Err(error) => {
-                note(&format!("alexnet: {}", one_line(&error)));
-                ended = Ended::Incomplete;
-            }
+    // One image is sooner read than a thread is started.
+    let workers = if images.len() > 1 { arguments.workers } else { 0 };
+    predictor.predict_each(&images, workers, |path, logits| match logits {
+        Ok(logits) => printer.print(Prediction::new(path, &classes, logits, arguments)),
+        Err(error) => {
+            note(&format!("alexnet: {}", one_line(&error.into())));
+            ended = Ended::Incomplete;
+            Ok(())
         }
-    }
+    })?;
     printer.finish()?;
     Ok(ended)
 }
 
-fn predict_one<D: Device>(
-    predictor: &mut Predictor<D>,
-    path: &Path,
-    arguments: &PredictArguments,
-) -> anyhow::Result<Prediction> {
-    let logits = predictor.predict(path)?;
-    let predictions = predictor.top(&logits, arguments.top_k);
-    let path = path.display().to_string();
-    Ok(Prediction { path, predictions, logits: arguments.logits.then_some(logits) })
+impl Prediction {
+    fn new(path: &Path, classes: &[String], logits: &[f32], arguments: &PredictArguments) -> Self {
+        Self {
+            path: path.display().to_string(),
+            predictions: likeliest(classes, logits, arguments.top_k),
+            logits: arguments.logits.then(|| logits.to_vec()),
+        }
+    }
 }
 
 /// Prints each prediction as it is made; the JSON array alone waits for the last.
