@@ -37,7 +37,8 @@ pub(crate) fn run(arguments: &EvalArguments) -> anyhow::Result<Ended> {
 fn eval<D: Device + Clone>(device: &D, arguments: &EvalArguments) -> anyhow::Result<Ended> {
     let mut members = Vec::new();
     for path in &arguments.weights {
-        members.push(open_predictor(device.clone(), path, arguments.batch_size)?);
+        let batch = arguments.batch_size;
+        members.push(open_predictor(device.clone(), path, batch, &["--batch-size"])?);
     }
     let (configs, members): (Vec<_>, Vec<_>) = members.into_iter().unzip();
     check_ensemble(&members, arguments)?;

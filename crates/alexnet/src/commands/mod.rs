@@ -37,14 +37,16 @@ pub(crate) fn open_weights(path: &Path, known: &Known) -> anyhow::Result<ModelFi
 }
 
 /// The network in a weights file of any form, for up to `batch` images at a time, and what it is.
+/// `smaller` are flags of which less takes less memory.
 fn open_predictor<D: Device>(
     device: D,
     path: &Path,
     batch: usize,
+    smaller: &[&str],
 ) -> anyhow::Result<(ModelConfig, Predictor<D>)> {
     let file = open_weights(path, &Known::default())?;
     let plan = inference_plan(path, &file, batch)?;
-    check_room(&device, &plan, 0, &path.display().to_string())?;
+    check_room(&device, &plan, 0, &path.display().to_string(), smaller)?;
     Ok((file.config, Predictor::new(device, path, file, plan)?))
 }
 
