@@ -30,7 +30,9 @@ pub(crate) struct Arguments {
 const ENVIRONMENT: &str = "Environment:
   ALEXNET_ISA        Instructions the processor computes with: portable, neon, avx2, avx512 or amx
                      [default: the richest it has]
-  ALEXNET_CUDA_PATH  Folders to look for CUDA's libraries in, beside the usual ones";
+  ALEXNET_CUDA_PATH  Folders to look for CUDA's libraries in, beside the usual ones
+  ALEXNET_CACHE_DIR  Folder that keeps kernels compiled for a GPU; empty keeps nothing
+                     [default: the user's cache]";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {

@@ -36,38 +36,49 @@ impl Environment {
 }
 
 /// An error that names the sizes, if what `plan` needs is more than is free of the device's memory, or
-/// more than this machine has; `copy_bytes` more of the machine's are for a copy to save.
+/// more than this machine has; `copy_bytes` more of the machine's are for a copy to save. `smaller` are
+/// the flags of which less takes less, if the command has any.
 pub(crate) fn check_room<D: Device>(
     device: &D,
     plan: &Plan,
     copy_bytes: usize,
     what: &str,
+    smaller: &[&str],
 ) -> anyhow::Result<()> {
     let own = device.own_memory();
     if let Some(own) = own {
         let (needed, free) = (plan.bytes_where(own.value_bytes, own.weight_bytes), own.free_bytes);
         anyhow::ensure!(
             needed <= free,
-            "{what} needs {} MiB of the GPU's memory and more to work in, but {} MiB are free: choose a \
-             smaller --batch-size, --image-size or --width, or take the batch in parts (--micro-batch)",
+            "{what} needs {} MiB of the GPU's memory and more to work in, but {} MiB are free{}",
             needed.div_ceil(1 << 20),
-            free >> 20
+            free >> 20,
+            way_out(smaller)
         );
     }
     let host = if own.is_some() { 0 } else { plan.bytes() };
     let with = if copy_bytes > 0 { ", with a copy to save it from," } else { "" };
-    check_memory(host + copy_bytes, &format!("{what}{with}"))
+    check_memory(host + copy_bytes, &format!("{what}{with}"), smaller)
+}
+
+/// `: choose a smaller --batch-size or --width`
+fn way_out(smaller: &[&str]) -> String {
+    match smaller {
+        [] => String::new(),
+        [flag] => format!(": choose a smaller {flag}"),
+        [flags @ .., last] => format!(": choose a smaller {} or {last}", flags.join(", ")),
+    }
 }
 
 /// An error that names the size, if `bytes` are more than this machine has memory.
-fn check_memory(bytes: usize, what: &str) -> anyhow::Result<()> {
+fn check_memory(bytes: usize, what: &str, smaller: &[&str]) -> anyhow::Result<()> {
     let Some(there) = memory_bytes() else { return Ok(()) };
     anyhow::ensure!(
         bytes as u64 <= there,
-        "{what} needs {} MiB, but this machine has {} MiB of memory: choose a smaller \
-         --micro-batch, --batch-size, --image-size or --width",
+        "{what} needs {} MiB, but this machine has {} MiB of memory{}",
         bytes >> 20,
-        there >> 20
+        there >> 20,
+        way_out(smaller)
     );
     Ok(())
 }
@@ -89,4 +100,22 @@ pub(crate) fn peak_rss_bytes() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_much_is_refused_with_the_flags_that_the_command_has() {
+        let cases: [(&[&str], &str); 3] = [
+            (&[], " of memory"),
+            (&["--batch-size"], ": choose a smaller --batch-size"),
+            (&["--a", "--b", "--c"], ": choose a smaller --a, --b or --c"),
+        ];
+        for (flags, end) in cases {
+            let told = check_memory(usize::MAX, "w.pth", flags).unwrap_err().to_string();
+            assert!(told.starts_with("w.pth needs") && told.ends_with(end), "{told}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod layer_rates;
 mod machine;
 mod measuring;
 mod normalisation;
+mod places;
 mod published;
 mod settings;
 mod terminal;

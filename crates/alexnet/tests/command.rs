@@ -321,14 +321,19 @@ fn instructions_named_in_the_environment_are_used_and_wrong_ones_refused() {
     let (code, out, told) = with("portable");
     assert_eq!(code, Some(0), "{told}");
     assert!(out.contains("portable"), "{out}");
-    for wrong in ["", "fast", "AVX2"] {
+    let (code, _, told) = with("");
+    assert_eq!(code, Some(0), "empty is as if it were not set: {told}");
+    for wrong in ["fast", "AVX2"] {
         let (code, _, told) = with(wrong);
         assert_eq!(code, Some(2), "{told}");
         let begins = format!("alexnet: ALEXNET_ISA is {wrong:?}, ");
         assert!(told.starts_with(&begins) && told.contains("portable"), "{told}");
         assert_eq!(told.lines().count(), 1, "{told}");
     }
-    assert!(run(&["train", "--help"]).1.contains("ALEXNET_ISA"));
+    let help = run(&["train", "--help"]).1;
+    for variable in ["ALEXNET_ISA", "ALEXNET_CUDA_PATH", "ALEXNET_CACHE_DIR"] {
+        assert!(help.contains(variable), "{help}");
+    }
 }
 
 #[test]

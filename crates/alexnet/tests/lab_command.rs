@@ -56,3 +56,16 @@ fn an_unknown_experiment_is_a_matter_of_usage() {
     let told = text(&refused.get_output().stderr);
     assert!(told.contains("list") && told.contains("neighbours"), "{told}");
 }
+
+#[test]
+fn a_folder_that_cannot_be_written_to_is_told_of_before_the_experiment() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("file");
+    fs::write(&file, "in the way").expect("written");
+    // Without --quick it takes minutes.
+    let refused = lab(&["relu", "--out", file.to_str().expect("a path")]);
+    let refused = { refused }.timeout(std::time::Duration::from_secs(60)).assert().code(1);
+    let told = text(&refused.get_output().stderr);
+    assert!(told.contains("cannot create") && told.contains("file"), "{told}");
+    assert!(refused.get_output().stdout.is_empty());
+}

@@ -52,7 +52,8 @@ impl Isa {
     /// When the variable names no path, or one this processor lacks.
     pub fn choose() -> Result<Self, IsaError> {
         let available = Self::available();
-        let Some(asked) = std::env::var_os(ISA_VARIABLE) else {
+        let asked = std::env::var_os(ISA_VARIABLE).filter(|asked| !asked.is_empty());
+        let Some(asked) = asked else {
             return Ok(available.last().copied().unwrap_or(Self::Portable));
         };
         let named = available.into_iter().find(|isa| *isa.name() == *asked);

@@ -84,11 +84,11 @@ impl Augment {
     /// As [`Preprocess::check`], or a mean image where the picture's place has none.
     pub fn check(&self, preprocess: &Preprocess) -> Result<(), PreprocessError> {
         preprocess.check()?;
-        match &preprocess.mean_image {
-            Some(image) if self.view == View::RandomResizedCrop => {
-                Err(preprocess.no_mean_image(image))
-            }
-            _ => Ok(()),
+        let is_placed = self.view != View::RandomResizedCrop;
+        if is_placed || preprocess.mean_image.is_none() {
+            Ok(())
+        } else {
+            Err(PreprocessError::MeanImageRegion)
         }
     }
 

@@ -22,6 +22,13 @@ pub trait FileSystem: Debug + Send + Sync {
     /// # Errors
     /// When the system refuses.
     fn create_unfinished(&self, folder: &Path) -> io::Result<(PathBuf, Box<dyn NewFile>)>;
+    /// Where what is written for `path` goes. On a disk without links and devices it is the path.
+    ///
+    /// # Errors
+    /// When a folder is there, or the system refuses.
+    fn place(&self, path: &Path) -> io::Result<Place> {
+        Ok(Place::File(path.to_path_buf()))
+    }
     /// Gives a file or folder another name, that of another file too, in one step.
     ///
     /// # Errors
@@ -54,6 +61,16 @@ pub trait FileSystem: Debug + Send + Sync {
     fn free_bytes(&self, folder: &Path) -> io::Result<u64>;
 }
 
+/// Where what is written for a path goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A file, there or not, that is replaced whole: the path's, or the one its links lead to.
+    File(PathBuf),
+    /// A device, a pipe or a socket, or the file that standard output or error already goes to:
+    /// nothing replaces it, it is written to.
+    Stream,
+}
+
 /// A file that is being written.
 pub trait NewFile: Write {
     /// Brings what was written to the disk.
@@ -74,9 +91,23 @@ impl FileSystem for Disk {
 
     fn create_unfinished(&self, folder: &Path) -> io::Result<(PathBuf, Box<dyn NewFile>)> {
         let mut builder = tempfile::Builder::new();
-        let file = as_usual(builder.prefix(UNFINISHED_PREFIX), 0o666).tempfile_in(folder)?;
+        // As readable as anything the user makes; an error that names no path of ours.
+        let create = |path: &Path| File::options().write(true).create_new(true).open(path);
+        let file = builder.prefix(UNFINISHED_PREFIX).make_in(folder, create)?;
         let (file, path) = file.keep().map_err(|error| error.error)?;
         Ok((path, Box::new(file)))
+    }
+
+    fn place(&self, path: &Path) -> io::Result<Place> {
+        match fs::metadata(path) {
+            Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+            Ok(found) if !found.is_file() || own_stream(&found).is_some() => Ok(Place::Stream),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ if path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
+                Err(io::ErrorKind::NotADirectory.into())
+            }
+            _ => Ok(Place::File(end_of_links(path))),
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -126,6 +157,51 @@ impl NewFile for File {
     fn sync(&mut self) -> io::Result<()> {
         self.sync_all()
     }
+}
+
+/// Most links that are followed, as on Linux.
+const LINKS_MAX: usize = 40;
+
+/// Where a file is, or would be, that is opened by this path.
+fn end_of_links(path: &Path) -> PathBuf {
+    let mut end = path.to_path_buf();
+    for _ in 0..LINKS_MAX {
+        let Ok(next) = fs::read_link(&end) else { break };
+        end = folder_of(&end).join(next);
+    }
+    end
+}
+
+/// The folder that a path lies in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A device, a pipe or a socket, to be written to.
+pub(crate) fn open_stream(path: &Path) -> io::Result<File> {
+    match own_stream(&fs::metadata(path)?) {
+        Some(stream) => Ok(stream),
+        None => File::options().write(true).open(path),
+    }
+}
+
+/// Standard output or standard error, if that is what was found: opened anew, a file would be
+/// written from its beginning, over what was printed.
+#[cfg(unix)]
+fn own_stream(found: &fs::Metadata) -> Option<File> {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
+    let (out, error) = (io::stdout(), io::stderr());
+    [out.as_fd(), error.as_fd()].into_iter().find_map(|stream| {
+        let stream = File::from(stream.try_clone_to_owned().ok()?);
+        let own = stream.metadata().ok()?;
+        ((own.dev(), own.ino()) == (found.dev(), found.ino())).then_some(stream)
+    })
+}
+
+#[cfg(not(unix))]
+fn own_stream(_: &fs::Metadata) -> Option<File> {
+    None
 }
 
 /// As readable as anything the user makes (what is temporary is private unless told).

@@ -58,7 +58,7 @@ pub use decode::{
     DecodeError, MAX_FILE_BYTES, MAX_IMAGE_PIXELS, MAX_SIDE_PIXELS, decode, read_image,
 };
 pub use error::DataError;
-pub use file_system::{Disk, FileSystem, NewFile};
+pub use file_system::{Disk, FileSystem, NewFile, Place};
 pub use image::Image;
 pub use loader::{
     BATCHES_AHEAD, Batch, Epoch, Loader, LoaderConfig, Order, Unreadable, UnreadableImage,
@@ -83,5 +83,6 @@ pub use survey::{ClassImages, NamedSplit, Survey, survey};
 pub use text::read_text;
 pub use tree::{TreeOutcome, TreeWriter};
 pub use whole_file::{
-    clear_unfinished, clear_unfinished_on, create_folders_on, write_beside, write_beside_on,
+    check_writable, clear_unfinished, clear_unfinished_on, create_folders_on, write_beside,
+    write_beside_on,
 };

@@ -110,8 +110,8 @@ pub enum PreprocessError {
     },
     /// The mean image does not belong to these settings.
     #[error(
-        "the mean image has {actual} numbers and needs {expected} (resize, resize, 3), crops of a \
-         square region and no random parts: compute it with the same --resize-size and --fit"
+        "the mean image has {actual} numbers and needs {expected} (resize, resize, 3): compute it with \
+         the same --resize-size"
     )]
     MeanImage {
         /// `resize * resize * 3`
@@ -119,6 +119,15 @@ pub enum PreprocessError {
         /// Its length.
         actual: usize,
     },
+    /// The crops have no fixed place in a square that the mean image would be of.
+    #[error(
+        "a mean image needs crops of a square of fixed size, which --fit shorter-side and parts of \
+         random size are not: choose --fit centre-square or warp, or subtract a mean colour"
+    )]
+    MeanImageRegion,
+    /// The mean image holds infinities or NaNs.
+    #[error("the mean image holds a value that is no finite number: compute it anew")]
+    MeanImageValues,
     /// The caller's buffer is not (crop, crop, 3).
     #[error("the buffer has room for {actual} numbers, an image has {expected}")]
     Buffer {
@@ -162,15 +171,17 @@ impl Preprocess {
     }
 
     fn check_mean_image(&self, image: &MeanImage) -> Result<(), PreprocessError> {
-        let right_size = image.levels.len() == self.resize as usize * self.resize as usize * 3;
-        let square = self.fit != Fit::ShorterSide;
-        let finite = image.levels.iter().all(|level| level.is_finite());
-        if right_size && square && finite { Ok(()) } else { Err(self.no_mean_image(image)) }
-    }
-
-    pub(crate) fn no_mean_image(&self, image: &MeanImage) -> PreprocessError {
         let expected = self.resize as usize * self.resize as usize * 3;
-        PreprocessError::MeanImage { expected, actual: image.levels.len() }
+        let actual = image.levels.len();
+        if self.fit == Fit::ShorterSide {
+            Err(PreprocessError::MeanImageRegion)
+        } else if actual != expected {
+            Err(PreprocessError::MeanImage { expected, actual })
+        } else if !image.levels.iter().all(|level| level.is_finite()) {
+            Err(PreprocessError::MeanImageValues)
+        } else {
+            Ok(())
+        }
     }
 
     /// The one way from pixels to input wherever a result is measured or shown: brought to size,
@@ -364,7 +375,7 @@ impl Preprocess {
     ) -> Result<(), PreprocessError> {
         let Some(mean_image) = &self.mean_image else { return Ok(()) };
         let Some(at) = placement.at else {
-            return Err(self.no_mean_image(mean_image));
+            return Err(PreprocessError::MeanImageRegion);
         };
         self.subtract(mean_image, at, placement.flip, tint, out);
         Ok(())

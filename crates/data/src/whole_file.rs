@@ -7,13 +7,17 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::DataError;
-use crate::file_system::{Disk, FileSystem, NewFile, UNFINISHED_PREFIX, as_usual};
+pub(crate) use crate::file_system::folder_of;
+use crate::file_system::{
+    Disk, FileSystem, NewFile, Place, UNFINISHED_PREFIX, as_usual, open_stream,
+};
 use crate::text::read_text;
 
 /// Writes a file beside its place, syncs it, and renames it there. What `fill` returns is returned.
+/// Links are followed, and what is no file, such as a pipe, is written to when all is there.
 ///
 /// # Errors
-/// When `fill` or the system refuses; `path` is then as it was and nothing is left beside it.
+/// When `fill` or the system refuses; a file is then as it was and nothing is left beside it.
 pub fn write_beside<T, E: From<io::Error>>(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> Result<T, E>,
@@ -32,13 +36,39 @@ pub fn write_beside_on<T, E: From<io::Error>>(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<T, E> {
-    let (unfinished, mut file) = Unfinished::create(disk, folder_of(path))?;
+    let Place::File(path) = disk.place(path)? else {
+        return write_stream(path, fill);
+    };
+    let (unfinished, mut file) = Unfinished::create(disk, folder_of(&path))?;
     let filled = fill(&mut file)?;
     file.sync()?;
     drop(file); // Some systems rename no open file.
-    unfinished.rename(path)?;
-    disk.sync_folder(folder_of(path))?;
+    unfinished.rename(&path)?;
+    disk.sync_folder(folder_of(&path))?;
     Ok(filled)
+}
+
+/// Writes to what cannot be replaced, once all is made: its reader gets everything or nothing.
+fn write_stream<T, E: From<io::Error>>(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut whole = Vec::new();
+    let filled = fill(&mut whole)?;
+    open_stream(path)?.write_all(&whole)?;
+    Ok(filled)
+}
+
+/// Whether [`write_beside`] can begin at `path`: for whoever works long before there is something
+/// to write.
+///
+/// # Errors
+/// Those that it would meet.
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    match Disk.place(path)? {
+        Place::File(path) => Unfinished::create(&Disk, folder_of(&path)).map(drop),
+        Place::Stream => Ok(()),
+    }
 }
 
 /// A file that is removed unless it gets its name.
@@ -144,12 +174,10 @@ fn sync_files(folder: &Path) -> io::Result<()> {
     Disk.sync_folder(folder)
 }
 
-pub(crate) fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 fn unfinished_folder(folder: &Path) -> io::Result<tempfile::TempDir> {
-    as_usual(tempfile::Builder::new().prefix(UNFINISHED_PREFIX), 0o777).tempdir_in(folder)
+    let mut builder = tempfile::Builder::new();
+    let made = as_usual(builder.prefix(UNFINISHED_PREFIX), 0o777).tempdir_in(folder);
+    made.map_err(|error| error.kind().into()) // without a path that nobody asked for
 }
 
 /// Whether a writer that was killed, or is at work, gave a file or folder this name.

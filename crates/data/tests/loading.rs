@@ -228,10 +228,26 @@ fn a_mean_image_is_subtracted_at_its_centre_or_where_the_crop_lies() {
         }
         assert_eq!(differed, !is_zero, "{part:?}");
     }
-    let preprocess = at_full_scale(Fit::CentreSquare);
-    let too_small = Some(MeanImage { part: MeanPart::Crop, levels: vec![0.0; 3] });
-    let refused = Preprocess { mean_image: too_small, ..preprocess }.check();
-    assert!(refused.unwrap_err().to_string().contains("3072"));
+}
+
+#[test]
+fn a_mean_image_that_does_not_fit_is_refused_with_what_really_differs() {
+    let refused = |fit, view: View, numbers, level| {
+        let mean_image = Some(MeanImage { part: MeanPart::Crop, levels: vec![level; numbers] });
+        let preprocess = Preprocess { mean_image, ..at_full_scale(fit) };
+        Augment::from(view).check(&preprocess).unwrap_err().to_string()
+    };
+    let whole = 32 * 32 * 3;
+    let too_small = refused(Fit::Warp, View::Centre, 3, 0.0);
+    assert!(too_small.contains("3 numbers and needs 3072"), "{too_small}");
+    for (fit, view) in
+        [(Fit::ShorterSide, View::Centre), (Fit::CentreSquare, View::RandomResizedCrop)]
+    {
+        let no_place = refused(fit, view, whole, 0.0);
+        assert!(no_place.contains("shorter-side") && !no_place.contains("3072"), "{no_place}");
+    }
+    let infinite = refused(Fit::Warp, View::Centre, whole, f32::INFINITY);
+    assert!(infinite.contains("no finite number"), "{infinite}");
 }
 
 #[test]

@@ -71,6 +71,24 @@ pub enum WeightsError {
         /// Why.
         reason: RecogniseError,
     },
+    /// A mean image that does not go with the network's images.
+    #[error("{} cannot be subtracted: {}", path.display(), one_line(reason))]
+    MeanImage {
+        /// The mean image's file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Not as many class names as there are outputs.
+    #[error("{} has {outputs} outputs, and {given} class names were given", path.display())]
+    ClassCount {
+        /// The file.
+        path: PathBuf,
+        /// How many names.
+        given: usize,
+        /// How many outputs.
+        outputs: usize,
+    },
     /// A whole file whose description this version of the program does not know.
     #[error(
         "{} was written by another version of this program: {}",
@@ -82,6 +100,16 @@ pub enum WeightsError {
         path: PathBuf,
         /// What is unlike.
         reason: serde_json::Error,
+    },
+    /// A run's state where weights were expected.
+    #[error(
+        "{} is a checkpoint, from which a run is resumed, and no weights file: take \
+         weights/last.safetensors or weights/best.safetensors of its run",
+        path.display()
+    )]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
     },
     /// A sound container that this program did not write.
     #[error("{} carries no '{METADATA_KEY}' entry: it was not written by this program", path.display())]
@@ -207,21 +235,20 @@ pub fn read<T: DeserializeOwned>(
     disk: &dyn FileSystem,
     path: &Path,
 ) -> Result<(Vec<Array>, T), WeightsError> {
-    match read_any(disk, path)? {
-        (arrays, Some(description)) => Ok((arrays, description)),
-        (_, None) => Err(WeightsError::Foreign { path: path.into() }),
-    }
+    let (arrays, description) = read_any(disk, path)?;
+    let description = description.ok_or_else(|| WeightsError::Foreign { path: path.into() })?;
+    Ok((arrays, parse(path, &description)?))
 }
 
-/// As [`read`], of any safetensors file: one that another program wrote has no description, and
-/// nothing says that it is what was written.
+/// As [`read`], of any safetensors file, with the description as it is written: a file that another
+/// program wrote has none, and nothing says that it is what was written.
 ///
 /// # Errors
 /// As there.
-pub(crate) fn read_any<T: DeserializeOwned>(
+pub(crate) fn read_any(
     disk: &dyn FileSystem,
     path: &Path,
-) -> Result<(Vec<Array>, Option<T>), WeightsError> {
+) -> Result<(Vec<Array>, Option<String>), WeightsError> {
     let Tensors { arrays, metadata } = stream::read(disk, path)?;
     let description = match metadata.get(METADATA_KEY) {
         None => None,
@@ -231,11 +258,7 @@ pub(crate) fn read_any<T: DeserializeOwned>(
 }
 
 /// The description in an envelope whose checksum matches.
-fn described<T: DeserializeOwned>(
-    path: &Path,
-    envelope: &str,
-    arrays: &[Checked],
-) -> Result<T, WeightsError> {
+fn described(path: &Path, envelope: &str, arrays: &[Checked]) -> Result<String, WeightsError> {
     let malformed = |reason: String| WeightsError::Malformed { path: path.into(), reason };
     let Envelope { checksum, description } =
         serde_json::from_str(envelope).map_err(|e| malformed(format!("its metadata: {e}")))?;
@@ -244,7 +267,18 @@ fn described<T: DeserializeOwned>(
     if crc.text() != checksum {
         return Err(malformed("its checksum does not match: it was damaged after writing".into()));
     }
-    serde_json::from_str(&description)
+    Ok(description)
+}
+
+/// What the description of a whole file says.
+///
+/// # Errors
+/// When this version does not know what stands there.
+pub(crate) fn parse<T: DeserializeOwned>(
+    path: &Path,
+    description: &str,
+) -> Result<T, WeightsError> {
+    serde_json::from_str(description)
         .map_err(|reason| WeightsError::OtherVersion { path: path.into(), reason })
 }
 

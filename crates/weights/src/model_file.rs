@@ -4,6 +4,7 @@ use std::path::Path;
 
 use alexnet_data::{Disk, FileSystem, Preprocess};
 use alexnet_network::{Array, ModelConfig};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::container::{self, WeightsError};
@@ -28,6 +29,28 @@ pub(crate) struct Description {
     pub(crate) model: ModelConfig,
     pub(crate) classes: Vec<String>,
     pub(crate) preprocess: Preprocess,
+}
+
+/// What stands in the description of every checkpoint, and of no weights file.
+#[derive(Deserialize)]
+struct OfCheckpoint {
+    #[serde(rename = "progress")]
+    _progress: IgnoredAny,
+}
+
+impl Description {
+    /// The description of a whole file.
+    ///
+    /// # Errors
+    /// When it is of a checkpoint, or of another version.
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, WeightsError> {
+        container::parse(path, text).map_err(|error| {
+            match serde_json::from_str::<OfCheckpoint>(text) {
+                Ok(_) => WeightsError::Checkpoint { path: path.into() },
+                Err(_) => error,
+            }
+        })
+    }
 }
 
 impl ModelFile {
@@ -62,8 +85,9 @@ impl ModelFile {
     /// # Errors
     /// As there.
     pub fn load_from(disk: &dyn FileSystem, path: &Path) -> Result<Self, WeightsError> {
-        let (weights, description): (_, Description) = container::read(disk, path)?;
-        Self::new(description, weights)
+        let (weights, description) = container::read_any(disk, path)?;
+        let description = description.ok_or_else(|| WeightsError::Foreign { path: path.into() })?;
+        Self::new(Description::parse(path, &description)?, weights)
             .map_err(|reason| WeightsError::Malformed { path: path.into(), reason })
     }
 

@@ -1,19 +1,20 @@
 //! `alexnet convert`: weights from one form to another.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use alexnet_network::{Network, Pass};
 use alexnet_ops::Reference;
 use alexnet_predict::inference_plan;
-use alexnet_weights::ModelFile;
 use alexnet_weights::formats::{self, Format, Known, OnnxOptions};
-use anyhow::{Context, ensure};
+use alexnet_weights::{ModelFile, WeightsError};
+use anyhow::{Context, bail, ensure};
 
 use super::{open_weights, with_commas};
-use crate::Ended;
 use crate::arguments::{ConvertArguments, FormatName};
 use crate::settings::UsageError;
 use crate::terminal::print;
+use crate::{Ended, places};
 
 /// Largest difference of logits that passes, as a share of the largest logit.
 const TOLERANCE: f32 = 1e-4;
@@ -30,28 +31,63 @@ pub(crate) fn run(arguments: &ConvertArguments) -> anyhow::Result<Ended> {
             "--with-preprocess and --with-softmax need a graph: write ONNX, or leave them out";
         return Err(UsageError(reason.into()).into());
     }
+    check_places(arguments, format)?;
     let known = Known {
         model: arguments.model,
         image_size: arguments.image_size,
         classes: arguments.class_names.as_deref().map(class_names).transpose()?,
         mean_image: arguments.mean_image.clone(),
     };
-    let file = open_weights(from, &known)?;
+    let file =
+        open_weights(from, &known).map_err(|error| match class_names_of(arguments, &error) {
+            Some(names) => error.context(names.display().to_string()),
+            None => error,
+        })?;
     // A network that cannot be made is not written either.
     inference_plan(from, &file, 1)?;
+    if format == Format::Caffe && file.preprocess.mean_image.is_some() && places::is_stream(to) {
+        let reason = "the mean image of these weights stands beside OUT: name a file as OUT";
+        return Err(UsageError(reason.into()).into());
+    }
     formats::save(&file, to, format, options)?;
-    let bytes = to.metadata().with_context(|| format!("cannot read {}", to.display()))?.len();
-    print(&format!("{}: {format}, {} bytes", to.display(), with_commas(bytes as usize)))?;
-    if format == Format::Caffe {
-        let mean = to.with_extension(MEAN_IMAGE_EXTENSION);
-        if formats::save_mean_image(&file, &mean)? {
-            print(&format!("{}: its mean image", mean.display()))?;
+    let size = match places::is_stream(to) {
+        true => String::new(),
+        false => {
+            let found = to.metadata().with_context(|| format!("cannot read {}", to.display()))?;
+            format!(", {} bytes", with_commas(found.len() as usize))
         }
+    };
+    places::tell(to, &format!("{}: {format}{size}", to.display()))?;
+    if let Some(mean) = mean_image(to, format)
+        && formats::save_mean_image(&file, &mean)?
+    {
+        print(&format!("{}: its mean image", mean.display()))?;
     }
     if arguments.verify {
         verify(&file, from, to)?;
     }
     Ok(Ended::Done)
+}
+
+/// Where the mean image goes that stands beside a net of Caffe's, if it has one.
+fn mean_image(to: &Path, format: Format) -> Option<PathBuf> {
+    (format == Format::Caffe && !places::is_stream(to))
+        .then(|| to.with_extension(MEAN_IMAGE_EXTENSION))
+}
+
+/// What is read is not replaced, and what cannot be read again is not verified.
+fn check_places(arguments: &ConvertArguments, format: Format) -> anyhow::Result<()> {
+    let ConvertArguments { from, to, class_names, mean_image: subtracted, .. } = arguments;
+    if arguments.verify && places::is_stream(to) {
+        let to = to.display();
+        let reason = format!("--verify reads OUT again, and {to} is no file: leave it out");
+        return Err(UsageError(reason).into());
+    }
+    let mean = mean_image(to, format);
+    let mut outputs = vec![("OUT", &**to)];
+    outputs.extend(mean.as_deref().map(|mean| ("OUT's mean image", mean)));
+    let read = [("--class-names", class_names), ("--mean-image", subtracted)];
+    places::check(&outputs, places::given(read).chain([("IN", &**from)]))
 }
 
 fn format_of(arguments: &ConvertArguments) -> Result<Format, UsageError> {
@@ -70,9 +106,22 @@ fn format_of(arguments: &ConvertArguments) -> Result<Format, UsageError> {
     })
 }
 
-/// The lines of a text file.
+/// The file of class names, if it is what is wrong.
+fn class_names_of<'a>(
+    arguments: &'a ConvertArguments,
+    error: &anyhow::Error,
+) -> Option<&'a PathBuf> {
+    let is_theirs = matches!(error.downcast_ref(), Some(WeightsError::ClassCount { .. }));
+    arguments.class_names.as_ref().filter(|_| is_theirs)
+}
+
+/// What some programs begin a text file with, to say that it is UTF-8.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// The lines of a text file, each another.
 fn class_names(path: &Path) -> anyhow::Result<Vec<String>> {
     let text = alexnet_data::read_text(path)?;
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
     let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
     let empty = names.iter().position(String::is_empty);
     ensure!(
@@ -81,6 +130,13 @@ fn class_names(path: &Path) -> anyhow::Result<Vec<String>> {
         path.display(),
         empty.unwrap_or_default() + 1
     );
+    let mut lines = HashMap::new();
+    for (line, name) in (1..).zip(&names) {
+        if let Some(first) = lines.insert(name, line) {
+            let path = path.display();
+            bail!("{path}: line {line} names {name:?}, as line {first} does: no two classes may");
+        }
+    }
     Ok(names)
 }
 

@@ -12,6 +12,7 @@ use super::{open_predictor, print_json};
 use crate::arguments::{EvalArguments, Format};
 use crate::device::on_device;
 use crate::measuring::{Measured, measure, top_k};
+use crate::places::{self, Named};
 use crate::published::Published;
 use crate::{Ended, terminal};
 
@@ -31,13 +32,27 @@ struct Evaluation<'a> {
 }
 
 pub(crate) fn run(arguments: &EvalArguments) -> anyhow::Result<Ended> {
+    let weights = arguments.weights.iter().map(|path| ("--weights", &**path));
+    places::check(&tables(arguments), weights)?;
     on_device!(arguments.device, |device| eval(&device, arguments))
+}
+
+/// The tables asked for.
+fn tables(arguments: &EvalArguments) -> Vec<Named<'_>> {
+    let EvalArguments { predictions, per_class, confusion, .. } = arguments;
+    places::given([
+        ("--predictions", predictions),
+        ("--per-class", per_class),
+        ("--confusion", confusion),
+    ])
+    .collect()
 }
 
 fn eval<D: Device + Clone>(device: &D, arguments: &EvalArguments) -> anyhow::Result<Ended> {
     let mut members = Vec::new();
     for path in &arguments.weights {
-        members.push(open_predictor(device.clone(), path, arguments.batch_size)?);
+        let batch = arguments.batch_size;
+        members.push(open_predictor(device.clone(), path, batch)?);
     }
     let (configs, members): (Vec<_>, Vec<_>) = members.into_iter().unzip();
     check_ensemble(&members, arguments)?;
@@ -53,25 +68,27 @@ fn eval<D: Device + Clone>(device: &D, arguments: &EvalArguments) -> anyhow::Res
         preprocess: members[0].preprocess().clone(),
         order: Order::Sequential,
     };
+    places::check_images(&tables(arguments), [&opened.split])?;
     let samples = opened.split.samples;
     let loader = Loader::new(samples.clone(), config)?;
     let mut networks: Vec<_> = members.into_iter().map(Predictor::into_network).collect();
     let measured = measure(&mut networks, &loader, samples.len())?;
-    if let Some(path) = &arguments.predictions {
-        measured.write_predictions(path, &samples, &classes)?;
-    }
-    if let Some(path) = &arguments.per_class {
-        measured.write_per_class(path, &classes)?;
-    }
-    if let Some(path) = &arguments.confusion {
-        measured.write_confusion(path, &classes)?;
-    }
+    let written = [
+        arguments
+            .predictions
+            .as_ref()
+            .map(|path| measured.write_predictions(path, &samples, &classes)),
+        arguments.per_class.as_ref().map(|path| measured.write_per_class(path, &classes)),
+        arguments.confusion.as_ref().map(|path| measured.write_confusion(path, &classes)),
+    ];
     let same = configs.iter().all(|config| *config == configs[0]);
     let published = match same {
         true => Published::of(&configs[0], &classes, configs.len()),
         false => Err("no published figure for different models together".to_owned()),
     };
+    // A table that could not be written takes nothing from what was measured.
     print_result(&measured, &published, &opened.split.folder.display().to_string(), arguments)?;
+    written.into_iter().flatten().collect::<anyhow::Result<()>>()?;
     Ok(Ended::Done)
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use alexnet_data::{Dataset, SampleSet};
+use alexnet_data::{Dataset, SampleSet, write_beside};
 use alexnet_lab::{Effect, Experiment, Finding, Progress, Size, Table, Workbench};
 use alexnet_ops::Device;
 use anyhow::Context;
@@ -14,7 +14,7 @@ use super::{print_json, print_table, table};
 use crate::arguments::{Format, LabArguments, LabTask};
 use crate::device::on_device;
 use crate::terminal::{self, note, print};
-use crate::{Ended, interrupt};
+use crate::{Ended, interrupt, places};
 
 pub(crate) fn run(arguments: &LabArguments) -> anyhow::Result<Ended> {
     match arguments.task {
@@ -22,12 +22,24 @@ pub(crate) fn run(arguments: &LabArguments) -> anyhow::Result<Ended> {
         LabTask::Experiment(experiment) => {
             interrupt::listen()?;
             let size = if arguments.quick { Size::Quick } else { Size::Whole };
+            check_place(&arguments.out, experiment)?;
             let (dataset, data, _drawn) = images(arguments, size)?;
             on_device!(arguments.device, |device| {
                 experiment_on(device, arguments, experiment, &dataset, &data, size)
             })
         }
     }
+}
+
+/// Makes the folder of the results: whether it can be is known before the work.
+fn check_place(folder: &Path, experiment: Experiment) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    places::can_be_written(&folder.join(results_name(experiment)))
+}
+
+/// The file of a finding.
+fn results_name(experiment: Experiment) -> String {
+    format!("{experiment}.json")
 }
 
 fn list(format: Format) -> anyhow::Result<Ended> {
@@ -103,8 +115,7 @@ fn experiment_on<D: Device + Clone>(
         Format::Json => print_json(&finding)?,
         Format::Table => print_finding(&finding)?,
     }
-    draw(&finding, &arguments.out)
-        .with_context(|| format!("cannot write to {}", arguments.out.display()))?;
+    draw(&finding, &arguments.out)?;
     Ok(Ended::Done)
 }
 
@@ -149,16 +160,16 @@ fn cells(of: &Table) -> comfy_table::Table {
 
 /// The finding as JSON, and its drawings.
 fn draw(finding: &Finding, folder: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(folder)?;
     let mut files = vec![(
-        format!("{}.json", finding.experiment),
+        results_name(finding.experiment),
         (serde_json::to_string_pretty(finding)? + "\n").into_bytes(),
     )];
     let drawings = finding.drawings.iter();
     files.extend(drawings.map(|drawing| (drawing.name.clone(), drawing.bytes.clone())));
     for (name, bytes) in files {
         let path = folder.join(name);
-        fs::write(&path, bytes)?;
+        write_beside(&path, |file| file.write_all(&bytes))
+            .with_context(|| format!("cannot write {}", path.display()))?;
         note(&path.display().to_string());
     }
     Ok(())

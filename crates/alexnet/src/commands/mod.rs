@@ -44,7 +44,7 @@ fn open_predictor<D: Device>(
 ) -> anyhow::Result<(ModelConfig, Predictor<D>)> {
     let file = open_weights(path, &Known::default())?;
     let plan = inference_plan(path, &file, batch)?;
-    check_room(&device, &plan, 0, &path.display().to_string())?;
+    check_room(&device, &plan, 0, &path.display().to_string(), &["--batch-size"])?;
     Ok((file.config, Predictor::new(device, path, file, plan)?))
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::slice;
 
 use alexnet_data::find_images;
 use alexnet_ops::Device;
@@ -28,31 +29,40 @@ pub(crate) fn run(arguments: &PredictArguments) -> anyhow::Result<Ended> {
     on_device!(arguments.device, |device| predict(device, arguments))
 }
 
-/// An image that cannot be read is reported and the others are still predicted; the exit code
-/// tells.
+/// A path that is not there or an image that cannot be read is reported and the others are still
+/// predicted; the exit code tells.
 fn predict<D: Device>(device: D, arguments: &PredictArguments) -> anyhow::Result<Ended> {
     let has_logits = matches!(arguments.format, PredictFormat::Json | PredictFormat::Jsonl);
     if arguments.logits && !has_logits {
         return Err(UsageError("--logits needs --format json or jsonl".into()).into());
     }
-    let images = find_images(&arguments.paths)?;
-    let at_a_time = arguments.batch_size.min(images.len());
+    let mut failures = 0;
+    let mut failed = |error: &anyhow::Error| {
+        note(&format!("alexnet: {}", one_line(error)));
+        failures += 1;
+    };
+    let mut images = Vec::new();
+    for path in &arguments.paths {
+        match find_images(slice::from_ref(path)) {
+            Ok(found) => images.extend(found),
+            Err(error) => failed(&error.into()),
+        }
+    }
+    let at_a_time = arguments.batch_size.min(images.len().max(1));
     let mut predictor = open_predictor(device, &arguments.weights, at_a_time)?.1;
     let classes = predictor.classes().to_vec();
     let mut printer = Printer::new(arguments.format);
-    let mut ended = Ended::Done;
     // One image is sooner read than a thread is started.
     let workers = if images.len() > 1 { arguments.workers } else { 0 };
     predictor.predict_each(&images, workers, |path, logits| match logits {
         Ok(logits) => printer.print(Prediction::new(path, &classes, logits, arguments)),
         Err(error) => {
-            note(&format!("alexnet: {}", one_line(&error.into())));
-            ended = Ended::Incomplete;
+            failed(&error.into());
             Ok(())
         }
     })?;
     printer.finish()?;
-    Ok(ended)
+    Ok(if failures == 0 { Ended::Done } else { Ended::Incomplete })
 }
 
 impl Prediction {

@@ -19,14 +19,18 @@ use clap::ValueEnum;
 use super::train::{begun, completed, with_images_known};
 use crate::arguments::PreviewArguments;
 use crate::settings::{Settings, UsageError};
-use crate::{Ended, terminal};
+use crate::{Ended, places, terminal};
 
 pub(crate) fn run(arguments: PreviewArguments) -> anyhow::Result<Ended> {
     let PreviewArguments { out, rows, views, epoch, flags } = arguments;
+    let config = flags.config.clone();
     let (flags, data) = completed(flags)?;
+    let read = [("--config", &config), ("--weights", &flags.weights), ("DATA", &flags.data)];
+    places::check(&[("--out", &out)], places::given(read))?;
     let settings = Settings::decide(&flags, data.clone())?;
     check_size(rows, views, settings.image_size)?;
     let dataset = alexnet_data::open(&data, settings.val_fraction())?;
+    places::check_images(&[("--out", &out)], [&dataset.train, &dataset.val])?;
     let begun = begun(&flags)?;
     let config = settings.train_config(dataset.classes.len())?;
     let (config, _) = with_images_known(config, &settings, &dataset, begun.as_ref())?;
@@ -41,7 +45,7 @@ pub(crate) fn run(arguments: PreviewArguments) -> anyhow::Result<Ended> {
     let png = sheet.draw()?.to_png()?;
     write_beside(&out, |file| file.write_all(&png))
         .with_context(|| format!("cannot write {}", out.display()))?;
-    terminal::print(&out.display().to_string())?;
+    places::tell(&out, &out.display().to_string())?;
     Ok(Ended::Done)
 }
 

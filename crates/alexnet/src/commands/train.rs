@@ -126,7 +126,8 @@ fn train<D: Device>(device: D, job: &Job<'_>) -> anyhow::Result<Ended> {
     let config = settings.train_config(dataset.classes.len())?;
     // What can be refused is refused before a folder is made.
     let plan = training_plan(&config, dataset)?;
-    check_room(&device, &plan, checkpoint_bytes(&plan) as usize, "the network")?;
+    let smaller = ["--micro-batch", "--batch-size", "--image-size", "--width"];
+    check_room(&device, &plan, checkpoint_bytes(&plan) as usize, "the network", &smaller)?;
     if let Some(beginning) = beginning {
         beginning.check(&plan)?;
     }

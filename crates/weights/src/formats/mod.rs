@@ -168,8 +168,9 @@ pub fn save_mean_image(file: &ModelFile, path: &Path) -> Result<bool, WeightsErr
 }
 
 fn safetensors(path: &Path) -> Result<Found, WeightsError> {
-    let (arrays, description) = container::read_any::<Description>(&Disk, path)?;
-    if description.is_some() {
+    let (arrays, description) = container::read_any(&Disk, path)?;
+    if let Some(description) = description {
+        let description = Some(Description::parse(path, &description)?);
         return Ok(Found { arrays, description, ..Found::default() });
     }
     let names = arrays.iter().map(|array| &*array.name);

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use alexnet_data::{Fit, IMAGENET_MEAN, IMAGENET_STD, MeanImage, MeanPart, Preprocess};
+use alexnet_data::{
+    Fit, IMAGENET_MEAN, IMAGENET_STD, MeanImage, MeanPart, Preprocess, PreprocessError,
+};
 use alexnet_network::{ModelConfig, ModelName};
 
 use super::found::Found;
@@ -55,6 +57,10 @@ pub(super) fn complete(
     let (config, weights) = recognise(found, hints)
         .map_err(|reason| WeightsError::Unrecognised { path: path.into(), reason })?;
     contradictions(&config, known).map_err(malformed)?;
+    if let Some(names) = known.classes.as_ref().filter(|names| names.len() != config.classes) {
+        let (given, outputs) = (names.len(), config.classes);
+        return Err(WeightsError::ClassCount { path: path.into(), given, outputs });
+    }
     let is_described = description.is_some();
     let (own_classes, own_preprocess) = match description {
         Some(Description { classes, preprocess, .. }) => (Some(classes), Some(preprocess)),
@@ -65,7 +71,7 @@ pub(super) fn complete(
     let classes = classes.unwrap_or_else(|| (0..config.classes).map(|n| n.to_string()).collect());
     let mut preprocess = own_preprocess.unwrap_or_else(|| usual_preprocess(&config));
     if let Some(mean) = &known.mean_image {
-        preprocess.mean_image = Some(mean_image(mean, &preprocess)?);
+        preprocess = with_mean_image(preprocess, mean)?;
     }
     let taken = (!is_described).then(|| {
         let names = if named { "" } else { " without names" };
@@ -98,15 +104,20 @@ fn contradictions(config: &ModelConfig, known: &Known) -> Result<(), String> {
     }
 }
 
-/// The mean image in a file of Caffe's, for images of this size.
-fn mean_image(path: &Path, preprocess: &Preprocess) -> Result<MeanImage, WeightsError> {
+/// The same with the mean image in a file of Caffe's.
+fn with_mean_image(preprocess: Preprocess, path: &Path) -> Result<Preprocess, WeightsError> {
+    let unfit = |reason| WeightsError::MeanImage { path: path.into(), reason };
     let (side, levels) = protobuf(path, caffe::NUMBERS_OF_MEAN, caffe::read_mean)?;
-    if side != preprocess.resize as usize {
-        let resize = preprocess.resize;
-        let reason = format!("the mean image has {side} pixels a side, images here {resize}");
-        return Err(WeightsError::Malformed { path: path.into(), reason });
+    let resize = preprocess.resize;
+    let mean_image = Some(MeanImage { part: MeanPart::Crop, levels });
+    let preprocess = Preprocess { mean_image, ..preprocess };
+    match preprocess.check() {
+        Ok(()) => Ok(preprocess),
+        Err(PreprocessError::MeanImage { .. }) => {
+            Err(unfit(format!("it has {side} pixels a side, images here {resize}")))
+        }
+        Err(error) => Err(unfit(error.to_string())),
     }
-    Ok(MeanImage { part: MeanPart::Crop, levels })
 }
 
 /// What the network's makers did to an image, with a level a colour in place of a mean image.

@@ -91,7 +91,7 @@ fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow:
     let trained = arguments.task == BenchTask::Train;
     let purpose = if trained { Purpose::Training } else { Purpose::Inference };
     let plan = arguments.model.plan(arguments.batch_size, purpose)?;
-    check_room(device, &plan, 0, "the network")?;
+    check_room(device, &plan, 0, "the network", &["--batch-size", "--image-size", "--width"])?;
     let images = pictures(device, arguments.batch_size, plan.model.config.image_size);
     let classes = plan.model.config.classes;
     let labels: Vec<u32> = (0..arguments.batch_size).map(|n| (n % classes) as u32).collect();

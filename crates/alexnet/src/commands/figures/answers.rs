@@ -35,7 +35,7 @@ pub(super) fn draw<D: Device>(
     let samples = validation_images(run, &file.classes, arguments)?;
     let (classes, preprocess) = (file.classes.clone(), file.preprocess.clone());
     let plan = inference_plan(path, &file, arguments.batch_size)?;
-    check_room(&device, &plan, 0, &path.display().to_string())?;
+    check_room(&device, &plan, 0, &path.display().to_string(), &["--batch-size"])?;
     let network = Predictor::new(device, path, file, plan)?.into_network();
     let config = evaluation(&preprocess, arguments.batch_size, arguments.workers);
     let loader = Loader::new(samples.clone(), config)?;
@@ -44,7 +44,7 @@ pub(super) fn draw<D: Device>(
     answers.draw_confusion(figures)?;
     answers.draw_classes(figures)?;
     answers.draw_mistakes(figures, &preprocess, arguments.mistakes)?;
-    answers.print_most_confused()
+    figures.unless_refused(answers.print_most_confused())
 }
 
 /// The images the run was validated with, labelled by the weights' classes.
@@ -110,12 +110,12 @@ impl Answers<'_> {
             cells,
         };
         figures.write("confusion_matrix.png", &map.draw().to_png()?)?;
-        let path = figures.path("confusion_matrix.csv")?;
-        self.measured.write_confusion(&path, self.classes)?;
-        figures.written(&path)?;
-        let path = figures.path("most_confused.csv")?;
-        self.measured.write_most_confused(&path, self.classes)?;
-        figures.written(&path)
+        figures.write_by("confusion_matrix.csv", |path| {
+            self.measured.write_confusion(path, self.classes)
+        })?;
+        figures.write_by("most_confused.csv", |path| {
+            self.measured.write_most_confused(path, self.classes)
+        })
     }
 
     /// Classes by accuracy, the best first; those without images last.
@@ -136,9 +136,7 @@ impl Answers<'_> {
             marks: vec![Mark { name: format!("all {all:.1} %"), value: all }],
         };
         figures.write("per_class.svg", chart.to_svg()?.as_bytes())?;
-        let path = figures.path("per_class.csv")?;
-        self.measured.write_per_class(&path, self.classes)?;
-        figures.written(&path)
+        figures.write_by("per_class.csv", |path| self.measured.write_per_class(path, self.classes))
     }
 
     /// The wrong answers that cost most, with what the network saw.
@@ -149,9 +147,9 @@ impl Answers<'_> {
         count: usize,
     ) -> anyhow::Result<()> {
         let mistakes = self.measured.worst(count);
-        let path = figures.path("worst_mistakes.csv")?;
-        write_mistakes(&path, &mistakes, self.samples, self.classes)?;
-        figures.written(&path)?;
+        figures.write_by("worst_mistakes.csv", |path| {
+            write_mistakes(path, &mistakes, self.samples, self.classes)
+        })?;
         let of = |mistake: &(Judged, Likeliest)| self.samples[mistake.0.sample].clone();
         let shown: Vec<Sample> = mistakes.iter().map(of).collect();
         let loader = Loader::new(shown, evaluation(preprocess, 1, 0))?;

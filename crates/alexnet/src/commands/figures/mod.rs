@@ -32,17 +32,17 @@ pub(crate) fn run(arguments: &FiguresArguments) -> anyhow::Result<Ended> {
         (None, [run]) => run.join("figures"),
         (None, _) => DEFAULT_FOLDER.into(),
     };
-    let mut figures = Figures { folder, written: 0 };
-    figures.try_to("curves", |figures| Curves::of(runs)?.draw(figures));
+    let mut figures = Figures { folder, written: 0, is_refused: false };
+    figures.try_to("curves", |figures| Curves::of(runs)?.draw(figures))?;
     if let [run] = &runs[..] {
         match weights(run) {
             Ok((path, file)) => {
-                figures.try_to("filters", |figures| draw_filters(figures, &file));
+                figures.try_to("filters", |figures| draw_filters(figures, &file))?;
                 figures.try_to("answers", |figures| {
                     on_device!(arguments.device, |device| {
                         answers::draw(figures, device, (&path, file), run, arguments)
                     })
-                });
+                })?;
             }
             Err(error) => note(&format!("alexnet: no filters, no answers: {}", one_line(&error))),
         }
@@ -55,34 +55,56 @@ pub(crate) fn run(arguments: &FiguresArguments) -> anyhow::Result<Ended> {
 struct Figures {
     folder: PathBuf,
     written: usize,
+    /// Whether something could not be written: no reason to leave it out and go on.
+    is_refused: bool,
 }
 
 impl Figures {
     /// Draws what can be drawn; says why the rest cannot.
-    fn try_to(&mut self, what: &str, draw: impl FnOnce(&mut Self) -> anyhow::Result<()>) {
-        if let Err(error) = draw(self) {
-            note(&format!("alexnet: no {what}: {}", one_line(&error)));
+    ///
+    /// # Errors
+    /// When what was drawn cannot be written.
+    fn try_to(
+        &mut self,
+        what: &str,
+        draw: impl FnOnce(&mut Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        match draw(self) {
+            Err(error) if !self.is_refused => {
+                note(&format!("alexnet: no {what}: {}", one_line(&error)));
+                Ok(())
+            }
+            ended => ended,
         }
     }
 
     /// Writes a figure, whole or not at all, and prints its path.
     fn write(&mut self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        let path = self.path(name)?;
-        write_beside(&path, |file| file.write_all(bytes))
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        self.written(&path)
+        self.write_by(name, |path| {
+            write_beside(path, |file| file.write_all(bytes))
+                .with_context(|| format!("cannot write {}", path.display()))
+        })
     }
 
-    /// Where a figure goes.
-    fn path(&self, name: &str) -> anyhow::Result<PathBuf> {
-        let made = fs::create_dir_all(&self.folder);
-        made.with_context(|| format!("cannot create {}", self.folder.display()))?;
-        Ok(self.folder.join(name))
+    /// As [`write`](Self::write), by a function of the path.
+    fn write_by(
+        &mut self,
+        name: &str,
+        write: impl FnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let (folder, path) = (&self.folder, self.folder.join(name));
+        let written = fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))
+            .and_then(|()| write(&path))
+            .and_then(|()| print(&path.display().to_string()));
+        self.written += usize::from(written.is_ok());
+        self.unless_refused(written)
     }
 
-    fn written(&mut self, path: &Path) -> anyhow::Result<()> {
-        self.written += 1;
-        print(&path.display().to_string())
+    /// Remembers if something that was drawn or found could not be written.
+    fn unless_refused(&mut self, written: anyhow::Result<()>) -> anyhow::Result<()> {
+        self.is_refused |= written.is_err();
+        written
     }
 }
 
@@ -114,5 +136,6 @@ fn draw_filters(figures: &mut Figures, file: &ModelFile) -> anyhow::Result<()> {
     } else {
         format!("mean saturation {:.3}", filters.saturation(0..count))
     };
-    print(&format!("{count} filters of {side} x {side} pixels, {line}"))
+    let told = print(&format!("{count} filters of {side} x {side} pixels, {line}"));
+    figures.unless_refused(told)
 }

@@ -42,6 +42,32 @@ mod op {
 /// # Errors
 /// As `out`.
 pub(crate) fn write(file: &ModelFile, out: &mut dyn Write) -> io::Result<()> {
+    let mut out = Silent { out, error: None };
+    let written = write_archive(file, &mut out);
+    out.error.map_or(written, Err)
+}
+
+/// A file that is told of its end by its first error, once all is over: the archive's writer prints
+/// lines of its own on what it cannot write.
+struct Silent<'a> {
+    out: &'a mut dyn Write,
+    error: Option<io::Error>,
+}
+
+impl Write for Silent<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.error.is_none() {
+            self.error = self.out.write_all(bytes).err();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(()) // Whoever made `out` brings it to the disk.
+    }
+}
+
+fn write_archive(file: &ModelFile, out: &mut Silent<'_>) -> io::Result<()> {
     let mut archive = ZipWriter::new_stream(out);
     let options = SimpleFileOptions::default()
         .compression_method(zip::CompressionMethod::Stored)
