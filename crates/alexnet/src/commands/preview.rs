@@ -16,7 +16,7 @@ use alexnet_train::TrainConfig;
 use anyhow::Context;
 use clap::ValueEnum;
 
-use super::train::{begun, completed, with_images_known};
+use super::train::{begun, completed, opened, with_images_known};
 use crate::arguments::PreviewArguments;
 use crate::settings::{Settings, UsageError};
 use crate::{Ended, terminal};
@@ -24,9 +24,9 @@ use crate::{Ended, terminal};
 pub(crate) fn run(arguments: PreviewArguments) -> anyhow::Result<Ended> {
     let PreviewArguments { out, rows, views, epoch, flags } = arguments;
     let (flags, data) = completed(flags)?;
-    let settings = Settings::decide(&flags, data.clone())?;
+    let settings = Settings::decide(&flags, data)?;
     check_size(rows, views, settings.image_size)?;
-    let dataset = alexnet_data::open(&data, settings.val_fraction())?;
+    let dataset = opened(&flags, &settings)?;
     let begun = begun(&flags)?;
     let config = settings.train_config(dataset.classes.len())?;
     let (config, _) = with_images_known(config, &settings, &dataset, begun.as_ref())?;
