@@ -110,10 +110,14 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Largest whole number that a settings file can hold.
+pub(crate) const WHOLE_MAX: u64 = i64::MAX as u64;
+
 /// A count of at least one.
 pub(crate) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("it must be at least 1".into()),
+        Ok(count) if count as u64 > WHOLE_MAX => Err(format!("it must be at most {WHOLE_MAX}")),
         Ok(count) => Ok(count),
         Err(error) => Err(format!("{error}")),
     }

@@ -93,12 +93,31 @@ impl Beginning {
         Ok(())
     }
 
+    /// Whether there is anything for `--init` to begin, in a network that tells `classes` apart.
+    ///
+    /// # Errors
+    /// When all layers are the weights' own.
+    pub(crate) fn check_init(&self, classes: &[String]) -> Result<(), UsageError> {
+        match self.rows(classes) {
+            Some(_) => Err(UsageError(format!(
+                "--init has no effect: {} knows all classes of the data, so that no layer starts anew",
+                self.path.display()
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Where the last layer knows `classes`, if it knows all.
+    fn rows(&self, classes: &[String]) -> Option<Vec<usize>> {
+        let of_class = |class| self.file.classes.iter().position(|known| known == class);
+        classes.iter().map(of_class).collect()
+    }
+
     /// The weights for a network that tells `classes` apart and would otherwise start from `fresh`,
     /// and in words what was taken. The last layer's rows are found by their classes' names; if the
     /// file lacks one, the whole layer starts anew.
     pub(crate) fn weights(&self, fresh: &[Array], classes: &[String]) -> (Vec<Array>, String) {
-        let of_class = |class| self.file.classes.iter().position(|known| known == class);
-        let rows: Option<Vec<usize>> = classes.iter().map(of_class).collect();
+        let rows = self.rows(classes);
         let head: Vec<&str> =
             fresh.iter().rev().take(HEAD_TENSORS).map(|array| &*array.name).collect();
         let begun = self.file.weights.iter().map(|array| {

@@ -14,7 +14,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use crate::arguments::{positive, threads};
+use crate::arguments::{WHOLE_MAX, positive, threads};
 use crate::device::{DeviceName, PrecisionName};
 use crate::layer_rates::{EpochList, LayerRates, Layers};
 use crate::normalisation::{ColoursOf, Levels, Mean};
@@ -47,7 +47,7 @@ pub(crate) struct TrainFlags {
     #[serde(skip)]
     pub(crate) name: Option<String>,
     /// Decides initial weights, order, augmentation and dropout [default: 0]
-    #[arg(long, help_heading = "Run")]
+    #[arg(long, value_parser = whole::<u64>, help_heading = "Run")]
     pub(crate) seed: Option<u64>,
     /// What computes: auto (the GPU if there is one, else the CPU), cpu, cuda, cuda:N or reference
     /// [default: auto]
@@ -63,7 +63,7 @@ pub(crate) struct TrainFlags {
     #[arg(long, short = 'j', value_parser = threads, help_heading = "Run")]
     pub(crate) workers: Option<usize>,
     /// Write a checkpoint every so many steps, beside one an epoch; 0 is never [default: 0]
-    #[arg(long, value_name = "STEPS", help_heading = "Run")]
+    #[arg(long, value_parser = whole::<u64>, value_name = "STEPS", help_heading = "Run")]
     pub(crate) save_every_steps: Option<u64>,
     /// Write a checkpoint after so many minutes; 0 is never [default: 10]
     #[arg(long, value_name = "MINUTES", help_heading = "Run")]
@@ -117,11 +117,11 @@ pub(crate) struct TrainFlags {
     #[arg(long, value_name = "SHARE", help_heading = "Images")]
     pub(crate) val_fraction: Option<f64>,
     /// Side of the square the network sees, in pixels [default: the model's own]
-    #[arg(long, visible_aliases = ["img-size", "crop-size"], help_heading = "Images")]
+    #[arg(long, value_parser = whole::<usize>, visible_aliases = ["img-size", "crop-size"], help_heading = "Images")]
     pub(crate) image_size: Option<usize>,
     /// Shorter side of images before the crop, in pixels [default: 256 at the model's own image
     /// size; else 8/7 of the image size]
-    #[arg(long, help_heading = "Images")]
+    #[arg(long, value_parser = whole::<usize>, help_heading = "Images")]
     pub(crate) resize_size: Option<usize>,
     /// How training images are varied [default: random-resized-crop for modern and torchvision; else
     /// random-crop]
@@ -134,7 +134,7 @@ pub(crate) struct TrainFlags {
     pub(crate) fit: Option<FitName>,
     /// Images in a row that share the place of their crop and their flip [default: 32 for original;
     /// else 1]
-    #[arg(long, value_name = "IMAGES", help_heading = "Images")]
+    #[arg(long, value_parser = whole::<u64>, value_name = "IMAGES", help_heading = "Images")]
     pub(crate) shared_crops: Option<u64>,
     /// What is subtracted from pixels: image, the training images' mean, pixel by pixel, where the
     /// crop lies (Caffe); image-centre, its centre wherever the crop lies (the 2012 code); data, their
@@ -155,14 +155,14 @@ pub(crate) struct TrainFlags {
     #[arg(long, value_enum, help_heading = "Images")]
     pub(crate) colour_noise_from: Option<ColoursOf>,
     /// Epochs with colour noise; 0 is all [default: 66 for original; else 0]
-    #[arg(long, value_name = "EPOCHS", help_heading = "Images")]
+    #[arg(long, value_parser = whole::<u64>, value_name = "EPOCHS", help_heading = "Images")]
     pub(crate) colour_noise_epochs: Option<u64>,
     /// Images of an epoch that may be unreadable, before the run ends [default: 10, or one in 10,000]
-    #[arg(long, value_name = "IMAGES", help_heading = "Images")]
+    #[arg(long, value_parser = whole::<u64>, value_name = "IMAGES", help_heading = "Images")]
     pub(crate) max_unreadable: Option<u64>,
 
     /// Passes over the training images [default: 90; 91 for original; 30 for modern]
-    #[arg(long, help_heading = "Training")]
+    #[arg(long, value_parser = whole::<u64>, help_heading = "Training")]
     pub(crate) epochs: Option<u64>,
     /// Images in a step [default: 128; for caffe, caffenet and torchvision 256; for modern 32]
     #[arg(long, short, value_parser = positive, help_heading = "Training")]
@@ -207,7 +207,7 @@ pub(crate) struct TrainFlags {
     #[arg(long, value_name = "LAYER=FACTOR[@EPOCH],...", help_heading = "Training")]
     pub(crate) layer_lr: Option<LayerRates>,
     /// End after so many epochs without a better validation top-1; 0 is never [default: 0]
-    #[arg(long, value_name = "EPOCHS", help_heading = "Training")]
+    #[arg(long, value_parser = whole::<u64>, value_name = "EPOCHS", help_heading = "Training")]
     pub(crate) patience: Option<u64>,
 
     /// How the learning rate moves [default: cosine for modern; drops for original; plateau for
@@ -225,13 +225,13 @@ pub(crate) struct TrainFlags {
     #[arg(long, help_heading = "Learning rate")]
     pub(crate) lr_gamma: Option<f64>,
     /// Epochs without a better validation error before a drop (plateau) [default: 5]
-    #[arg(long, help_heading = "Learning rate")]
+    #[arg(long, value_parser = whole::<u64>, help_heading = "Learning rate")]
     pub(crate) lr_patience: Option<u64>,
     /// Each cycle of warm restarts is so many times as long as the last [default: 2]
     #[arg(long, help_heading = "Learning rate")]
     pub(crate) lr_cycle_growth: Option<f64>,
     /// Different rates from the first to --lr-min (exponential-steps) [default: 4]
-    #[arg(long, value_name = "STEPS", help_heading = "Learning rate")]
+    #[arg(long, value_parser = whole::<u64>, value_name = "STEPS", help_heading = "Learning rate")]
     pub(crate) lr_steps: Option<u64>,
     /// Power of the share of the run that is left (polynomial); 1 is a straight line [default: 1]
     #[arg(long, help_heading = "Learning rate")]
@@ -367,6 +367,14 @@ impl TrainFlags {
         let Self { config, resume, project, name, print_config, .. } = self;
         Ok(Self { config, resume, project, name, print_config, ..merged })
     }
+}
+
+/// A whole number that a settings file can hold as well: TOML's have a sign.
+fn whole<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    let number: u64 = text.parse().map_err(|error| format!("{error}"))?;
+    let fits = |number: &u64| *number <= WHOLE_MAX;
+    let number = Some(number).filter(fits).and_then(|number| T::try_from(number).ok());
+    number.ok_or_else(|| format!("it must be at most {WHOLE_MAX}"))
 }
 
 /// The name of one folder: no path.

@@ -1,6 +1,7 @@
 //! The program: arguments, terminal, exit codes, and the one `match` on a concrete device.
 
 mod arguments;
+mod claim;
 mod commands;
 mod device;
 mod fine_tuning;

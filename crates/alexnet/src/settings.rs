@@ -5,6 +5,7 @@
 mod defaults;
 mod limits;
 mod meaning;
+mod typed;
 
 use std::path::PathBuf;
 

@@ -187,13 +187,14 @@ impl Observer for Display {
 }
 
 fn not_saved_line(failure: &SaveFailure) -> String {
-    let SaveFailure { reason, in_a_row, .. } = failure;
+    let SaveFailure { reason, in_a_row, ends, .. } = failure;
+    let then = if *ends { "the run ends" } else { "training goes on" };
     let shortage = failure.shortage.map_or_else(String::new, |found| {
         let [needs, free] = [found.needs_bytes, found.free_bytes].map(|bytes| bytes >> 20);
         format!(" ({free} MiB free, {needs} MiB needed)")
     });
     format!(
-        "alexnet: not saved: {reason}{shortage}; what was saved before is whole, training goes on, \
+        "alexnet: not saved: {reason}{shortage}; what was saved before is whole, {then}, \
          attempt {in_a_row} of {SAVES_FAILED_MAX}"
     )
 }

@@ -340,10 +340,12 @@ fn instructions_named_in_the_environment_are_used_and_wrong_ones_refused() {
 fn usage_mistakes_exit_with_2_and_name_the_flag() {
     let set = FIXTURE.set();
     let reference = ["bench", "infer", "--device", "reference", "--precision", "bf16"];
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 16] = [
         (&["train", &set, "--lr", "nan"], "--lr"),
         (&["train", &set, "--width", "nan"], "width"),
         (&["train", &set, "--image-size", "0"], "image size"),
+        (&["train", &set, "--image-size", "4294967296"], "4294967296"),
+        (&["train", &set, "--lr-scheduler", "step", "--lr-drops", "2"], "--lr-drops"),
         (&["train", &set, "--epochs", "0"], "--epochs"),
         (&["train", &set, "--model", "paper", "--batch-norm"], "batch normalisation"),
         (&["train", &set, "--name", "../escape"], "name of a folder"),

@@ -278,7 +278,9 @@ fn a_disk_that_takes_nothing_more_is_told_of_and_ends_the_run_with_74() {
     command.args(TINY.split_whitespace()).arg("full");
     let (code, _, told) = run(command);
     assert_eq!(code, 74, "{told}");
-    for expected in ["training goes on, attempt 1 of 3", "attempt 3 of 3", "checkpoints/step-"] {
+    for expected in
+        ["training goes on, attempt 1 of 3", "the run ends, attempt 3 of 3", "checkpoints/step-"]
+    {
         assert!(told.contains(expected), "{told}");
     }
     // With room, the same run is begun again from its settings.

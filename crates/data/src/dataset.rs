@@ -98,8 +98,7 @@ pub fn open(root: &Path, val_fraction: Option<f64>) -> Result<Dataset, DataError
     let val = if let Some(fraction) = val_fraction {
         let aside = set_aside(&mut train, fraction);
         if aside.samples.is_empty() {
-            // Every class has one image only.
-            return Err(DataError::NoValidation { root: root.to_path_buf() });
+            return Err(DataError::NothingToSetAside { root: root.to_path_buf() });
         }
         aside
     } else {

@@ -95,6 +95,16 @@ pub enum DataError {
         /// The dataset's folder.
         root: PathBuf,
     },
+    /// No class can spare an image to measure with.
+    #[error(
+        "no image of {} can be set aside to measure with, for each class has only one: add images, or \
+         a val/ folder in place of --val-fraction",
+        root.display()
+    )]
+    NothingToSetAside {
+        /// The dataset's folder.
+        root: PathBuf,
+    },
     /// There is neither a split nor a known class folder to evaluate.
     #[error(
         "{} has none of val/, valid/, validation/ or test/, nor a folder named after a class of \

@@ -189,7 +189,7 @@ fn images_are_set_aside_by_name_alone_and_of_every_class() {
     assert_eq!(aside(&first), aside(&tree(&files)));
     // Where every class has one image, there is nothing to set aside.
     let message = open(tree(&["a/0.jpg", "b/0.jpg"]).path(), Some(0.5)).unwrap_err().to_string();
-    assert!(message.contains("no validation images"), "{message}");
+    assert!(message.contains("each class has only one: add images"), "{message}");
     // Beside train/, what is there for validation is left alone.
     let root = tree(&["train/a/0.jpg", "train/a/1.jpg", "train/b/0.jpg", "test/a/9.jpg"]);
     let dataset = open(root.path(), Some(0.5)).unwrap();

@@ -323,11 +323,11 @@ pub enum ModelError {
         /// The configuration's field.
         field: &'static str,
         /// What it holds.
-        value: f32,
+        value: String,
         /// Smallest value allowed.
-        least: f32,
+        least: String,
         /// Largest value allowed.
-        most: f32,
+        most: String,
     },
     /// Only one table has the option.
     #[error(
@@ -392,8 +392,8 @@ impl Model {
     /// # Errors
     /// When a figure is out of range or the table has no such option.
     pub fn new(config: ModelConfig) -> Result<Self, ModelError> {
-        in_range("the number of classes", config.classes as f32, 1.0, CLASSES_MAX as f32)?;
-        in_range("the image size", config.image_size as f32, 1.0, IMAGE_SIZE_MAX as f32)?;
+        in_range("the number of classes", config.classes, 1, CLASSES_MAX)?;
+        in_range("the image size", config.image_size, 1, IMAGE_SIZE_MAX)?;
         in_range("the width", config.width, WIDTH_MIN, WIDTH_MAX)?;
         in_range("dropout", config.dropout.unwrap_or(0.0), 0.0, DROPOUT_MAX)?;
         if config.batch_norm && config.model != ModelName::Modern {
@@ -417,14 +417,17 @@ impl Model {
     }
 }
 
-pub(crate) fn in_range(
+pub(crate) fn in_range<T: PartialOrd + ToString>(
     field: &'static str,
-    value: f32,
-    least: f32,
-    most: f32,
+    value: T,
+    least: T,
+    most: T,
 ) -> Result<(), ModelError> {
-    let inside = (least..=most).contains(&value);
-    if inside { Ok(()) } else { Err(ModelError::Range { field, value, least, most }) }
+    if (&least..=&most).contains(&&value) {
+        return Ok(());
+    }
+    let [value, least, most] = [value, least, most].map(|of| of.to_string());
+    Err(ModelError::Range { field, value, least, most })
 }
 
 /// A table's row at the configured width and dropout.

@@ -65,7 +65,7 @@ impl Plan {
         purpose: Purpose,
         initialisation: Initialisation,
     ) -> Result<Self, ModelError> {
-        in_range("the batch size", batch as f32, 1.0, BATCH_MAX as f32)?;
+        in_range("the batch size", batch, 1, BATCH_MAX)?;
         let mut planner = Planner::new(model, batch, initialisation);
         for (index, row) in model.rows.iter().enumerate() {
             planner.add(index, row)?;

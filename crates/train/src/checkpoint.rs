@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use alexnet_data::{Dataset, FileSystem};
+use alexnet_data::{FileSystem, Split};
 use alexnet_network::Array;
 use alexnet_weights::WeightsError;
 use alexnet_weights::container::{self, Written};
@@ -44,8 +44,11 @@ pub struct Progress {
 pub struct Checkpoint {
     /// What the run computes.
     pub config: TrainConfig,
-    /// Which images, in which order, in which classes: a number and a checksum.
+    /// Which images it learns from, by name, in which order, in which classes: a number and a
+    /// checksum.
     pub dataset: String,
+    /// Which images it is measured with, likewise; `None` in files of before this was kept.
+    pub validation: Option<String>,
     /// Where it stands.
     pub progress: Progress,
     /// Weights and running statistics.
@@ -59,6 +62,7 @@ pub struct Checkpoint {
 struct Description<'a> {
     config: &'a TrainConfig,
     dataset: &'a str,
+    validation: Option<&'a str>,
     progress: &'a Progress,
 }
 
@@ -67,6 +71,8 @@ struct Description<'a> {
 struct Described {
     config: TrainConfig,
     dataset: String,
+    #[serde(default)]
+    validation: Option<String>,
     progress: Progress,
 }
 
@@ -78,7 +84,8 @@ impl Checkpoint {
     pub fn write(&self, disk: &dyn FileSystem, path: &Path) -> Result<Written, WeightsError> {
         let arrays = named(WEIGHTS, &self.weights).chain(named(MOMENTUM, &self.momentum));
         let Self { config, dataset, progress, .. } = self;
-        container::write(disk, path, arrays, &Description { config, dataset, progress })
+        let validation = self.validation.as_deref();
+        container::write(disk, path, arrays, &Description { config, dataset, validation, progress })
     }
 
     /// Reads one checkpoint.
@@ -99,8 +106,8 @@ impl Checkpoint {
                 return Err(WeightsError::Malformed { path: path.into(), reason });
             }
         }
-        let Described { config, dataset, progress } = description;
-        Ok(Self { config, dataset, progress, weights, momentum })
+        let Described { config, dataset, validation, progress } = description;
+        Ok(Self { config, dataset, validation, progress, weights, momentum })
     }
 }
 
@@ -112,9 +119,8 @@ fn named<'a>(
     arrays.iter().map(move |array| (format!("{prefix}{}", array.name), array))
 }
 
-/// A data set's training images in a few characters. Resumed on other images, a run would be
-/// another.
-pub(crate) fn fingerprint(dataset: &Dataset) -> String {
-    let crc = dataset.train.fingerprint(&dataset.classes);
-    format!("{} images, {crc:08x}", dataset.train.samples.len())
+/// A split's images in a few characters. Resumed on other images, a run would be another; measured
+/// with others, its best epoch would mean nothing.
+pub(crate) fn fingerprint(split: &Split, classes: &[String]) -> String {
+    format!("{} images, {:08x}", split.samples.len(), split.fingerprint(classes))
 }

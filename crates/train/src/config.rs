@@ -5,6 +5,7 @@ use alexnet_data::{Augment, Preprocess};
 use alexnet_network::{Initialisation, ModelConfig, ParameterRole, ParameterSpec};
 use alexnet_ops::{SgdStep, UpdateRule};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::schedule::Schedule;
 
@@ -101,6 +102,18 @@ impl SgdConfig {
 }
 
 impl TrainConfig {
+    /// Where these settings are not those a run began with, field by field, in words.
+    pub(crate) fn differences_from(&self, begun: &Self) -> String {
+        // By way of text, in which figures are as short as they were typed.
+        let values = [begun, self].map(|config| {
+            let text = serde_json::to_string(config).unwrap_or_default();
+            serde_json::from_str(&text).unwrap_or_default()
+        });
+        let mut found = Vec::new();
+        add_differences(&mut found, "", &values[0], &values[1]);
+        found.join(", ")
+    }
+
     /// The figures of one update of a parameter at the schedule's `rate`, `position` epochs into
     /// the run.
     pub fn update(&self, of: &ParameterSpec, rate: f64, position: f64) -> SgdStep {
@@ -135,5 +148,25 @@ impl TrainConfig {
             self.schedule.factor(memory, position - self.warmup_epochs, span)
         };
         self.sgd.learning_rate * factor.min(1.0)
+    }
+}
+
+/// Adds where two values differ, each place by its path.
+fn add_differences(found: &mut Vec<String>, path: &str, begun: &Value, now: &Value) {
+    match (begun, now) {
+        (Value::Object(begun), Value::Object(now)) => {
+            let added = now.keys().filter(|key| !begun.contains_key(*key));
+            for key in begun.keys().chain(added) {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                let of = |fields: &serde_json::Map<String, Value>| {
+                    fields.get(key).cloned().unwrap_or_default()
+                };
+                add_differences(found, &path, &of(begun), &of(now));
+            }
+        }
+        _ if begun == now => {}
+        // Of a mean image nobody wants to see the numbers.
+        _ if begun.is_array() || now.is_array() => found.push(format!("{path} is another")),
+        _ => found.push(format!("{path} was {begun} and is {now}")),
     }
 }

@@ -48,13 +48,15 @@ pub struct Shortage {
     pub free_bytes: u64,
 }
 
-/// A save that failed. Training goes on; it is tried again when the next one is due.
+/// A save that failed. Unless it ends the run, it is tried again when the next one is due.
 #[derive(Debug)]
 pub struct SaveFailure<'a> {
     /// Why; it names the file.
     pub reason: &'a TrainError,
     /// Failures in a row, this one among them.
     pub in_a_row: u32,
+    /// Whether the run ends, for there were too many or none is to come.
+    pub ends: bool,
     /// What is missing, if it is room.
     pub shortage: Option<Shortage>,
 }
@@ -186,8 +188,10 @@ impl Saver {
         }
         self.failed_in_a_row += 1;
         let in_a_row = self.failed_in_a_row;
-        failed(&SaveFailure { reason: &reason, in_a_row, shortage: self.shortage(needs_bytes) });
-        if in_a_row < SAVES_FAILED_MAX && !is_last {
+        let ends = in_a_row >= SAVES_FAILED_MAX || is_last;
+        let shortage = self.shortage(needs_bytes);
+        failed(&SaveFailure { reason: &reason, in_a_row, ends, shortage });
+        if !ends {
             return Ok(());
         }
         let run = self.folder.root().to_path_buf();

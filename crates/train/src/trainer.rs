@@ -61,23 +61,27 @@ pub enum TrainError {
     },
     /// A checkpoint is of another run.
     #[error(
-        "{} was not begun with these settings: to resume it, leave out every flag but --epochs \
-         and --patience",
+        "{} cannot be resumed with other settings than it began with ({differences}): let its \
+         args.toml be as it was",
         run.display()
     )]
     OtherSettings {
         /// The run's folder.
         run: PathBuf,
+        /// What was what and is what now.
+        differences: String,
     },
     /// A checkpoint is of other images.
     #[error(
-        "the training images of {} are not those this run began with ({began} then, {now} now): \
+        "the {split} images of {} are not those this run began with ({began} then, {now} now): \
          restore them, or start a new run",
         data.display()
     )]
     OtherImages {
         /// The data set's folder.
         data: PathBuf,
+        /// Which of its images.
+        split: &'static str,
         /// Their fingerprint then.
         began: String,
         /// And now.
@@ -161,9 +165,10 @@ pub trait Observer {
     /// An epoch is done and validated, and is being saved. `best` says whether no earlier one was as
     /// accurate.
     fn epoch(&mut self, row: &EpochRow, best: bool);
-    /// A save failed. Training goes on.
+    /// A save failed.
     fn not_saved(&mut self, failure: &SaveFailure);
-    /// Asked after every step, and between batches of validation images: whether to save and leave.
+    /// Asked before the first step, after every step, and between batches of validation images:
+    /// whether to save and leave.
     fn stop(&mut self) -> bool;
 }
 
@@ -196,7 +201,8 @@ pub struct Trainer<D: Device> {
     config: TrainConfig,
     classes: Vec<String>,
     data: PathBuf,
-    fingerprint: String,
+    /// Of the training and of the validation images.
+    fingerprints: [String; 2],
     network: Network<D>,
     train: Loader,
     validation: Loader,
@@ -250,7 +256,8 @@ impl<D: Device> Trainer<D> {
         Ok(Self {
             classes: dataset.classes.clone(),
             data: dataset.root.clone(),
-            fingerprint: fingerprint(dataset),
+            fingerprints: [&dataset.train, &dataset.val]
+                .map(|split| fingerprint(split, &dataset.classes)),
             network,
             train,
             validation,
@@ -285,14 +292,12 @@ impl<D: Device> Trainer<D> {
     /// # Errors
     /// When it is of other settings or images, or `results.csv` cannot be brought to its state.
     pub fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), TrainError> {
+        self.check_images(&checkpoint)?;
         let TrainConfig { epochs, patience, .. } = self.config;
         let begun = TrainConfig { epochs, patience, ..checkpoint.config };
         if begun != self.config {
-            return Err(TrainError::OtherSettings { run: self.folder.root().into() });
-        }
-        if checkpoint.dataset != self.fingerprint {
-            let (began, now) = (checkpoint.dataset, self.fingerprint.clone());
-            return Err(TrainError::OtherImages { data: self.data.clone(), began, now });
+            let differences = self.config.differences_from(&begun);
+            return Err(TrainError::OtherSettings { run: self.folder.root().into(), differences });
         }
         self.network.set_weights(&checkpoint.weights)?;
         self.network.set_velocities(&checkpoint.momentum)?;
@@ -301,6 +306,22 @@ impl<D: Device> Trainer<D> {
         trimmed.map_err(|reason| TrainError::Results { path, reason })?;
         self.best_saved = checkpoint.progress.best;
         self.progress = checkpoint.progress;
+        Ok(())
+    }
+
+    /// Whether a checkpoint is of these images. One of before validation images were kept is.
+    fn check_images(&self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+        let [train, val] = &self.fingerprints;
+        let splits = [
+            ("training", Some(&checkpoint.dataset), train),
+            ("validation", checkpoint.validation.as_ref(), val),
+        ];
+        for (split, began, now) in splits {
+            if let Some(began) = began.filter(|&began| began != now) {
+                let (data, began, now) = (self.data.clone(), began.clone(), now.clone());
+                return Err(TrainError::OtherImages { data, split, began, now });
+            }
+        }
         Ok(())
     }
 
@@ -358,6 +379,9 @@ impl<D: Device> Trainer<D> {
     }
 
     fn run_epochs(&mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+        if observer.stop() {
+            return Ok(Outcome::Stopped); // What was saved before, if anything, is all there is.
+        }
         while self.progress.epoch < self.config.epochs && !self.is_out_of_patience() {
             let first = self.progress.step_in_epoch as usize;
             let mut batches = self.train.epoch(self.progress.epoch, first);
@@ -591,9 +615,11 @@ impl<D: Device> Trainer<D> {
 
     /// The run as it is.
     pub fn checkpoint(&self) -> Checkpoint {
+        let [dataset, validation] = self.fingerprints.clone();
         Checkpoint {
             config: self.config.clone(),
-            dataset: self.fingerprint.clone(),
+            dataset,
+            validation: Some(validation),
             progress: self.progress.clone(),
             weights: self.network.weights(),
             momentum: self.network.velocities(),

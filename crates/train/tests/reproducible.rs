@@ -285,7 +285,13 @@ fn a_run_is_not_resumed_on_other_images_or_with_other_settings() {
     }
     let other = TrainConfig { seed: 9, ..config(2) };
     let restored = Run::new(&data, &path, other, 2, 1).trainer.restore(checkpoint.clone());
-    assert!(restored.expect_err("refused").to_string().contains("settings"));
+    let error = restored.expect_err("refused").to_string();
+    assert!(error.contains("began with (seed was 3 and is 9)"), "{error}");
+    let mut measured = data.clone();
+    measured.val.samples.pop();
+    let restored = Run::new(&measured, &path, config(2), 2, 1).trainer.restore(checkpoint.clone());
+    let error = restored.expect_err("refused").to_string();
+    assert!(error.contains("validation images") && error.contains("11 images"), "{error}");
     let longer = Run::new(&data, &path, config(3), 2, 1).trainer.restore(checkpoint);
     assert!(longer.is_ok());
 }

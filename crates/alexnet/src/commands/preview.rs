@@ -16,7 +16,7 @@ use alexnet_train::TrainConfig;
 use anyhow::Context;
 use clap::ValueEnum;
 
-use super::train::{begun, completed, with_images_known};
+use super::train::{begun, completed, opened, with_images_known};
 use crate::arguments::PreviewArguments;
 use crate::settings::{Settings, UsageError};
 use crate::{Ended, places, terminal};
@@ -27,9 +27,9 @@ pub(crate) fn run(arguments: PreviewArguments) -> anyhow::Result<Ended> {
     let (flags, data) = completed(flags)?;
     let read = [("--config", &config), ("--weights", &flags.weights), ("DATA", &flags.data)];
     places::check(&[("--out", &out)], places::given(read))?;
-    let settings = Settings::decide(&flags, data.clone())?;
+    let settings = Settings::decide(&flags, data)?;
     check_size(rows, views, settings.image_size)?;
-    let dataset = alexnet_data::open(&data, settings.val_fraction())?;
+    let dataset = opened(&flags, &settings)?;
     places::check_images(&[("--out", &out)], [&dataset.train, &dataset.val])?;
     let begun = begun(&flags)?;
     let config = settings.train_config(dataset.classes.len())?;

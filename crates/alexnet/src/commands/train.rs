@@ -1,10 +1,10 @@
 //! `alexnet train`: from a folder of images to weights.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alexnet_data::{Content, Dataset, Disk, SampleSet, Statistics, write_beside};
+use alexnet_data::{Content, DataError, Dataset, Disk, SampleSet, Statistics};
 use alexnet_network::Plan;
 use alexnet_ops::Device;
 use alexnet_train::{
@@ -15,19 +15,35 @@ use anyhow::{Context, bail, ensure};
 
 use super::statistics::measured;
 use super::{sample, with_commas};
+use crate::claim::{Claim, SETTINGS, settings_text};
 use crate::device::on_device;
 use crate::fine_tuning::Beginning;
 use crate::flags::{AugmentName, TrainFlags};
-use crate::machine::{Environment, check_room, cores};
-use crate::settings::Settings;
+use crate::machine::{check_room, cores};
+use crate::settings::{Settings, UsageError};
 use crate::terminal::{self, Display, in_words, note};
 use crate::watch::Watch;
 use crate::{Ended, interrupt};
 
-const DEFAULT_PROJECT: &str = "runs/train";
+/// What may be told anew to a run that is resumed. All else it began with.
+const AT_RESUME: [&str; 12] = [
+    "data",
+    "device",
+    "threads",
+    "precision",
+    "workers",
+    "save-every-steps",
+    "save-every-minutes",
+    "checkpoint-hist",
+    "print-freq",
+    "max-unreadable",
+    "epochs",
+    "patience",
+];
 
-pub(crate) fn run(flags: TrainFlags) -> anyhow::Result<Ended> {
-    let (mut flags, data) = completed(flags)?;
+pub(crate) fn run(typed: TrainFlags) -> anyhow::Result<Ended> {
+    interrupt::listen()?;
+    let (mut flags, data) = completed(typed.clone())?;
     // What is resumed has long begun, unless it was ended before it saved anything.
     let begins = flags.weights.is_some() && begun(&flags)?.is_none();
     let weights = flags.weights.as_deref().filter(|_| begins);
@@ -35,12 +51,16 @@ pub(crate) fn run(flags: TrainFlags) -> anyhow::Result<Ended> {
     if let Some(beginning) = &beginning {
         flags = beginning.completed(flags)?;
     }
-    let settings = Settings::decide(&flags, data.clone())?;
+    let settings = Settings::decide(&flags, data)?;
+    settings.check_typed(&typed)?;
     if flags.print_config {
         terminal::print(config_text(&settings)?.trim_end())?;
         return Ok(Ended::Done);
     }
-    let dataset = alexnet_data::open(&data, settings.val_fraction())?;
+    let dataset = opened(&flags, &settings)?;
+    if let Some(beginning) = beginning.as_ref().filter(|_| typed.init.is_some()) {
+        beginning.check_init(&dataset.classes)?;
+    }
     let job = Job { flags: &flags, settings: &settings, dataset: &dataset, beginning };
     on_device!(settings.device_flags(), |device| train(device, &job))
 }
@@ -49,8 +69,8 @@ pub(crate) fn run(flags: TrainFlags) -> anyhow::Result<Ended> {
 pub(super) fn completed(flags: TrainFlags) -> anyhow::Result<(TrainFlags, PathBuf)> {
     let flags = match &flags.resume {
         Some(run) => {
-            let saved = run.join("args.toml");
-            ensure!(saved.is_file(), "{} is no run: it has no args.toml", run.display());
+            let saved = run.join(SETTINGS);
+            ensure!(saved.is_file(), "{} is no run: it has no {SETTINGS}", run.display());
             let resumed = flags.clone().over(&saved)?;
             ensure!(resumed.data.is_some(), "{} names no data: it is damaged", saved.display());
             check_resumed(&flags, &saved)?;
@@ -58,34 +78,46 @@ pub(super) fn completed(flags: TrainFlags) -> anyhow::Result<(TrainFlags, PathBu
         }
         None => flags.with_file()?,
     };
-    on_some_data(flags)
+    Ok(on_some_data(flags))
 }
 
-/// What a run knows of its training images it does not learn anew: other kinds of mean may not be
-/// asked for. All else that may not change, the checkpoint tells.
+/// What would make it another run may not be asked for.
 fn check_resumed(typed: &TrainFlags, saved: &Path) -> anyhow::Result<()> {
-    let begun = TrainFlags::default().over(saved)?;
-    let changed = [
-        ("mean", typed.mean.is_some() && typed.mean != begun.mean),
-        ("std", typed.std.is_some() && typed.std != begun.std),
-        ("colour-noise-from", {
-            typed.colour_noise_from.is_some() && typed.colour_noise_from != begun.colour_noise_from
-        }),
-    ];
-    match changed.into_iter().find(|&(_, changed)| changed) {
-        Some((flag, _)) => bail!("the run began with another --{flag}: to resume it, leave it out"),
+    let begun = toml::Table::try_from(TrainFlags::default().over(saved)?)?;
+    let typed = toml::Table::try_from(typed)?;
+    let changed = typed.iter().find(|&(flag, value)| {
+        !AT_RESUME.contains(&flag.as_str()) && begun.get(flag) != Some(value)
+    });
+    match changed {
+        Some((flag, _)) => Err(UsageError(format!(
+            "the run began with another --{flag}: to resume it, leave it out"
+        )))?,
         None => Ok(()),
     }
 }
 
-/// Without a folder, the built-in sample set, and the settings that suit it where none are typed.
-fn on_some_data(flags: TrainFlags) -> anyhow::Result<(TrainFlags, PathBuf)> {
-    if let Some(data) = flags.data.clone() {
-        return Ok((flags, data));
+/// The data set that is meant; the sample set is drawn if it is not there.
+pub(super) fn opened(flags: &TrainFlags, settings: &Settings) -> anyhow::Result<Dataset> {
+    let data = &settings.data;
+    if flags.data.is_none() && !data.exists() {
+        sample::write(&SampleSet::default(), data)?;
     }
-    let folder = PathBuf::from(sample::DEFAULT_FOLDER);
-    if !folder.exists() && !flags.print_config {
-        sample::write(&SampleSet::default(), &folder)?;
+    let opened = alexnet_data::open(data, settings.val_fraction());
+    match &flags.resume {
+        Some(run) if opened.is_err() && !data.exists() => bail!(
+            "{} does not exist: if the images of this run have moved, say where, as DATA beside \
+             --resume {}",
+            data.display(),
+            run.display()
+        ),
+        _ => Ok(opened?),
+    }
+}
+
+/// Without a folder, the built-in sample set, and the settings that suit it where none are typed.
+fn on_some_data(flags: TrainFlags) -> (TrainFlags, PathBuf) {
+    if let Some(data) = flags.data.clone() {
+        return (flags, data);
     }
     let flags = TrainFlags {
         width: flags.width.or(Some(SAMPLE_WIDTH)),
@@ -100,7 +132,7 @@ fn on_some_data(flags: TrainFlags) -> anyhow::Result<(TrainFlags, PathBuf)> {
          {SAMPLE_WIDTH} and {SAMPLE_IMAGE_SIZE} pixels with random crops and dropout of \
          {SAMPLE_DROPOUT}, for a result in a minute."
     ));
-    Ok((flags, folder))
+    (flags, sample::DEFAULT_FOLDER.into())
 }
 
 /// The sample set's pictures are about 128 pixels wide and simpler than photographs: a quarter of
@@ -131,11 +163,43 @@ fn train<D: Device>(device: D, job: &Job<'_>) -> anyhow::Result<Ended> {
     if let Some(beginning) = beginning {
         beginning.check(&plan)?;
     }
-    let folder = match &flags.resume {
-        Some(run) => run.clone(),
-        None => new_folder(flags)?,
+    let text = settings_text(settings)?;
+    if interrupt::requested() {
+        note("Stopped before anything was begun.");
+        return Ok(Ended::Stopped);
+    }
+    let mut claim = match &flags.resume {
+        Some(run) => Claim::resumed(run)?,
+        None => Claim::new(flags, &text, device.name())?,
     };
-    let held = flags.resume.as_deref().map(hold).transpose()?;
+    match train_in(&mut claim, device, job, (config, &plan), &text) {
+        // It has its settings to go on with, and needs no more.
+        Err(error) if is_a_wish_to_stop(&error) => {
+            claim.keep();
+            note(&stopped_line(claim.folder()));
+            Ok(Ended::Stopped)
+        }
+        ended => ended,
+    }
+}
+
+fn is_a_wish_to_stop(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(DataError::Stopped | DataError::StoppedReading))
+}
+
+fn stopped_line(run: &Path) -> String {
+    format!("Stopped. Continue with: alexnet train --resume {}", run.display())
+}
+
+/// Trains in a folder that is this run's alone. `text` are its settings, as they are written down.
+fn train_in<D: Device>(
+    claim: &mut Claim,
+    device: D,
+    job: &Job<'_>,
+    (config, plan): (TrainConfig, &Plan),
+    text: &str,
+) -> anyhow::Result<Ended> {
+    let Job { flags, settings, dataset, ref beginning } = *job;
     let checkpoint = begun(flags)?;
     let config = match beginning {
         Some(begun) => settings.normalisation().with_weights(config, &begun.file.preprocess),
@@ -143,10 +207,7 @@ fn train<D: Device>(device: D, job: &Job<'_>) -> anyhow::Result<Ended> {
     };
     let (config, learnt) = with_images_known(config, settings, dataset, checkpoint.as_ref())?;
     let config = &config;
-    let (device_name, settings_text) = (device.name(), settings_text(settings)?);
-    let made = || format!("cannot write to {}", folder.display());
-    let run_folder = RunFolder::create(&folder).with_context(made)?;
-    let _held = held.map_or_else(|| hold(&folder), Ok)?;
+    let (device_name, run_folder) = (device.name(), claim.run_folder()?);
     let workers = settings.workers;
     let mut trainer = Trainer::new(device, config.clone(), dataset, run_folder.clone(), workers)?;
     trainer.save_when(settings.saving());
@@ -162,20 +223,19 @@ fn train<D: Device>(device: D, job: &Job<'_>) -> anyhow::Result<Ended> {
     if let Some((weights, _)) = &beginning {
         trainer.begin_with(weights)?;
     }
-    if flags.resume.is_none() {
-        write_settings(&folder, &settings_text, device_name.clone()).with_context(made)?;
-    }
+    claim.tell(text)?;
+    let folder = run_folder.root();
     let log = OpenOptions::new().create(true).append(true).open(folder.join("log.txt"));
-    let log = log.with_context(made)?;
+    let log = log.with_context(|| format!("cannot write to {}", folder.display()))?;
     let mut display = Display::new(config.epochs, settings.print_freq, log);
-    introduce(&mut display, &plan, config, dataset, &device_name, &folder);
+    introduce(&mut display, plan, config, dataset, &device_name, folder);
     display.say(&recipe_line(settings));
     for line in [learnt, beginning.map(|(_, line)| line)].into_iter().flatten() {
         display.say(&line);
     }
     display.say(&time_estimate(&mut trainer, settings, dataset));
     say_where_it_stands(&mut display, &trainer, flags.resume.is_some(), begun_epochs);
-    interrupt::listen()?;
+    claim.keep();
     let (progress, smoothing) = (trainer.progress(), settings.label_smoothing);
     let print_freq = settings.print_freq;
     let mut watch = Watch::new(display, &run_folder, progress, dataset, smoothing, print_freq);
@@ -210,41 +270,6 @@ fn say_where_it_stands<D: Device>(
             with_commas((free_bytes >> 20) as usize),
             with_commas((needs_bytes >> 20) as usize),
         ));
-    }
-}
-
-/// The next free folder, or the named one if there is none yet.
-fn new_folder(flags: &TrainFlags) -> anyhow::Result<PathBuf> {
-    let project = flags.project.clone().unwrap_or_else(|| DEFAULT_PROJECT.into());
-    let Some(name) = &flags.name else {
-        let free = (1..).map(|n| project.join(format!("exp{n}"))).find(|path| !path.exists());
-        return free.context("no free folder name");
-    };
-    let folder = project.join(name);
-    if folder.exists() {
-        let way_out = match folder.join("args.toml").is_file() {
-            true => format!("continue that run with --resume {}", folder.display()),
-            false => "delete it, for it holds no run".to_owned(),
-        };
-        bail!("{} exists: choose another --name, or {way_out}", folder.display());
-    }
-    Ok(folder)
-}
-
-/// Keeps other processes from training in `folder` while the file is open; the system lets go of it
-/// with this process, however that ends.
-fn hold(folder: &Path) -> anyhow::Result<File> {
-    let path = folder.join(".lock");
-    let file = OpenOptions::new().create(true).append(true).open(&path);
-    let file = file.with_context(|| format!("cannot write to {}", folder.display()))?;
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => bail!(
-            "{} is being trained by another process: wait for it or end it, or train under another \
-             --name",
-            folder.display()
-        ),
-        // Some network file systems have no locks: there nobody is kept out.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
     }
 }
 
@@ -306,29 +331,13 @@ fn with_statistics(
 fn config_text(settings: &Settings) -> anyhow::Result<String> {
     let text = toml::to_string(settings).context("the settings cannot be written down")?;
     let Recipe { source, epochs, evaluation_crops, .. } = Recipe::of(settings.recipe);
+    let crops = if evaluation_crops == 1 { "crop" } else { "crops" };
     Ok(format!(
         "# Every setting of this run: alexnet train -c FILE uses them.\n\
          # The recipe's figures are from {source}.\n\
-         # It was published for {epochs} epochs, and measured with {evaluation_crops} crops.\n\
+         # It was published for {epochs} epochs, and measured with {evaluation_crops} {crops}.\n\
          {text}"
     ))
-}
-
-/// `args.toml`, with full paths, so that a run resumes from any folder.
-fn settings_text(settings: &Settings) -> anyhow::Result<String> {
-    let data = settings.data.canonicalize()?;
-    let weights = settings.weights.as_deref().map(Path::canonicalize).transpose()?;
-    let text = toml::to_string(&Settings { data, weights, ..settings.clone() });
-    let text = text.context("the settings cannot be written down")?;
-    Ok(format!("# Every setting of this run. To repeat it: alexnet train -c args.toml\n{text}"))
-}
-
-fn write_settings(folder: &Path, settings: &str, device: String) -> anyhow::Result<()> {
-    let environment = serde_json::to_string_pretty(&Environment::of(device))? + "\n";
-    for (name, text) in [("env.json", &*environment), ("args.toml", settings)] {
-        write_beside(&folder.join(name), |file| file.write_all(text.as_bytes()))?;
-    }
-    Ok(())
 }
 
 /// What is about to happen, and everything that was chosen automatically.
@@ -441,9 +450,8 @@ fn conclude(
     outcome: Outcome,
     progress: &Progress,
 ) {
-    let run = folder.root().display();
     if outcome == Outcome::Stopped {
-        display.say(&format!("Stopped. Continue with: alexnet train --resume {run}"));
+        display.say(&stopped_line(folder.root()));
         return;
     }
     if outcome == Outcome::OutOfPatience {

@@ -59,6 +59,7 @@ pub(crate) fn checkpoint(step: u64, values: usize) -> Checkpoint {
     Checkpoint {
         config: config(),
         dataset: "36 images, 12345678".into(),
+        validation: Some("12 images, 87654321".into()),
         progress: Progress { epoch: step, step, ..Progress::default() },
         weights: vec![array("a", 1.0), array("b", 0.5)],
         momentum: vec![array("a", -1.0), array("b", -0.5)],
