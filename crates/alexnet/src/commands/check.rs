@@ -6,7 +6,7 @@ use alexnet_data::{
 };
 use serde::Serialize;
 
-use super::info::{align_right, print_classes, print_head};
+use super::info::{print_classes, print_head};
 use super::{print_json, print_table, table, with_commas};
 use crate::arguments::{CheckArguments, Format};
 use crate::{Ended, interrupt, machine, terminal};
@@ -62,7 +62,7 @@ fn print(report: &CheckReport) -> anyhow::Result<()> {
         let findings = report.findings.iter().filter(|finding| finding.severity == severity);
         for (index, finding) in findings.enumerate() {
             if index == 0 {
-                terminal::print(&format!("\n{title}"))?;
+                terminal::print_lines(&format!("\n{title}"))?;
             }
             print_finding(finding)?;
         }
@@ -74,7 +74,7 @@ fn print(report: &CheckReport) -> anyhow::Result<()> {
 fn print_splits(report: &CheckReport) -> anyhow::Result<()> {
     let smaller = format!("below {}", report.crop);
     let mut rows = table(&["split", "images", "smallest", "median", "largest", &smaller]);
-    align_right(&mut rows, 1..6);
+    rows.align_right(1..6);
     for SplitReport { name, images, sizes, .. } in &report.splits {
         let shown = |[width, height]: [u32; 2]| format!("{width} x {height}");
         let [smallest, median, largest, smaller] = match *sizes {

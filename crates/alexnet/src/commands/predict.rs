@@ -12,7 +12,7 @@ use super::{open_predictor, print_json};
 use crate::arguments::{PredictArguments, PredictFormat};
 use crate::device::on_device;
 use crate::settings::UsageError;
-use crate::terminal::{note, print};
+use crate::terminal::{hand_over, note, print};
 use crate::{Ended, one_line};
 
 /// One image's result.
@@ -84,7 +84,7 @@ impl Printer {
     fn print(&mut self, prediction: Prediction) -> anyhow::Result<()> {
         match self {
             Self::Json(all) => all.push(prediction),
-            Self::Jsonl => print(&serde_json::to_string(&prediction)?)?,
+            Self::Jsonl => hand_over(&serde_json::to_string(&prediction)?)?,
             Self::Table => {
                 print(&prediction.path)?;
                 for Ranked { class, probability, .. } in &prediction.predictions {

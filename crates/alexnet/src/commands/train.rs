@@ -37,7 +37,7 @@ pub(crate) fn run(flags: TrainFlags) -> anyhow::Result<Ended> {
     }
     let settings = Settings::decide(&flags, data.clone())?;
     if flags.print_config {
-        terminal::print(config_text(&settings)?.trim_end())?;
+        terminal::hand_over(config_text(&settings)?.trim_end())?;
         return Ok(Ended::Done);
     }
     let dataset = alexnet_data::open(&data, settings.val_fraction())?;
@@ -458,8 +458,9 @@ fn conclude(
         ));
     }
     let best = folder.best();
+    display.say(&format!("Weights  {}", best.display()));
+    display.say(&format!("Curves   {}", folder.results().display()));
     let (best, root) = (best.display(), dataset.root.display());
-    display.say(&format!("Weights  {best}\nCurves   {}", folder.results().display()));
     if let Some(Content::File(image)) = dataset.val.samples.first().map(|sample| &sample.content) {
         let image = image.display();
         display.say(&format!("Try next alexnet predict {image} --weights {best}"));
