@@ -80,7 +80,7 @@ pub use sample_set::{SampleSet, SampleSplit};
 pub use sources::{Downloads, Verdict, find_images};
 pub use statistics::{Statistics, statistics};
 pub use survey::{ClassImages, NamedSplit, Survey, survey};
-pub use text::read_text;
+pub use text::{quoted, read_text};
 pub use tree::{TreeOutcome, TreeWriter};
 pub use whole_file::{
     clear_unfinished, clear_unfinished_on, create_folders_on, write_beside, write_beside_on,

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alexnet_data::{Content, Dataset, Disk, SampleSet, Statistics, write_beside};
+use alexnet_data::{Content, Dataset, Disk, SampleSet, Statistics, quoted, write_beside};
 use alexnet_network::Plan;
 use alexnet_ops::Device;
 use alexnet_train::{
@@ -222,7 +222,7 @@ fn new_folder(flags: &TrainFlags) -> anyhow::Result<PathBuf> {
     let folder = project.join(name);
     if folder.exists() {
         let way_out = match folder.join("args.toml").is_file() {
-            true => format!("continue that run with --resume {}", folder.display()),
+            true => format!("continue that run with --resume {}", quoted(&folder)),
             false => "delete it, for it holds no run".to_owned(),
         };
         bail!("{} exists: choose another --name, or {way_out}", folder.display());
@@ -440,8 +440,8 @@ fn conclude(
     outcome: Outcome,
     progress: &Progress,
 ) {
-    let run = folder.root().display();
     if outcome == Outcome::Stopped {
+        let run = quoted(folder.root());
         display.say(&format!("Stopped. Continue with: alexnet train --resume {run}"));
         return;
     }
@@ -460,9 +460,9 @@ fn conclude(
     let best = folder.best();
     display.say(&format!("Weights  {}", best.display()));
     display.say(&format!("Curves   {}", folder.results().display()));
-    let (best, root) = (best.display(), dataset.root.display());
+    let (best, root) = (quoted(&best), quoted(&dataset.root));
     if let Some(Content::File(image)) = dataset.val.samples.first().map(|sample| &sample.content) {
-        let image = image.display();
+        let image = quoted(image);
         display.say(&format!("Try next alexnet predict {image} --weights {best}"));
     }
     display.say(&format!("         alexnet eval {root} --weights {best}"));
