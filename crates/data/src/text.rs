@@ -8,6 +8,8 @@ use crate::error::DataError;
 
 /// Longest text file read, in bytes: ten million images with long names.
 const TEXT_BYTES_MAX: u64 = 1 << 30;
+/// What some editors, Windows' above all, begin UTF-8 files with; it is no part of the text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A path as it is typed after a command in a POSIX shell, in quotes where it must be: what a message
 /// suggests can be pasted. What cannot be seen, or is no text, is written as `$'\x07'`.
@@ -53,6 +55,9 @@ pub fn read_text(path: &Path) -> Result<String, DataError> {
     if bytes.len() as u64 > TEXT_BYTES_MAX {
         let reason = "it is longer, which is the limit for a text file: split the set";
         return Err(malformed(format!("byte {TEXT_BYTES_MAX}"), reason.into()));
+    }
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();

@@ -117,6 +117,10 @@ fn headline(kind: FindingKind) -> [&'static str; 2] {
         FindingKind::ClassWithoutTraining => {
             ["class has no training images", "classes have no training images"]
         }
+        FindingKind::SeveralValidations => {
+            ["group of splits that may each be meant to measure with: rename or remove all but one";
+                2]
+        }
         FindingKind::Unreadable => ["image cannot be decoded", "images cannot be decoded"],
         FindingKind::Empty => ["image file has no bytes", "image files have no bytes"],
         FindingKind::Contradiction => {
@@ -152,14 +156,11 @@ fn headline(kind: FindingKind) -> [&'static str; 2] {
             "image lies on its side or is mirrored by EXIF, which is ignored, as torchvision does",
             "images lie on their side or are mirrored by EXIF, which is ignored, as torchvision does",
         ],
-        FindingKind::UnsupportedFormat => [
-            "image is of a format that is not read, and skipped: convert it",
-            "images are of formats that are not read, and skipped: convert them",
-        ],
-        FindingKind::OutsideClasses => [
-            "image lies outside of all classes, and is skipped",
-            "images lie outside of all classes, and are skipped",
-        ],
+        FindingKind::UnsupportedFormat
+        | FindingKind::DeadLink
+        | FindingKind::OutsideClasses
+        | FindingKind::Hidden
+        | FindingKind::OtherFile => skipped(kind),
         FindingKind::LeftOut => ["split is left out"; 2],
         FindingKind::Cmyk => [
             "JPEG has four inks, converted as Pillow does",
@@ -170,12 +171,30 @@ fn headline(kind: FindingKind) -> [&'static str; 2] {
             "image has transparency, which is dropped",
             "images have transparency, which is dropped",
         ],
-        FindingKind::Hidden => ["hidden file is skipped", "hidden files are skipped"],
-        FindingKind::OtherFile => ["other file is skipped", "other files are skipped"],
         FindingKind::NaturalOrder => [
             "class has another number with tools that sort digits as numbers",
             "classes have other numbers with tools that sort digits as numbers",
         ],
+    }
+}
+
+/// As [`headline`], of files that are not read.
+fn skipped(kind: FindingKind) -> [&'static str; 2] {
+    match kind {
+        FindingKind::UnsupportedFormat => [
+            "image is of a format that is not read, and skipped: convert it",
+            "images are of formats that are not read, and skipped: convert them",
+        ],
+        FindingKind::DeadLink => [
+            "link leads nowhere, and is skipped: restore what it leads to, or remove it",
+            "links lead nowhere, and are skipped: restore what they lead to, or remove them",
+        ],
+        FindingKind::OutsideClasses => [
+            "image lies outside of all classes, and is skipped",
+            "images lie outside of all classes, and are skipped",
+        ],
+        FindingKind::Hidden => ["hidden file is skipped", "hidden files are skipped"],
+        _ => ["other file is skipped", "other files are skipped"],
     }
 }
 

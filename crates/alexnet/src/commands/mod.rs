@@ -20,6 +20,7 @@ pub(crate) mod train;
 use std::ops::Range;
 use std::path::Path;
 
+use alexnet_data::{PassedOver, quoted};
 use alexnet_figures::legible;
 use alexnet_network::ModelConfig;
 use alexnet_ops::Device;
@@ -49,6 +50,12 @@ fn open_predictor<D: Device>(
     let plan = inference_plan(path, &file, batch)?;
     check_room(&device, &plan, 0, &path.display().to_string())?;
     Ok((file.config, Predictor::new(device, path, file, plan)?))
+}
+
+/// What of a data set is not read though it was perhaps meant to be, if anything.
+fn passed_over(files: &PassedOver, data: &Path) -> Option<String> {
+    let line = || format!("{files}; alexnet data check {} names all", quoted(data));
+    (!files.is_empty()).then(line)
 }
 
 /// Prints a result as JSON to standard output.

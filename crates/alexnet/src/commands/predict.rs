@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use alexnet_data::find_images;
+use alexnet_data::{FoundImages, find_images};
 use alexnet_ops::Device;
 use alexnet_predict::{Predictor, Ranked};
 use serde::Serialize;
@@ -35,7 +35,10 @@ fn predict<D: Device>(device: D, arguments: &PredictArguments) -> anyhow::Result
     if arguments.logits && !has_logits {
         return Err(UsageError("--logits needs --format json or jsonl".into()).into());
     }
-    let images = find_images(&arguments.paths)?;
+    let FoundImages { images, passed_over } = find_images(&arguments.paths)?;
+    if !passed_over.is_empty() {
+        note(&format!("alexnet: {passed_over}"));
+    }
     let mut predictor = open_predictor(device, &arguments.weights, 1)?.1;
     let mut printer = Printer::new(arguments.format);
     let mut ended = Ended::Done;

@@ -14,7 +14,7 @@ use alexnet_train::{
 use anyhow::{Context, bail, ensure};
 
 use super::statistics::measured;
-use super::{sample, with_commas};
+use super::{passed_over, sample, with_commas};
 use crate::device::on_device;
 use crate::fine_tuning::Beginning;
 use crate::flags::{AugmentName, TrainFlags};
@@ -348,6 +348,9 @@ fn introduce(
         with_commas(dataset.train.samples.len()),
         with_commas(dataset.val.samples.len()),
     ));
+    if let Some(line) = passed_over(&dataset.passed_over(), &dataset.root) {
+        display.say(&format!("Note     {line}."));
+    }
     display.say(&format!(
         "Model    {}{batch_norm}, width {}, {} pixels: {} parameters, {} multiply-adds an image",
         model.model,
