@@ -66,7 +66,9 @@ pub(super) fn write(writer: PackWriter, workers: usize, out: &Path) -> anyhow::R
 fn report(outcome: &PackOutcome, out: &Path) -> anyhow::Result<()> {
     let PackOutcome { train, val, reused_shards, bytes, unreadable } = outcome;
     for path in unreadable {
-        terminal::note(&format!("alexnet: {path} cannot be decoded and is stored as it is"));
+        terminal::note(&format!(
+            "alexnet: {path} is stored as it is: it cannot be decoded, or would be too large"
+        ));
     }
     if *reused_shards > 0 {
         terminal::note(&format!("{reused_shards} shards were there already."));
