@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use alexnet_data::{Disk, FileSystem, create_folders_on, write_beside};
+use alexnet_data::{Disk, FileSystem, create_folders_on, quoted, write_beside};
 use alexnet_train::RunFolder;
 use anyhow::{Context, bail};
 
@@ -133,7 +133,7 @@ fn new_folder(flags: &TrainFlags) -> anyhow::Result<PathBuf> {
         }
     }
     let way_out = match taken.join(SETTINGS).is_file() {
-        true => format!("continue that run with --resume {}", taken.display()),
+        true => format!("continue that run with --resume {}", quoted(&taken)),
         false => "delete it, for it holds no run".to_owned(),
     };
     bail!("{} exists: choose another --name, or {way_out}", taken.display())

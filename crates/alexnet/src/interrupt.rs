@@ -28,7 +28,9 @@ pub(crate) fn requested() -> bool {
 /// Remembers a wish to stop. `leave` says that a second one ends the program.
 fn heard(leave: bool) {
     if !STOP.swap(true, Ordering::Relaxed) {
-        note("\nStopping as soon as all is saved; Ctrl-C leaves at once.");
+        // Below the terminal's own sign of Ctrl-C.
+        note("");
+        note("Stopping as soon as all is saved; Ctrl-C leaves at once.");
     } else if leave {
         std::process::exit(i32::from(crate::EXIT_STOPPED));
     }

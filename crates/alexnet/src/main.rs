@@ -123,7 +123,11 @@ fn one_line(error: &anyhow::Error) -> String {
             line = format!("{line}: {cause}");
         }
     }
-    line.split_whitespace().collect::<Vec<_>>().join(" ")
+    // Spaces of paths stay as they are: commands are suggested that can be pasted.
+    if line.contains(['\n', '\r']) {
+        line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    }
+    line
 }
 
 /// `_` and `-` are the same in a flag's name: `--batch_size=8` is `--batch-size=8`.

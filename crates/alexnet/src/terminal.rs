@@ -1,17 +1,21 @@
 //! What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere and in
 //! `log.txt`.
+//!
+//! Whatever is said in a line may quote names that stand in files, weights' among them: they are shown
+//! as text, and neither end the line nor steer the terminal.
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 
 use alexnet_data::UnreadableImage;
+use alexnet_figures::legible;
 use alexnet_train::{EpochRow, Observer, SAVES_FAILED_MAX, SaveFailure, StepReport};
 use anyhow::Context;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A line on standard error. A closed one is no reason to end.
 pub(crate) fn note(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", legible(line));
 }
 
 /// Says which image could not be read, why, and what was shown instead.
@@ -29,7 +33,17 @@ fn unreadable_line(image: &UnreadableImage) -> String {
 
 /// A line of a command's result, on standard output.
 pub(crate) fn print(line: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{line}").context("cannot write to standard output")
+    hand_over(&legible(line))
+}
+
+/// Several lines of a command's result: text of ours that quotes nothing.
+pub(crate) fn print_lines(text: &str) -> anyhow::Result<()> {
+    text.split('\n').try_for_each(print)
+}
+
+/// A result in a form that programs read, as it is.
+pub(crate) fn hand_over(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
 }
 
 /// A bar that counts to `length`, drawn on standard error if that is a terminal.
@@ -86,7 +100,7 @@ impl Display {
 
     /// A line for the log. A log that cannot be written does not stop a run.
     fn record(&mut self, line: &str) {
-        if let Err(error) = writeln!(self.log, "{line}") {
+        if let Err(error) = writeln!(self.log, "{}", legible(line)) {
             tracing::debug!("log.txt: {error}");
         }
     }

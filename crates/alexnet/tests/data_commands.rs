@@ -482,3 +482,41 @@ fn a_preview_takes_the_flags_of_train_and_refuses_what_no_sheet_can_hold() {
         assert!(told.contains(says) && !told.contains("panicked"), "{told}");
     }
 }
+
+// ---------------------------------------------------------------- values that make no sense
+
+#[test]
+fn values_no_image_could_have_and_flags_without_effect_are_usage_mistakes() {
+    let folder = sample_set(1, 1);
+    let cases: [(&[&str], &str); 16] = [
+        (&["train", "set", "--resize-size", "5000"], "--resize-size is 5000"),
+        (&["train", "set", "--resize-size", "4294967296"], "--resize-size is 4294967296"),
+        (&["train", "set", "--mean", "1,2,nan"], "--mean is 1,2,NaN: grey levels lie between"),
+        (&["train", "set", "--mean", "1,2,300"], "--mean is 1,2,300"),
+        (&["train", "set", "--mean", "1,2,1e30"], "--mean is 1,2,1000000000000000000000000000000"),
+        (&["data", "preview", "set", "--std", "0,0,0"], "--std is 0,0,0"),
+        (&["data", "statistics", "set", "--resize-size", "5000"], "--resize-size"),
+        (&["data", "statistics", "set", "--resize-size", "0"], "--resize-size"),
+        (&["data", "pack", "set", "out", "--resize-size", "5000"], "--resize-size"),
+        (
+            &["data", "pack", "set", "out", "--encoding", "original", "--resize-size", "64"],
+            "--encoding original cannot keep the bytes of",
+        ),
+        (&["data", "pack", "set", "out", "--quality", "90"], "pass --encoding jpeg"),
+        (&["data", "pack", "set", "out", "--fit", "warp"], "--resize-size"),
+        (
+            &["data", "prepare", "set", "out", "--to", "pack", "--quality", "90"],
+            "pass --encoding jpeg",
+        ),
+        (&["bench", "train", "--steps", "99999999999"], "at most 1000000"),
+        (&["bench", "data", "--warmup-steps", "99999999999"], "at most 1000000"),
+        (&["bench", "infer", "--device", "cpu", "--operations"], "--operations is for"),
+    ];
+    for (arguments, says) in cases {
+        let output = alexnet(folder.path(), arguments);
+        let told = text(&output.stderr);
+        assert_eq!(code(&output), 2, "{arguments:?}: {told}");
+        assert!(told.contains(says), "{arguments:?}: {told}");
+    }
+    assert!(!folder.path().join("out").exists());
+}

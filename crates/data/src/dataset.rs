@@ -4,16 +4,19 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::DataError;
+use crate::passed_over::PassedOver;
 use crate::sample::Sample;
 use crate::sources::{Listing, Wanted, recognise};
 
 /// The images to train on, or those to measure with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Split {
     /// The file or folder they are in.
     pub folder: PathBuf,
     /// In the source's order; of folders by class, then by folder and file name.
     pub samples: Vec<Sample>,
+    /// Files among them that were perhaps meant to be images, and are not read.
+    pub passed_over: PassedOver,
 }
 
 impl Split {
@@ -54,6 +57,12 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// Files of both splits that were perhaps meant to be images, and are not read.
+    #[must_use]
+    pub fn passed_over(&self) -> PassedOver {
+        self.train.passed_over.clone().and(&self.val.passed_over)
+    }
+
     /// [`Split::fingerprint`] of both splits, in hexadecimal.
     pub(crate) fn fingerprint(&self) -> String {
         let [train, val] = [&self.train, &self.val].map(|split| split.fingerprint(&self.classes));
@@ -103,7 +112,8 @@ pub fn open(root: &Path, val_fraction: Option<f64>) -> Result<Dataset, DataError
         aside
     } else {
         let no_validation = || DataError::NoValidation { root: root.to_path_buf() };
-        matched(source.list(Wanted::Validation)?.ok_or_else(no_validation)?, &classes)?.split
+        let listing = source.list(Wanted::Validation)?.ok_or_else(no_validation)?;
+        matched(without_rivals(root, listing)?, &classes)?.split
     };
     Ok(Dataset { root: root.to_path_buf(), classes, train, val })
 }
@@ -124,7 +134,7 @@ pub fn open_split(
         return matched(source.list(Wanted::Named(name))?.ok_or_else(missing)?, classes);
     }
     if let Some(listing) = source.list(Wanted::Validation)? {
-        return matched(listing, classes);
+        return matched(without_rivals(root, listing)?, classes);
     }
     let whole = source
         .list(Wanted::Named(""))?
@@ -134,9 +144,26 @@ pub fn open_split(
     matched(whole.ok_or_else(none)?, classes)
 }
 
+/// A listing, unless there is another that it could be.
+fn without_rivals(root: &Path, listing: Listing) -> Result<Listing, DataError> {
+    match listing.rivals.first() {
+        None => Ok(listing),
+        Some(rival) => Err(DataError::SeveralValidations {
+            root: root.to_path_buf(),
+            taken: stem(&listing.place),
+            rival: rival.clone(),
+        }),
+    }
+}
+
+/// A folder's name, a list's without its extension.
+pub(crate) fn stem(place: &Path) -> String {
+    place.file_stem().unwrap_or_default().display().to_string()
+}
+
 /// A listing with labels that are indices into `classes`.
 fn matched(listing: Listing, classes: &[String]) -> Result<OpenedSplit, DataError> {
-    let Listing { place: folder, classes: own, mut samples } = listing;
+    let Listing { place: folder, classes: own, mut samples, passed_over, .. } = listing;
     if samples.is_empty() {
         return Err(DataError::NoImages { folder });
     }
@@ -154,7 +181,7 @@ fn matched(listing: Listing, classes: &[String]) -> Result<OpenedSplit, DataErro
     }
     let absent = classes.iter().zip(&present).filter(|&(_, &present)| !present);
     let missing = absent.map(|(class, _)| class.clone()).collect();
-    Ok(OpenedSplit { split: Split { folder, samples }, missing })
+    Ok(OpenedSplit { split: Split { folder, samples, passed_over }, missing })
 }
 
 /// Takes `fraction` of each class out of `train`: those whose names have the smallest CRC-32.
@@ -177,5 +204,5 @@ pub(crate) fn set_aside(train: &mut Split, fraction: f64) -> Split {
     let (val, rest) =
         std::mem::take(&mut train.samples).into_iter().partition(|_| is_aside.next() == Some(true));
     train.samples = rest;
-    Split { folder: train.folder.clone(), samples: val }
+    Split { folder: train.folder.clone(), samples: val, passed_over: PassedOver::default() }
 }

@@ -17,7 +17,8 @@ use crate::{jpeg, png};
 
 /// No image file may be longer, in bytes (64 MiB).
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
-/// No image may be wider or higher, in pixels.
+/// No image may be wider or higher, in pixels. With [`MAX_IMAGE_PIXELS`] this bounds what each of many
+/// loader threads takes: up to 427 MiB of a JPEG (records/2026-11-24-hostile-files).
 pub const MAX_SIDE_PIXELS: u32 = 16_384;
 /// No image may have more pixels: 150 MB once decoded.
 pub const MAX_IMAGE_PIXELS: u64 = 50_000_000;
@@ -40,12 +41,16 @@ pub enum DecodeError {
         start: String,
     },
     /// More bytes than [`MAX_FILE_BYTES`].
-    #[error("is larger than {} MiB, the limit for a file: make it smaller", MAX_FILE_BYTES >> 20)]
+    #[error(
+        "is larger than {} MiB, the limit for an image file: scale it down, for networks see a few \
+         hundred pixels a side",
+        MAX_FILE_BYTES >> 20
+    )]
     FileTooLarge,
     /// More pixels than [`MAX_SIDE_PIXELS`] or [`MAX_IMAGE_PIXELS`].
     #[error(
         "is {width} x {height} pixels, the limit is {MAX_SIDE_PIXELS} a side and \
-         {MAX_IMAGE_PIXELS} in all: make it smaller"
+         {MAX_IMAGE_PIXELS} in all: scale it down, for networks see a few hundred pixels a side"
     )]
     TooManyPixels {
         /// Pixels in a row, as the header says.

@@ -105,6 +105,20 @@ pub enum DataError {
         /// The dataset's folder.
         root: PathBuf,
     },
+    /// What to measure with cannot be told.
+    #[error(
+        "{} has both {taken} and {rival}, either of which may be meant to measure with: rename or \
+         remove one, or name it to alexnet eval by --split",
+        root.display()
+    )]
+    SeveralValidations {
+        /// The dataset's folder.
+        root: PathBuf,
+        /// Name of one split.
+        taken: String,
+        /// Name of another.
+        rival: String,
+    },
     /// There is neither a split nor a known class folder to evaluate.
     #[error(
         "{} has none of val/, valid/, validation/ or test/, nor a folder named after a class of \

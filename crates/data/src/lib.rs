@@ -30,6 +30,7 @@ mod begun;
 mod colour;
 mod pack;
 mod parallel;
+mod passed_over;
 mod preprocess;
 mod random;
 mod resize;
@@ -70,6 +71,7 @@ pub use pack::{
 };
 pub use parallel::Progress;
 pub use parquet::{Cell, Table};
+pub use passed_over::PassedOver;
 pub use pictures::{Pictures, Pixels};
 pub use preprocess::{
     Fit, IMAGENET_MEAN, IMAGENET_STD, MAX_RESIZE_PIXELS, MeanImage, MeanPart, Preprocess,
@@ -77,10 +79,10 @@ pub use preprocess::{
 };
 pub use sample::{Content, Form, Layout, Part, Sample, Store, read_at};
 pub use sample_set::{SampleSet, SampleSplit};
-pub use sources::{Downloads, Verdict, find_images};
+pub use sources::{Downloads, FoundImages, Verdict, find_images};
 pub use statistics::{Statistics, statistics};
 pub use survey::{ClassImages, NamedSplit, Survey, survey};
-pub use text::read_text;
+pub use text::{quoted, read_text};
 pub use tree::{TreeOutcome, TreeWriter};
 pub use whole_file::{
     check_writable, clear_unfinished, clear_unfinished_on, create_folders_on, write_beside,

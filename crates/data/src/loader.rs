@@ -193,6 +193,12 @@ impl Loader {
         seconds
     }
 
+    /// Images in a batch; the last of an epoch may have fewer.
+    #[must_use]
+    pub fn batch_size(&self) -> usize {
+        self.config.batch_size
+    }
+
     /// How many batches an epoch has.
     #[must_use]
     pub fn batches(&self) -> usize {

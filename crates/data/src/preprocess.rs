@@ -7,6 +7,7 @@ use multiversion::multiversion;
 use serde::{Deserialize, Serialize};
 
 use crate::colour::Tint;
+use crate::decode::MAX_IMAGE_PIXELS;
 use crate::image::Image;
 use crate::pictures::Place;
 use crate::resize::{Window, each_resized_row};
@@ -270,9 +271,13 @@ impl Preprocess {
     }
 
     /// The region of all crops in the image's own pixels, and its width and height brought to size.
-    pub(crate) fn whole_region(&self, image: &Image) -> (Window, (u32, u32)) {
+    /// `None` of an image so long that it would have more pixels than any may have.
+    pub(crate) fn whole_region(&self, image: &Image) -> Option<(Window, (u32, u32))> {
         let (width, height) = self.resized(image);
         let ((left, top), size) = self.region(image);
+        if u64::from(size.0) * u64::from(size.1) > MAX_IMAGE_PIXELS {
+            return None;
+        }
         let x_scale = f64::from(image.width()) / f64::from(width);
         let y_scale = f64::from(image.height()) / f64::from(height);
         let window = Window {
@@ -281,7 +286,7 @@ impl Preprocess {
             width: f64::from(size.0) * x_scale,
             height: f64::from(size.1) * y_scale,
         };
-        (window, size)
+        Some((window, size))
     }
 
     /// One picture of `image`, (crop, crop, 3), put into its place: resized, or as levels that are yet

@@ -41,10 +41,10 @@ pub fn statistics(
     let side = (preprocess.fit != Fit::ShorterSide).then_some(preprocess.resize as usize);
     let empty = || Sums::new(side.unwrap_or(0));
     let add = |sums: &mut Sums, _: usize, sample: &Sample| {
-        let image = sample.content.read_image();
-        match image.map(|image| region(preprocess, &image)) {
-            Ok(pixels) => sums.add(&pixels),
-            Err(_) => sums.unreadable += 1,
+        let image = sample.content.read_image().ok();
+        match image.and_then(|image| region(preprocess, &image)) {
+            Some(pixels) => sums.add(&pixels),
+            None => sums.unreadable += 1,
         }
     };
     let parts = gather(samples, workers, empty, add, progress).ok_or(DataError::StoppedReading)?;
@@ -56,10 +56,10 @@ pub fn statistics(
     Ok(sums.statistics(side.is_some()))
 }
 
-/// The whole region that crops are taken from, as bytes.
-fn region(preprocess: &Preprocess, image: &Image) -> Vec<u8> {
-    let (window, size) = preprocess.whole_region(image);
-    resize(image, window, size).into_rgb()
+/// The whole region that crops are taken from, as bytes, unless it would be too large.
+fn region(preprocess: &Preprocess, image: &Image) -> Option<Vec<u8>> {
+    let (window, size) = preprocess.whole_region(image)?;
+    Some(resize(image, window, size).into_rgb())
 }
 
 /// Sums over pixels. 64 bits hold the squares of 10^14 pixels.

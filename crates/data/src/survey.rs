@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::dataset::{Split, set_aside};
+use crate::dataset::{Split, set_aside, stem};
 use crate::error::DataError;
 use crate::pack::Packing;
 use crate::sources::{Listing, Source, TEST, TRAIN, VAL, Wanted, recognise};
@@ -27,6 +27,8 @@ pub struct Survey {
     pub splits: Vec<NamedSplit>,
     /// A `test` that cannot be listed, and why.
     pub left_out: Option<String>,
+    /// Names of splits that may each be meant to measure with, if there is more than one.
+    pub rivals: Vec<String>,
     /// How it was packed, if it was.
     pub packing: Option<Packing>,
 }
@@ -95,6 +97,7 @@ impl Survey {
             learnt_classes: 0,
             splits: Vec::new(),
             left_out: None,
+            rivals: Vec::new(),
             packing: source.packing(),
         }
     }
@@ -114,7 +117,10 @@ impl Survey {
 
     /// Adds a split; its labels become indices into the common classes.
     fn add(&mut self, name: &'static str, listing: Listing) {
-        let Listing { place: folder, classes, mut samples } = listing;
+        let Listing { place: folder, classes, mut samples, passed_over, rivals } = listing;
+        if !rivals.is_empty() {
+            self.rivals = [stem(&folder)].into_iter().chain(rivals).collect();
+        }
         if self.splits.is_empty() {
             self.learnt_classes = classes.len();
             self.classes = classes;
@@ -130,7 +136,7 @@ impl Survey {
                 });
             }
         }
-        self.splits.push(NamedSplit { name, split: Split { folder, samples } });
+        self.splits.push(NamedSplit { name, split: Split { folder, samples, passed_over } });
     }
 
     /// How many images each class has.

@@ -84,6 +84,8 @@ fn sizes_are_checked_before_pixels_are_allocated() {
     header[29..33].copy_from_slice(&checksum.to_be_bytes());
     let refused = decode(&header).unwrap_err();
     assert!(matches!(refused, DecodeError::TooManyPixels { width: 20_000, .. }), "{refused}");
+    let says = "the limit is 16384 a side and 50000000 in all: scale it down";
+    assert!(refused.to_string().contains(says), "{refused}");
 }
 
 #[test]

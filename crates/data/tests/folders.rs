@@ -232,12 +232,89 @@ fn a_split_that_cannot_be_evaluated_says_why() {
 fn images_to_predict_are_files_as_given_and_folders_sorted() {
     let root = tree(&["z.jpg", "odd.name", "in/b.png", "in/a/1.jpg", "in/c.txt", "none/c.txt"]);
     let path = |name: &str| root.path().join(name);
-    let found = find_images(&[path("odd.name"), path("in"), path("z.jpg")]).unwrap();
-    assert_eq!(names(root.path(), &found), ["odd.name", "in/b.png", "in/a/1.jpg", "z.jpg"]);
+    for (given, expected) in
+        [("odd.name", ["odd.name"].as_slice()), ("in", &["in/b.png", "in/a/1.jpg"])]
+    {
+        let found = find_images(&path(given)).unwrap();
+        assert_eq!(names(root.path(), &found.images), expected);
+    }
     for (name, says) in [("none", "none holds no .jpg"), ("absent", "absent does not exist")] {
-        let message = find_images(&[path(name)]).unwrap_err().to_string();
+        let message = find_images(&path(name)).unwrap_err().to_string();
         assert!(message.contains(says), "{message}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn images_of_other_formats_and_links_that_lead_nowhere_are_counted_and_named() {
+    use std::os::unix::fs::symlink;
+    let root = tree(&[
+        "train/a/0.jpg",
+        "train/a/b.WEBP",
+        "train/a/.hidden.gif",
+        "train/a/notes.txt",
+        "train/b/1.png",
+        "val/a/2.jpg",
+        "val/a/c.bmp",
+    ]);
+    let at = |name: &str| root.path().join(name);
+    for link in ["train/b/2.jpg", "train/lost"] {
+        symlink(at("nowhere"), at(link)).unwrap();
+    }
+    let dataset = open(root.path(), None).unwrap();
+    let found = [&dataset.train.passed_over, &dataset.val.passed_over];
+    assert_eq!(found.map(|it| (it.formats, it.links)), [(1, 2), (1, 0)]);
+    let said = dataset.passed_over().to_string();
+    let example = at("train/a/b.WEBP").display().to_string();
+    let expected = format!(
+        "2 images of other formats and 2 links that lead nowhere are left out, such as {example}:"
+    );
+    assert!(said.starts_with(&expected), "{said}");
+    let opened = open_split(root.path(), None, &dataset.classes).unwrap();
+    assert_eq!(opened.split.passed_over, dataset.val.passed_over);
+    let predicted = find_images(&at("val")).unwrap();
+    assert_eq!(predicted.passed_over, dataset.val.passed_over);
+    let one = predicted.passed_over.to_string();
+    assert!(one.starts_with("1 image of another format is left out, such as "), "{one}");
+    assert!(find_images(&at("train/b/1.png")).unwrap().passed_over.is_empty());
+}
+
+#[test]
+fn two_folders_that_may_both_be_meant_to_measure_with_are_refused_and_found() {
+    for (also, both) in
+        [("valid/a/9.jpg", "val and valid"), ("validation.txt", "val and validation")]
+    {
+        let root = tree(&["train/a/0.jpg", "train/b/1.jpg", "val/a/2.jpg", "test/a/3.jpg", also]);
+        let names = || ["a".to_owned(), "b".to_owned()];
+        let refused = open(root.path(), None).unwrap_err();
+        assert!(refused.to_string().contains(&format!("has both {both}, ")), "{refused}");
+        assert_eq!(
+            open_split(root.path(), None, &names()).unwrap_err().to_string(),
+            refused.to_string()
+        );
+        // What was named, or is not asked for, is no matter.
+        assert_eq!(open_split(root.path(), Some("val"), &names()).unwrap().split.samples.len(), 1);
+        let survey = survey(root.path(), None).unwrap();
+        assert_eq!(survey.rivals.join(" and "), both);
+        fs::remove_file(root.path().join(also)).unwrap();
+        let _ = fs::remove_dir_all(root.path().join("valid"));
+        assert!(open(root.path(), None).is_ok(), "a test beside val is another set");
+    }
+}
+
+#[test]
+fn a_mark_of_byte_order_is_no_part_of_a_list() {
+    let root = tree(&["pictures/0.jpg", "pictures/1.jpg"]);
+    for name in ["train.txt", "val.txt"] {
+        let list = "\u{feff}pictures/0.jpg cat\npictures/1.jpg dog\n";
+        fs::write(root.path().join(name), list).unwrap();
+    }
+    fs::write(root.path().join("classes.txt"), "\u{feff}cat\ndog\n").unwrap();
+    let dataset = open(root.path(), None).unwrap();
+    assert_eq!(
+        (dataset.classes, dataset.train.samples.len()),
+        (vec!["cat".into(), "dog".into()], 2)
+    );
 }
 
 #[cfg(unix)]
@@ -247,8 +324,8 @@ fn links_are_followed_and_one_that_leads_back_up_ends() {
     let root = tree(&["real/0.jpg", "set/a/1.jpg"]);
     symlink(root.path().join("real"), root.path().join("set/linked")).unwrap();
     symlink(root.path().join("set"), root.path().join("set/a/up")).unwrap();
-    let found = find_images(&[root.path().join("set")]).unwrap();
-    assert_eq!(names(root.path(), &found), ["set/a/1.jpg", "set/linked/0.jpg"]);
+    let found = find_images(&root.path().join("set")).unwrap();
+    assert_eq!(names(root.path(), &found.images), ["set/a/1.jpg", "set/linked/0.jpg"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use alexnet_data::{
     Content, DataError, Dataset, Encoding, Fit, Image, Loader, LoaderConfig, Order, PackOutcome,
-    PackSettings, PackSize, Packing, Preprocess, Unreadable, View, open, pack, survey,
+    PackSettings, PackSize, Packing, Preprocess, Unreadable, View, open, pack, statistics, survey,
 };
 use support::{sample_set, surveyed};
 
@@ -45,6 +45,27 @@ fn a_set_packed_as_it_is_or_as_bare_pixels_is_the_same_set() {
         assert_eq!(labels(&packed), labels(&dataset), "{name}");
         assert!(pixels(&packed) == pixels(&dataset), "{name}");
     }
+}
+
+/// A few kilobytes that would become gigabytes.
+#[test]
+fn a_very_long_image_is_packed_as_it_is_and_left_out_of_statistics() {
+    let (folder, dataset) = sample_set();
+    let path = dataset.train.samples[3].content.path();
+    let long = image::RgbImage::from_pixel(16_384, 2, image::Rgb([9, 8, 7]));
+    long.save_with_format(&path, image::ImageFormat::Png).unwrap();
+    let size = Some(PackSize { fit: Fit::ShorterSide, side: 256 });
+    let out = folder.path().join("packed");
+    let outcome = pack_all(&dataset, settings(size, Encoding::Raw), &out);
+    assert_eq!(outcome.unreadable, [path.display().to_string()]);
+    let packed = open(&out, None).unwrap();
+    let image = packed.train.samples[3].content.read_image().unwrap();
+    assert_eq!((image.width(), image.height()), (16_384, 2));
+    let (mean, std) = ([0.0; 3], [1.0; 3]);
+    let fit = Fit::ShorterSide;
+    let preprocess = Preprocess { fit, resize: 256, crop: 256, mean, std, mean_image: None };
+    let found = statistics(&dataset.train.samples, &preprocess, 2, &mut |_| true).unwrap();
+    assert_eq!((found.images, found.unreadable), (35, 1));
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn a_name_is_kept_where_it_can_be_and_leads_nowhere_else() {
     };
     let mut samples: Vec<_> = names.iter().map(|(name, _)| sample(name, 0)).collect();
     samples.push(sample("dog.jpg", 1));
-    let split = Split { folder: folder.path().join("archive"), samples };
+    let split = Split { folder: folder.path().join("archive"), samples, ..Split::default() };
     let (root, classes) = (folder.path().to_path_buf(), vec!["cat".into(), "dog".into()]);
     let dataset = Dataset { root, classes, train: split.clone(), val: split };
     let out = folder.path().join("tree");

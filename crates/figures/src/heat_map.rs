@@ -1,7 +1,7 @@
 //! A square table of shares as a picture, from two classes to many thousands.
 
 use crate::picture::Picture;
-use crate::text::{Style, write, write_upwards};
+use crate::text::{Style, label, write, write_upwards};
 
 /// Sides of the table become about this, in pixels.
 const TABLE: usize = 960;
@@ -51,8 +51,12 @@ impl HeatMap {
         let per_pixel = count.div_ceil(TABLE);
         let table = count.div_ceil(per_pixel) * cell;
         let named = cell >= CELL_NAMED_MIN;
-        let letters = self.names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-        let names = Style::Plain.width(if named { letters.min(NAME_LETTERS_MAX) } else { 0 });
+        let labels: Vec<String> = match named {
+            true => self.names.iter().enumerate().map(|(at, name)| label(at, name)).collect(),
+            false => Vec::new(),
+        };
+        let letters = labels.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        let names = Style::Plain.width(letters.min(NAME_LETTERS_MAX));
         let line = Style::Plain.height() + GAP;
         let left = MARGIN + line + names + GAP;
         let top = MARGIN + 2 * line + names + GAP;
@@ -64,31 +68,12 @@ impl HeatMap {
         write(&mut picture, &self.columns, (left, MARGIN + line), whole - left, Style::Plain, INK);
         let at = (MARGIN, top + table);
         write_upwards(&mut picture, &self.rows, at, table, Style::Plain, INK);
-        if named {
-            self.draw_names(&mut picture, (left, top), cell, names);
-        }
+        draw_names(&mut picture, &labels, (left, top), cell, names);
         picture.fill((left - 1, top - 1), (table + 2, table + 2), LINE);
         picture.fill((left, top), (table, table), PAPER);
         self.draw_cells(&mut picture, (left, top), cell, per_pixel);
         draw_scale(&mut picture, (scale, top), table);
         picture
-    }
-
-    fn draw_names(
-        &self,
-        picture: &mut Picture,
-        (left, top): (usize, usize),
-        cell: usize,
-        room: usize,
-    ) {
-        let inset = (cell - Style::Plain.height()) / 2;
-        for (index, name) in self.names.iter().enumerate() {
-            let shift = index * cell + inset;
-            let width = Style::Plain.width(name.chars().count()).min(room);
-            let at = (left - GAP - width, top + shift);
-            write(picture, name, at, room, Style::Plain, INK);
-            write_upwards(picture, name, (left + shift, top - GAP), room, Style::Plain, INK);
-        }
     }
 
     fn draw_cells(
@@ -113,6 +98,23 @@ impl HeatMap {
                 write(picture, &number, at, cell, Style::Plain, ink);
             }
         }
+    }
+}
+
+/// The names of both sides, if there are any; `room` is the width of the widest.
+fn draw_names(
+    picture: &mut Picture,
+    labels: &[String],
+    (left, top): (usize, usize),
+    cell: usize,
+    room: usize,
+) {
+    for (index, name) in labels.iter().enumerate() {
+        let shift = index * cell + (cell - Style::Plain.height()) / 2;
+        let width = Style::Plain.width(name.chars().count()).min(room);
+        let at = (left - GAP - width, top + shift);
+        write(picture, name, at, room, Style::Plain, INK);
+        write_upwards(picture, name, (left + shift, top - GAP), room, Style::Plain, INK);
     }
 }
 

@@ -15,6 +15,7 @@ mod contact_sheet;
 mod filters;
 mod gallery;
 mod heat_map;
+mod legible;
 mod picture;
 mod text;
 
@@ -23,7 +24,9 @@ pub use contact_sheet::{ContactSheet, SHEET_PIXELS_MAX, SheetRow};
 pub use filters::Filters;
 pub use gallery::Gallery;
 pub use heat_map::HeatMap;
+pub use legible::legible;
 pub use picture::Picture;
+pub use text::label;
 
 /// Why something could not be drawn.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,12 +2,21 @@
 
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
 
+use crate::legible::legible;
 use crate::picture::Picture;
 
 /// What stands for a letter that the font lacks: it has Latin ones, accents included.
 const UNKNOWN: char = '\u{fffd}';
 /// What stands for a line's end that did not fit.
 const CUT: &str = "..";
+
+/// A name of a list as it is drawn in a picture: where the font lacks letters of it, its number in
+/// the list, from 0, stands before it, so that no two names look alike.
+#[must_use]
+pub fn label(number: usize, name: &str) -> String {
+    let name = legible(name);
+    if name.chars().all(is_in_font) { name.into_owned() } else { format!("{number} {name}") }
+}
 
 /// How large and how heavy letters are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +77,8 @@ pub(crate) fn write_upwards(
 /// Tells `cover` of every pixel of the letters of a line, and how dark it is.
 fn draw(text: &str, room: usize, style: Style, mut cover: impl FnMut(usize, usize, u8)) {
     let (weight, height) = style.font();
-    for (index, letter) in fitting(text, room / style.width(1)).chars().enumerate() {
+    let line = fitting(&legible(text), room / style.width(1));
+    for (index, letter) in line.chars().enumerate() {
         let raster = get_raster(letter, weight, height);
         let Some(raster) = raster.or_else(|| get_raster(UNKNOWN, weight, height)) else { continue };
         let left = style.width(index);
@@ -78,6 +88,11 @@ fn draw(text: &str, room: usize, style: Style, mut cover: impl FnMut(usize, usiz
             }
         }
     }
+}
+
+fn is_in_font(letter: char) -> bool {
+    let (weight, height) = Style::Plain.font();
+    get_raster(letter, weight, height).is_some()
 }
 
 /// `text`, or as much of it as `letters` letters hold.
@@ -120,6 +135,14 @@ mod tests {
     #[test]
     fn a_letter_the_font_lacks_has_a_sign_in_its_place() {
         assert_eq!(written("猫", 50), written("\u{fffd}", 50));
+    }
+
+    #[test]
+    fn names_that_would_look_alike_are_told_apart_by_their_numbers() {
+        let names = ["cat", "猫", "犬", "naïve", "e\u{301}"];
+        let labels: Vec<String> = names.iter().enumerate().map(|(at, it)| label(at, it)).collect();
+        assert_eq!(labels, ["cat", "1 猫", "2 犬", "naïve", "4 e\u{301}"]);
+        assert_eq!(label(7, "bell\u{7}"), r"bell\u{7}");
     }
 
     #[test]

@@ -142,3 +142,47 @@ fn bars_are_as_long_as_their_values_and_named_while_there_is_room() {
     assert_eq!(count(&many, "class-"), 0);
     assert_eq!(count(&many, "<polygon"), 1);
 }
+
+/// The text of every element of a chart, which is XML by what its characters may be.
+fn texts(svg: &str) -> Vec<&str> {
+    let is_xml =
+        |c: char| matches!(c, '\n' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
+    assert!(svg.chars().all(is_xml), "{svg:?}");
+    svg.lines().filter(|line| !line.starts_with('<')).collect()
+}
+
+#[test]
+fn names_with_control_characters_are_seen_and_leave_a_chart_xml() {
+    let name = "bell\u{7}\u{1} \u{1b}[2J\nline \u{ffff}";
+    let seen = r"bell\u{7}\u{1} \u{1b}[2J\nline \u{ffff}";
+    let marks = vec![Mark { name: name.into(), value: 1.0 }];
+    let [title, x_label, y_label] = [name; 3].map(String::from);
+    let bars = vec![(name.to_owned(), 1.0)];
+    let bars = BarChart { title, x_label, y_label, bars, marks: marks.clone() };
+    let [title, x_label, y_label] = [name; 3].map(String::from);
+    let series = vec![series(name, &[(1.0, 2.0)])];
+    let lines = LineChart { title, x_label, y_label, series, marks, y_scale: Scale::Linear };
+    for svg in [bars.to_svg().unwrap(), lines.to_svg().unwrap()] {
+        let whole = texts(&svg).iter().filter(|&&text| text == seen).count();
+        assert!(whole >= 4, "{svg}");
+    }
+}
+
+#[test]
+fn epochs_are_named_by_whole_numbers_only() {
+    for epochs in 1..=12 {
+        let points: Vec<_> = (1..=epochs).map(|epoch| (f64::from(epoch), 0.5)).collect();
+        let chart = LineChart { x_label: "epochs".into(), ..curves(vec![series("", &points)]) };
+        let svg = chart.to_svg().unwrap();
+        // Names of values below the axis stand lower than all others.
+        let below: Vec<&str> = svg
+            .split("<text x=\"")
+            .filter(|text| text.contains("text-anchor=\"middle\"") && text.contains("y=\"40"))
+            .map(|text| text.lines().nth(1).unwrap())
+            .collect();
+        assert!(!below.is_empty(), "{svg}");
+        for text in below {
+            assert!(text.parse::<f64>().is_ok_and(|value| value.fract() == 0.0), "{text}: {svg}");
+        }
+    }
+}

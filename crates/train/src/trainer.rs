@@ -49,7 +49,7 @@ pub enum TrainError {
     #[error(
         "nothing was saved, {in_a_row} times in a row: {reason}. What was saved before is whole: \
          make room, then alexnet train --resume {}",
-        run.display()
+        alexnet_data::quoted(run)
     )]
     NotSaved {
         /// The run's folder.

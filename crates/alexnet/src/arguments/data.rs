@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use alexnet_data::SampleSet;
+use alexnet_data::{MAX_RESIZE_PIXELS, SampleSet};
 use alexnet_network::ModelName;
 use clap::builder::RangedI64ValueParser;
 use clap::{Arg, Args, Subcommand, ValueEnum, value_parser};
@@ -136,12 +136,12 @@ pub(crate) struct PackFlags {
     #[arg(long, value_enum)]
     pub(crate) encoding: Option<EncodingName>,
     /// Size images are brought to, in pixels [default: as they are]
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", value_parser = resize_pixels())]
     pub(crate) resize_size: Option<u32>,
     /// How images of other shapes are brought to size [default: shorter-side]
     #[arg(long, value_enum)]
     pub(crate) fit: Option<FitName>,
-    /// Quality of JPEG files, 1 to 100 [default: 95]
+    /// Quality of JPEG files, 1 to 100, with --encoding jpeg [default: 95]
     #[arg(long, value_parser = value_parser!(u8).range(1..=100))]
     pub(crate) quality: Option<u8>,
     /// Images in a shard [default: 1024]
@@ -200,7 +200,7 @@ pub(crate) struct StatisticsArguments {
     /// Data set, as `train` takes it
     pub(crate) data: PathBuf,
     /// Size images are brought to first, in pixels
-    #[arg(long, value_name = "PIXELS", default_value_t = 256)]
+    #[arg(long, value_name = "PIXELS", default_value_t = 256, value_parser = resize_pixels())]
     pub(crate) resize_size: u32,
     /// How images of other shapes are brought to size, and of which part the pixels count
     #[arg(long, value_enum, default_value_t = FitName::ShorterSide)]
@@ -214,6 +214,11 @@ pub(crate) struct StatisticsArguments {
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
+}
+
+/// A size that images can be brought to.
+fn resize_pixels() -> RangedI64ValueParser<u32> {
+    value_parser!(u32).range(1..=i64::from(MAX_RESIZE_PIXELS))
 }
 
 /// What the sample set is drawn like unless told.

@@ -64,10 +64,10 @@ pub(crate) struct BenchArguments {
     #[arg(long, short, default_value_t = 32, value_parser = positive)]
     pub(crate) batch_size: usize,
     /// Steps timed
-    #[arg(long, default_value_t = 10, value_parser = positive)]
+    #[arg(long, default_value_t = 10, value_parser = steps)]
     pub(crate) steps: usize,
     /// Steps run before the clock starts
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = warmup_steps)]
     pub(crate) warmup_steps: usize,
     /// Threads that load images (data only)
     #[arg(long, short = 'j', default_value_t = 2, value_parser = threads)]
@@ -83,6 +83,21 @@ pub(crate) struct BenchArguments {
     pub(crate) format: Format,
     #[command(flatten)]
     pub(crate) device: DeviceFlags,
+}
+
+/// Most steps: the time of each is kept, and a million of the fastest take minutes.
+const STEPS_MAX: usize = 1_000_000;
+
+fn steps(text: &str) -> Result<usize, String> {
+    positive(text).and_then(|_| warmup_steps(text))
+}
+
+fn warmup_steps(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count > STEPS_MAX => Err(format!("it must be at most {STEPS_MAX}")),
+        Ok(count) => Ok(count),
+        Err(error) => Err(format!("{error}")),
+    }
 }
 
 /// As what images leave the loader.

@@ -6,7 +6,7 @@ use alexnet_data::{
 };
 use serde::Serialize;
 
-use super::info::{align_right, print_classes, print_head};
+use super::info::{print_classes, print_head};
 use super::{print_json, print_table, table, with_commas};
 use crate::arguments::{CheckArguments, Format};
 use crate::{Ended, interrupt, machine, terminal};
@@ -62,7 +62,7 @@ fn print(report: &CheckReport) -> anyhow::Result<()> {
         let findings = report.findings.iter().filter(|finding| finding.severity == severity);
         for (index, finding) in findings.enumerate() {
             if index == 0 {
-                terminal::print(&format!("\n{title}"))?;
+                terminal::print_lines(&format!("\n{title}"))?;
             }
             print_finding(finding)?;
         }
@@ -74,7 +74,7 @@ fn print(report: &CheckReport) -> anyhow::Result<()> {
 fn print_splits(report: &CheckReport) -> anyhow::Result<()> {
     let smaller = format!("below {}", report.crop);
     let mut rows = table(&["split", "images", "smallest", "median", "largest", &smaller]);
-    align_right(&mut rows, 1..6);
+    rows.align_right(1..6);
     for SplitReport { name, images, sizes, .. } in &report.splits {
         let shown = |[width, height]: [u32; 2]| format!("{width} x {height}");
         let [smallest, median, largest, smaller] = match *sizes {
@@ -117,6 +117,10 @@ fn headline(kind: FindingKind) -> [&'static str; 2] {
         FindingKind::ClassWithoutTraining => {
             ["class has no training images", "classes have no training images"]
         }
+        FindingKind::SeveralValidations => {
+            ["group of splits that may each be meant to measure with: rename or remove all but one";
+                2]
+        }
         FindingKind::Unreadable => ["image cannot be decoded", "images cannot be decoded"],
         FindingKind::Empty => ["image file has no bytes", "image files have no bytes"],
         FindingKind::Contradiction => {
@@ -152,14 +156,11 @@ fn headline(kind: FindingKind) -> [&'static str; 2] {
             "image lies on its side or is mirrored by EXIF, which is ignored, as torchvision does",
             "images lie on their side or are mirrored by EXIF, which is ignored, as torchvision does",
         ],
-        FindingKind::UnsupportedFormat => [
-            "image is of a format that is not read, and skipped: convert it",
-            "images are of formats that are not read, and skipped: convert them",
-        ],
-        FindingKind::OutsideClasses => [
-            "image lies outside of all classes, and is skipped",
-            "images lie outside of all classes, and are skipped",
-        ],
+        FindingKind::UnsupportedFormat
+        | FindingKind::DeadLink
+        | FindingKind::OutsideClasses
+        | FindingKind::Hidden
+        | FindingKind::OtherFile => skipped(kind),
         FindingKind::LeftOut => ["split is left out"; 2],
         FindingKind::Cmyk => [
             "JPEG has four inks, converted as Pillow does",
@@ -170,12 +171,30 @@ fn headline(kind: FindingKind) -> [&'static str; 2] {
             "image has transparency, which is dropped",
             "images have transparency, which is dropped",
         ],
-        FindingKind::Hidden => ["hidden file is skipped", "hidden files are skipped"],
-        FindingKind::OtherFile => ["other file is skipped", "other files are skipped"],
         FindingKind::NaturalOrder => [
             "class has another number with tools that sort digits as numbers",
             "classes have other numbers with tools that sort digits as numbers",
         ],
+    }
+}
+
+/// As [`headline`], of files that are not read.
+fn skipped(kind: FindingKind) -> [&'static str; 2] {
+    match kind {
+        FindingKind::UnsupportedFormat => [
+            "image is of a format that is not read, and skipped: convert it",
+            "images are of formats that are not read, and skipped: convert them",
+        ],
+        FindingKind::DeadLink => [
+            "link leads nowhere, and is skipped: restore what it leads to, or remove it",
+            "links lead nowhere, and are skipped: restore what they lead to, or remove them",
+        ],
+        FindingKind::OutsideClasses => [
+            "image lies outside of all classes, and is skipped",
+            "images lie outside of all classes, and are skipped",
+        ],
+        FindingKind::Hidden => ["hidden file is skipped", "hidden files are skipped"],
+        _ => ["other file is skipped", "other files are skipped"],
     }
 }
 

@@ -8,7 +8,7 @@ use alexnet_predict::Predictor;
 use alexnet_train::Metrics;
 use serde::Serialize;
 
-use super::{open_predictor, print_json};
+use super::{open_predictor, passed_over, print_json};
 use crate::arguments::{EvalArguments, Format};
 use crate::device::on_device;
 use crate::measuring::{Measured, measure, top_k};
@@ -69,6 +69,9 @@ fn eval<D: Device + Clone>(device: &D, arguments: &EvalArguments) -> anyhow::Res
         order: Order::Sequential,
     };
     places::check_images(&tables(arguments), [&opened.split])?;
+    if let Some(line) = passed_over(&opened.split.passed_over, &arguments.data) {
+        terminal::note(&format!("alexnet: {line}"));
+    }
     let samples = opened.split.samples;
     let loader = Loader::new(samples.clone(), config)?;
     let mut networks: Vec<_> = members.into_iter().map(Predictor::into_network).collect();

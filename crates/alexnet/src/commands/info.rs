@@ -1,7 +1,6 @@
 //! `alexnet data info`: what a data set is, without reading its images.
 
 use alexnet_data::{ClassImages, Encoding, Fit, NamedSplit, Packing, Survey, survey};
-use comfy_table::CellAlignment::Right;
 use serde::Serialize;
 
 use super::{print_json, print_table, table, with_commas};
@@ -71,7 +70,7 @@ fn print(info: &Info) -> anyhow::Result<()> {
     }
     terminal::print("")?;
     let mut rows = table(&["split", "images", "MiB", "where"]);
-    align_right(&mut rows, 1..3);
+    rows.align_right(1..3);
     for SplitInfo { name, place, images, bytes } in &info.splits {
         let megabytes = format!("{:.1}", *bytes as f64 / f64::from(1 << 20));
         rows.add_row([*name, &with_commas(*images), &megabytes, place]);
@@ -97,7 +96,7 @@ pub(super) fn print_head(data: &str, kind: &str, classes: usize) -> anyhow::Resu
 /// The images of each class in each split.
 pub(super) fn print_classes(splits: &[&str], classes: &[ClassImages]) -> anyhow::Result<()> {
     let mut rows = table(&[&["class"], splits].concat());
-    align_right(&mut rows, 1..splits.len() + 1);
+    rows.align_right(1..splits.len() + 1);
     for ClassImages { name, images } in classes.iter().take(CLASSES_SHOWN) {
         let counts =
             splits.iter().map(|split| with_commas(images.get(split).copied().unwrap_or(0)));
@@ -107,15 +106,6 @@ pub(super) fn print_classes(splits: &[&str], classes: &[ClassImages]) -> anyhow:
     match classes.len().saturating_sub(CLASSES_SHOWN) {
         0 => Ok(()),
         more => terminal::print(&format!("and {} more", with_commas(more))),
-    }
-}
-
-/// Counts stand below each other.
-pub(super) fn align_right(rows: &mut comfy_table::Table, columns: std::ops::Range<usize>) {
-    for index in columns {
-        rows.column_mut(index).into_iter().for_each(|column| {
-            column.set_cell_alignment(Right);
-        });
     }
 }
 

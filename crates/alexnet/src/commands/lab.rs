@@ -124,7 +124,8 @@ fn print_finding(finding: &Finding) -> anyhow::Result<()> {
     print(experiment.question())?;
     print(&format!("Published  {}", experiment.published()))?;
     print(&format!("There      {there}"))?;
-    print(&format!("Here       {here}\n"))?;
+    print(&format!("Here       {here}"))?;
+    print("")?;
     print_table(&cells(table))?;
     print("")?;
     for effect in effects {
@@ -145,11 +146,14 @@ fn print_effect(effect: &Effect) -> anyhow::Result<()> {
         0 => "not measured".to_owned(),
         _ => format!("{:.2}{error}, by seed {}", estimate.mean, by_seed.join(", ")),
     };
-    print(&format!("{what}\n  published  {published}\n  here       {found}"))?;
-    print(&format!("  so it      {}\n", effect.verdict().words()))
+    print(what)?;
+    print(&format!("  published  {published}"))?;
+    print(&format!("  here       {found}"))?;
+    print(&format!("  so it      {}", effect.verdict().words()))?;
+    print("")
 }
 
-fn cells(of: &Table) -> comfy_table::Table {
+fn cells(of: &Table) -> super::Table {
     let headings: Vec<&str> = of.columns.iter().map(String::as_str).collect();
     let mut table = table(&headings);
     of.rows.iter().for_each(|row| {

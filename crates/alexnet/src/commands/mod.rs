@@ -17,17 +17,21 @@ pub(crate) mod statistics;
 pub(crate) mod summary;
 pub(crate) mod train;
 
+use std::ops::Range;
 use std::path::Path;
 
+use alexnet_data::{PassedOver, quoted};
+use alexnet_figures::legible;
 use alexnet_network::ModelConfig;
 use alexnet_ops::Device;
 use alexnet_predict::{Predictor, inference_plan};
 use alexnet_weights::ModelFile;
 use alexnet_weights::formats::{self, Known};
+use comfy_table::CellAlignment::Right;
 use serde::Serialize;
 
 use crate::machine::check_room;
-use crate::terminal::{note, print};
+use crate::terminal::{hand_over, note, print};
 
 /// Reads weights of any form, and says what was taken for what where the file does not.
 pub(crate) fn open_weights(path: &Path, known: &Known) -> anyhow::Result<ModelFile> {
@@ -48,21 +52,45 @@ fn open_predictor<D: Device>(
     Ok((file.config, Predictor::new(device, path, file, plan)?))
 }
 
+/// What of a data set is not read though it was perhaps meant to be, if anything.
+fn passed_over(files: &PassedOver, data: &Path) -> Option<String> {
+    let line = || format!("{files}; alexnet data check {} names all", quoted(data));
+    (!files.is_empty()).then(line)
+}
+
 /// Prints a result as JSON to standard output.
 fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    print(&serde_json::to_string_pretty(value)?)
+    hand_over(&serde_json::to_string_pretty(value)?)
 }
 
 /// A table without frames, as the commands print them.
-fn table(header: &[&str]) -> comfy_table::Table {
+fn table(header: &[&str]) -> Table {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING).set_header(header.to_vec());
-    table
+    Table(table)
+}
+
+/// A table for a person. Names in it are shown on one line, as [`legible`] has them.
+struct Table(comfy_table::Table);
+
+impl Table {
+    fn add_row(&mut self, cells: impl IntoIterator<Item = impl AsRef<str>>) {
+        self.0.add_row(cells.into_iter().map(|cell| legible(cell.as_ref()).into_owned()));
+    }
+
+    /// Figures stand below each other.
+    fn align_right(&mut self, columns: Range<usize>) {
+        for index in columns {
+            self.0.column_mut(index).into_iter().for_each(|column| {
+                column.set_cell_alignment(Right);
+            });
+        }
+    }
 }
 
 /// Prints a table to standard output, without spaces at line ends.
-fn print_table(table: &comfy_table::Table) -> anyhow::Result<()> {
-    let text = table.trim_fmt();
+fn print_table(table: &Table) -> anyhow::Result<()> {
+    let text = table.0.trim_fmt();
     text.lines().try_for_each(|line| print(line.strip_prefix(' ').unwrap_or(line)))
 }
 

@@ -9,27 +9,47 @@ use alexnet_data::{
 
 use super::with_commas;
 use crate::arguments::{EncodingName, PackArguments, PackFlags};
+use crate::settings::UsageError;
 use crate::{Ended, interrupt, terminal};
 
 pub(crate) fn run(PackArguments { work, pack }: &PackArguments) -> anyhow::Result<Ended> {
+    let settings = settings(pack)?;
     let dataset = open(&work.data, work.val_fraction)?;
     interrupt::listen()?;
-    let writer = PackWriter::begin(&dataset, settings(pack), &work.out)?;
+    let writer = PackWriter::begin(&dataset, settings, &work.out)?;
     write(writer, work.workers, &work.out)
 }
 
-pub(super) fn settings(flags: &PackFlags) -> PackSettings {
+/// How a set is packed.
+///
+/// # Errors
+/// Flags of which one would have no effect beside the others.
+pub(super) fn settings(flags: &PackFlags) -> Result<PackSettings, UsageError> {
+    let refused = |problem: &str| Err(UsageError(problem.to_owned()));
+    let encoded_as = flags.encoding.unwrap_or(EncodingName::Raw);
+    if encoded_as == EncodingName::Original && flags.resize_size.is_some() {
+        return refused(
+            "--resize-size makes other images, which --encoding original cannot keep the bytes of: \
+             leave one of them out, or pass --encoding jpeg or raw",
+        );
+    }
+    if encoded_as != EncodingName::Jpeg && flags.quality.is_some() {
+        return refused("--quality is that of JPEG files: pass --encoding jpeg, or leave it out");
+    }
+    if flags.fit.is_some() && flags.resize_size.is_none() {
+        return refused("--fit says how images are brought to --resize-size: pass both or neither");
+    }
     let fit = flags.fit.map_or(Fit::ShorterSide, Fit::from);
-    let encoding = match flags.encoding.unwrap_or(EncodingName::Raw) {
+    let encoding = match encoded_as {
         EncodingName::Original => Encoding::Original,
         EncodingName::Jpeg => Encoding::Jpeg(flags.quality.unwrap_or(JPEG_QUALITY)),
         EncodingName::Raw => Encoding::Raw,
     };
-    PackSettings {
+    Ok(PackSettings {
         size: flags.resize_size.map(|side| PackSize { fit, side }),
         encoding,
         shard_images: flags.shard_images.unwrap_or(SHARD_IMAGES),
-    }
+    })
 }
 
 pub(super) fn write(writer: PackWriter, workers: usize, out: &Path) -> anyhow::Result<Ended> {
@@ -46,7 +66,9 @@ pub(super) fn write(writer: PackWriter, workers: usize, out: &Path) -> anyhow::R
 fn report(outcome: &PackOutcome, out: &Path) -> anyhow::Result<()> {
     let PackOutcome { train, val, reused_shards, bytes, unreadable } = outcome;
     for path in unreadable {
-        terminal::note(&format!("alexnet: {path} cannot be decoded and is stored as it is"));
+        terminal::note(&format!(
+            "alexnet: {path} is stored as it is: it cannot be decoded, or would be too large"
+        ));
     }
     if *reused_shards > 0 {
         terminal::note(&format!("{reused_shards} shards were there already."));

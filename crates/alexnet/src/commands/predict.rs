@@ -2,9 +2,8 @@
 
 use std::io;
 use std::path::Path;
-use std::slice;
 
-use alexnet_data::find_images;
+use alexnet_data::{PassedOver, find_images};
 use alexnet_ops::Device;
 use alexnet_predict::{Ranked, likeliest};
 use serde::Serialize;
@@ -13,7 +12,7 @@ use super::{open_predictor, print_json};
 use crate::arguments::{PredictArguments, PredictFormat};
 use crate::device::on_device;
 use crate::settings::UsageError;
-use crate::terminal::{note, print};
+use crate::terminal::{hand_over, note, print};
 use crate::{Ended, one_line};
 
 /// One image's result.
@@ -41,12 +40,18 @@ fn predict<D: Device>(device: D, arguments: &PredictArguments) -> anyhow::Result
         note(&format!("alexnet: {}", one_line(error)));
         failures += 1;
     };
-    let mut images = Vec::new();
+    let (mut images, mut passed_over) = (Vec::new(), PassedOver::default());
     for path in &arguments.paths {
-        match find_images(slice::from_ref(path)) {
-            Ok(found) => images.extend(found),
+        match find_images(path) {
+            Ok(found) => {
+                images.extend(found.images);
+                passed_over = passed_over.and(&found.passed_over);
+            }
             Err(error) => failed(&error.into()),
         }
+    }
+    if !passed_over.is_empty() {
+        note(&format!("alexnet: {passed_over}"));
     }
     let at_a_time = arguments.batch_size.min(images.len().max(1));
     let mut predictor = open_predictor(device, &arguments.weights, at_a_time)?.1;
@@ -96,7 +101,7 @@ impl Printer {
     fn print(&mut self, prediction: Prediction) -> anyhow::Result<()> {
         match self {
             Self::Json(all) => all.push(prediction),
-            Self::Jsonl => print(&serde_json::to_string(&prediction)?)?,
+            Self::Jsonl => hand_over(&serde_json::to_string(&prediction)?)?,
             Self::Table => {
                 print(&prediction.path)?;
                 for Ranked { class, probability, .. } in &prediction.predictions {

@@ -16,6 +16,7 @@ pub(crate) fn run(arguments: &PrepareArguments) -> anyhow::Result<Ended> {
                        is packed: pass --to pack, or leave them out";
         return Err(UsageError(problem.into()).into());
     }
+    let settings = pack::settings(&arguments.pack)?;
     let dataset = open(&work.data, work.val_fraction)?;
     interrupt::listen()?;
     // A folder that cannot be used is found before hours go into the downloads.
@@ -26,7 +27,6 @@ pub(crate) fn run(arguments: &PrepareArguments) -> anyhow::Result<Ended> {
             write(writer, work.workers, &work.out)
         }
         Target::Pack => {
-            let settings = pack::settings(&arguments.pack);
             let writer = PackWriter::begin(&dataset, settings, &work.out)?;
             verify(&dataset, arguments)?;
             pack::write(writer, work.workers, &work.out)

@@ -11,7 +11,7 @@ use alexnet_data::{
     Dataset, Loader, LoaderConfig, Order, Preprocess, Unreadable, View, unreadable_budget,
     write_beside,
 };
-use alexnet_figures::{ContactSheet, Picture, SHEET_PIXELS_MAX, SheetRow};
+use alexnet_figures::{ContactSheet, Picture, SHEET_PIXELS_MAX, SheetRow, label};
 use alexnet_train::TrainConfig;
 use anyhow::Context;
 use clap::ValueEnum;
@@ -152,7 +152,8 @@ impl<'d> Preview<'d> {
     /// `cat: cat/1.jpg`
     fn caption(&self, sample: usize) -> String {
         let sample = &self.dataset.train.samples[sample];
-        let (class, path) = (&self.dataset.classes[sample.label as usize], sample.content.path());
+        let (class, path) = (sample.label as usize, sample.content.path());
+        let class = label(class, &self.dataset.classes[class]);
         let path = path.strip_prefix(&self.dataset.train.folder).unwrap_or(&path);
         format!("{class}: {}", path.display())
     }

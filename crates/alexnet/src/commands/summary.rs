@@ -3,7 +3,6 @@
 use alexnet_network::{
     Initialisation, LayerSummary, Model, ModelConfig, ModelError, Plan, Purpose,
 };
-use comfy_table::CellAlignment::Right;
 use serde::Serialize;
 
 use super::{print_json, print_table, table, with_commas};
@@ -89,11 +88,7 @@ impl<'p> Row<'p> {
 
 fn print(summary: &Summary) -> anyhow::Result<()> {
     let mut rows = table(&["layer", "kind", "output", "parameters", "multiply-adds"]);
-    for index in 3..5 {
-        rows.column_mut(index).into_iter().for_each(|c| {
-            c.set_cell_alignment(Right);
-        });
-    }
+    rows.align_right(3..5);
     let count = |n| if n == 0 { String::new() } else { with_commas(n) };
     for row in &summary.layers {
         let output = match row.output {
@@ -106,7 +101,7 @@ fn print(summary: &Summary) -> anyhow::Result<()> {
     let (params, macs) = (with_commas(summary.params), with_commas(summary.macs));
     rows.add_row(["total", summary.model, &input, &params, &macs]);
     print_table(&rows)?;
-    terminal::print(&format!(
+    terminal::print_lines(&format!(
         "\nMemory at batch size {}: {:.0} MiB to train, {:.0} MiB to predict.",
         summary.batch_size,
         summary.training_bytes as f64 / MIB,

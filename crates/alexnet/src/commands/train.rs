@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alexnet_data::{Content, DataError, Dataset, Disk, SampleSet, Statistics};
+use alexnet_data::{Content, DataError, Dataset, Disk, SampleSet, Statistics, quoted};
 use alexnet_network::Plan;
 use alexnet_ops::Device;
 use alexnet_train::{
@@ -14,7 +14,7 @@ use alexnet_train::{
 use anyhow::{Context, bail, ensure};
 
 use super::statistics::measured;
-use super::{sample, with_commas};
+use super::{passed_over, sample, with_commas};
 use crate::claim::{Claim, SETTINGS, settings_text};
 use crate::device::on_device;
 use crate::fine_tuning::Beginning;
@@ -54,7 +54,7 @@ pub(crate) fn run(typed: TrainFlags) -> anyhow::Result<Ended> {
     let settings = Settings::decide(&flags, data)?;
     settings.check_typed(&typed)?;
     if flags.print_config {
-        terminal::print(config_text(&settings)?.trim_end())?;
+        terminal::hand_over(config_text(&settings)?.trim_end())?;
         return Ok(Ended::Done);
     }
     let dataset = opened(&flags, &settings)?;
@@ -108,7 +108,7 @@ pub(super) fn opened(flags: &TrainFlags, settings: &Settings) -> anyhow::Result<
             "{} does not exist: if the images of this run have moved, say where, as DATA beside \
              --resume {}",
             data.display(),
-            run.display()
+            quoted(run)
         ),
         _ => Ok(opened?),
     }
@@ -188,7 +188,7 @@ fn is_a_wish_to_stop(error: &anyhow::Error) -> bool {
 }
 
 fn stopped_line(run: &Path) -> String {
-    format!("Stopped. Continue with: alexnet train --resume {}", run.display())
+    format!("Stopped. Continue with: alexnet train --resume {}", quoted(run))
 }
 
 /// Trains in a folder that is this run's alone. `text` are its settings, as they are written down.
@@ -358,6 +358,9 @@ fn introduce(
         with_commas(dataset.train.samples.len()),
         with_commas(dataset.val.samples.len()),
     ));
+    if let Some(line) = passed_over(&dataset.passed_over(), &dataset.root) {
+        display.say(&format!("Note     {line}."));
+    }
     display.say(&format!(
         "Model    {}{batch_norm}, width {}, {} pixels: {} parameters, {} multiply-adds an image",
         model.model,
@@ -467,10 +470,11 @@ fn conclude(
         ));
     }
     let best = folder.best();
-    let (best, root) = (best.display(), dataset.root.display());
-    display.say(&format!("Weights  {best}\nCurves   {}", folder.results().display()));
+    display.say(&format!("Weights  {}", best.display()));
+    display.say(&format!("Curves   {}", folder.results().display()));
+    let (best, root) = (quoted(&best), quoted(&dataset.root));
     if let Some(Content::File(image)) = dataset.val.samples.first().map(|sample| &sample.content) {
-        let image = image.display();
+        let image = quoted(image);
         display.say(&format!("Try next alexnet predict {image} --weights {best}"));
     }
     display.say(&format!("         alexnet eval {root} --weights {best}"));

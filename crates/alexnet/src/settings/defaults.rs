@@ -1,6 +1,6 @@
 //! What holds where nothing was typed: the recipe's word, as far as it depends on what was.
 
-use alexnet_data::MeanPart;
+use alexnet_data::{MAX_RESIZE_PIXELS, MeanPart};
 use alexnet_network::ModelName;
 use alexnet_train::{Recipe, RecipeMean, Schedule};
 
@@ -38,8 +38,10 @@ impl Defaults {
         let native = model.native_image_size();
         let image_size = flags.image_size.unwrap_or(native);
         // 256 as everywhere since 2012, or as much in proportion.
-        let resize_size =
-            if image_size == native { 256 } else { image_size.saturating_mul(8).div_ceil(7) };
+        let resize_size = match image_size == native {
+            true => 256,
+            false => image_size.saturating_mul(8).div_ceil(7).min(MAX_RESIZE_PIXELS as usize),
+        };
         let mut rates = Rates::of(&recipe, flags.epochs.unwrap_or(recipe.epochs));
         rates.scheduler = flags.lr_scheduler.unwrap_or(rates.scheduler);
         if rates.scheduler == SchedulerName::WarmRestarts {

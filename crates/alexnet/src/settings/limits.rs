@@ -1,5 +1,6 @@
 //! What settings may be: the bounds of each, and what one needs of another.
 
+use alexnet_data::MAX_RESIZE_PIXELS;
 use alexnet_network::BATCH_MAX;
 
 use super::{Settings, UsageError};
@@ -17,6 +18,8 @@ const EPOCHS_MAX: f64 = 1e6;
 const PERIOD_MIN_EPOCHS: f64 = 0.01;
 /// Longest time between two saves: a year.
 const MINUTES_MAX: f64 = 366.0 * 24.0 * 60.0;
+/// Largest grey level.
+const LEVEL_MAX: f32 = 255.0;
 
 impl Settings {
     pub(super) fn check(&self) -> Result<(), UsageError> {
@@ -53,12 +56,14 @@ impl Settings {
                 return Err(UsageError(problem));
             }
         }
-        if self.resize_size < self.image_size {
+        if !(self.image_size..=MAX_RESIZE_PIXELS as usize).contains(&self.resize_size) {
             return Err(UsageError(format!(
-                "--resize-size is {}: it must be at least the image size, {}",
+                "--resize-size is {}: it must be at least the image size, {}, and at most \
+                 {MAX_RESIZE_PIXELS}",
                 self.resize_size, self.image_size
             )));
         }
+        self.check_levels()?;
         if matches!(self.mean, Mean::Image(_)) && !has_mean_image(self.fit, self.augment) {
             return Err(UsageError(format!(
                 "--mean is {}: it needs --fit centre-square or warp, and --augment random-crop or \
@@ -72,6 +77,26 @@ impl Settings {
         ];
         if let Some((flag, _)) = of_weights.iter().find(|of| of.1 && self.weights.is_none()) {
             return Err(UsageError(format!("--{flag} is weights, but there are no --weights")));
+        }
+        Ok(())
+    }
+}
+
+impl Settings {
+    /// Levels that were typed.
+    fn check_levels(&self) -> Result<(), UsageError> {
+        if let Mean::Levels(levels @ Levels::Given(given)) = self.mean
+            && !given.iter().all(|level| (0.0..=LEVEL_MAX).contains(level))
+        {
+            let problem = format!("--mean is {levels}: grey levels lie between 0 and {LEVEL_MAX}");
+            return Err(UsageError(problem));
+        }
+        if let Levels::Given(given) = self.std
+            && !given.iter().all(|level| level.is_normal() && *level > 0.0)
+        {
+            let problem =
+                format!("--std is {}: pixels are divided by it, so it must lie above 0", self.std);
+            return Err(UsageError(problem));
         }
         Ok(())
     }
@@ -91,11 +116,22 @@ mod tests {
     #[test]
     fn values_out_of_range_are_refused_by_flag() {
         let none = TrainFlags::default;
+        let mean = |levels| Mean::Levels(Levels::Given(levels));
         let cases = [
             (TrainFlags { momentum: Some(1.5), ..none() }, "--momentum"),
             (TrainFlags { lr: Some(-1.0), ..none() }, "--lr"),
             (TrainFlags { lr: Some(f64::NAN), ..none() }, "--lr"),
             (TrainFlags { resize_size: Some(100), ..none() }, "--resize-size"),
+            (TrainFlags { resize_size: Some(5000), ..none() }, "--resize-size is 5000:"),
+            (TrainFlags { resize_size: Some(1 << 32), ..none() }, "--resize-size is 4294967296:"),
+            (TrainFlags { mean: Some(mean([1.0, 2.0, f32::NAN])), ..none() }, "--mean is 1,2,NaN:"),
+            (TrainFlags { mean: Some(mean([1.0, 2.0, 300.0])), ..none() }, "--mean is 1,2,300:"),
+            (TrainFlags { mean: Some(mean([-1.0, 2.0, 3.0])), ..none() }, "--mean is -1,2,3:"),
+            (TrainFlags { std: Some(Levels::Given([0.0; 3])), ..none() }, "--std is 0,0,0:"),
+            (
+                TrainFlags { std: Some(Levels::Given([1.0, 2.0, -3.0])), ..none() },
+                "--std is 1,2,-3:",
+            ),
             (TrainFlags { epochs: Some(0), ..none() }, "--epochs"),
             (TrainFlags { threads: Some(1 << 20), ..none() }, "--threads"),
             (TrainFlags { print_freq: Some(0), ..none() }, "--print-freq"),

@@ -33,6 +33,10 @@ pub(super) fn find(survey: &Survey, found: &mut Cases) {
     }
     similar(&survey.classes, found);
     natural(&survey.classes[..survey.learnt_classes], found);
+    if !survey.rivals.is_empty() {
+        let detail = Some(survey.rivals.join(", "));
+        found.add(FindingKind::SeveralValidations, Case { detail, ..Case::default() });
+    }
     if let Some(reason) = &survey.left_out {
         let detail = Some(reason.clone());
         found.add(FindingKind::LeftOut, Case { detail, ..Case::default() });

@@ -134,6 +134,8 @@ pub enum FindingKind {
     UnknownClass,
     /// A class without images to learn from.
     ClassWithoutTraining,
+    /// Several splits may be meant to measure with.
+    SeveralValidations,
     /// An image that cannot be decoded, and why.
     Unreadable,
     /// An image file of zero bytes.
@@ -161,6 +163,8 @@ pub enum FindingKind {
     Orientation,
     /// A file of a format that is not read, and so skipped.
     UnsupportedFormat,
+    /// A link that leads nowhere, and is skipped.
+    DeadLink,
     /// An image in no class, and so skipped.
     OutsideClasses,
 

@@ -5,15 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::report::{Case, Cases, FindingKind};
 use crate::error::DataError;
+use crate::passed_over::{is_dead_link, is_unsupported};
 use crate::sample::Content;
-use crate::sources::{extension, is_hidden, is_image, walk};
+use crate::sources::{is_hidden, is_image, walk};
 use crate::survey::Survey;
-
-/// Images in formats that are not read, by the extensions they go by.
-const UNSUPPORTED: [&str; 16] = [
-    "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2", "jfif", "jpe",
-    "ppm", "pgm", "tga", "svg",
-];
 
 /// Looks through the folders whose files are the set's images.
 pub(super) fn find(survey: &Survey, found: &mut Cases) -> Result<(), DataError> {
@@ -50,9 +45,11 @@ pub(super) fn find(survey: &Survey, found: &mut Cases) -> Result<(), DataError> 
 fn kind(path: &Path) -> FindingKind {
     if is_hidden(path) {
         FindingKind::Hidden
-    } else if is_image(path) {
+    } else if is_dead_link(path) {
+        FindingKind::DeadLink
+    } else if is_image(path) && path.is_file() {
         FindingKind::OutsideClasses
-    } else if UNSUPPORTED.contains(&&*extension(path)) {
+    } else if is_unsupported(path) {
         FindingKind::UnsupportedFormat
     } else {
         FindingKind::OtherFile

@@ -13,7 +13,7 @@ use crate::sample::Sample;
 
 /// Length of the header of our `.npy` files, in bytes.
 const NPY_HEADER_BYTES: usize = 128;
-/// Ends the name of an image that could not be decoded.
+/// Ends the name of an image that could not be decoded and resized.
 pub(super) const UNREADABLE: &str = ".unreadable";
 
 /// What is written of one image.
@@ -39,17 +39,18 @@ impl Stored {
     }
 }
 
-/// What is stored of an image; one that cannot be decoded is stored as it is.
+/// What is stored of an image; one that cannot be decoded, or would be too large once resized, is stored
+/// as it is.
 ///
 /// # Errors
 /// A file that cannot be read.
 pub(super) fn store(sample: &Sample, settings: PackSettings) -> Result<Stored, DataError> {
     let (bytes, image) = read(sample)?;
-    let Some(image) = image else { return Ok(Stored::file(UNREADABLE, bytes.unwrap_or_default())) };
-    let image = match settings.size {
+    let image = image.and_then(|image| match settings.size {
         Some(size) => resized(&image, size),
-        None => image,
-    };
+        None => Some(image),
+    });
+    let Some(image) = image else { return Ok(Stored::file(UNREADABLE, bytes.unwrap_or_default())) };
     Ok(match (settings.encoding, bytes) {
         (Encoding::Original, Some(bytes)) if is_png(&bytes) => Stored::file(".png", bytes),
         (Encoding::Original, Some(bytes)) => Stored::file(".jpg", bytes),
@@ -75,9 +76,9 @@ fn read(sample: &Sample) -> Result<(Option<Vec<u8>>, Option<Image>), DataError> 
     Ok((bytes, image))
 }
 
-fn resized(image: &Image, size: PackSize) -> Image {
-    let (window, size) = preprocess(size).whole_region(image);
-    resize(image, window, size)
+fn resized(image: &Image, size: PackSize) -> Option<Image> {
+    let (window, size) = preprocess(size).whole_region(image)?;
+    Some(resize(image, window, size))
 }
 
 /// The part of preprocessing that is done once.

@@ -101,7 +101,7 @@ impl Source for Cifar {
             let path = existing(self.folder.join(file))?;
             self.read_records(&path, classes.len(), &mut samples)?;
         }
-        Ok(Some(Listing { place: self.folder.clone(), classes, samples }))
+        Ok(Some(Listing { place: self.folder.clone(), classes, samples, ..Listing::default() }))
     }
 }
 

@@ -14,8 +14,9 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Listing, Source, TRAIN, VALIDATION, Wanted, list};
+use super::{Listing, Source, TEST, TRAIN, VALIDATION, Wanted, list};
 use crate::error::DataError;
+use crate::passed_over::{PassedOver, is_dead_link};
 use crate::sample::{Content, Sample};
 
 /// Which files are images, whatever the case of their letters.
@@ -50,37 +51,55 @@ impl Source for Folder {
                 return class_folders(self.root.clone()).map(Some);
             }
             let (file, folder) = (self.root.join(format!("{name}.txt")), self.root.join(name));
-            if file.is_file() {
-                return list::read(&file, &folder).map(Some);
-            }
-            if folder.is_dir() {
-                return class_folders(folder).map(Some);
-            }
+            let listing = if file.is_file() {
+                list::read(&file, &folder)?
+            } else if folder.is_dir() {
+                class_folders(folder)?
+            } else {
+                continue;
+            };
+            return Ok(Some(Listing { rivals: self.rivals(name, wanted), ..listing }));
         }
         Ok(None)
     }
 }
 
-/// The images meant by `paths`: a file stands for itself, a folder for every image beneath it,
-/// sorted.
+impl Folder {
+    /// What could be meant by the wanted split as well as what is called `taken`. A `test` beside the
+    /// images to measure with is another set.
+    fn rivals(&self, taken: &str, wanted: Wanted) -> Vec<String> {
+        let is_there = |name: &str| {
+            self.root.join(name).is_dir() || self.root.join(format!("{name}.txt")).is_file()
+        };
+        let names = wanted.names().iter().filter(|&&name| name != taken && name != TEST);
+        names.filter(|name| is_there(name)).map(|&name| name.to_owned()).collect()
+    }
+}
+
+/// Images that were asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundImages {
+    /// Their paths.
+    pub images: Vec<PathBuf>,
+    /// What lay among them and is not read.
+    pub passed_over: PassedOver,
+}
+
+/// The images meant by a path: a file stands for itself, a folder for every image beneath it, sorted.
 ///
 /// # Errors
 /// A path that does not exist, a folder that holds no image.
-pub fn find_images(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
-    let mut found = Vec::new();
-    for path in paths {
-        if !path.exists() {
-            return Err(DataError::Missing { path: path.clone() });
-        }
-        if path.is_dir() {
-            let images = images_beneath(path)?;
-            if images.is_empty() {
-                return Err(DataError::NoImages { folder: path.clone() });
-            }
-            found.extend(images);
-        } else {
-            found.push(path.clone());
-        }
+pub fn find_images(path: &Path) -> Result<FoundImages, DataError> {
+    if !path.exists() {
+        return Err(DataError::Missing { path: path.into() });
+    }
+    if !path.is_dir() {
+        let (images, passed_over) = (vec![path.into()], PassedOver::default());
+        return Ok(FoundImages { images, passed_over });
+    }
+    let found = images_beneath(path)?;
+    if found.images.is_empty() {
+        return Err(DataError::NoImages { folder: path.into() });
     }
     Ok(found)
 }
@@ -89,8 +108,13 @@ pub fn find_images(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
 pub(super) fn class_folders(folder: PathBuf) -> Result<Listing, DataError> {
     let (mut classes, mut samples) = (Vec::new(), Vec::new());
     let mut flat = None;
+    let mut passed_over = PassedOver::default();
     for entry in sorted_entries(&folder)? {
         if !entry.is_dir() {
+            // What it does not lead to may have been a class.
+            if is_dead_link(&entry) {
+                passed_over.count(&entry);
+            }
             flat = flat.or(is_image(&entry).then_some(entry));
             continue;
         }
@@ -99,22 +123,28 @@ pub(super) fn class_folders(folder: PathBuf) -> Result<Listing, DataError> {
         };
         let label = classes.len() as u32;
         classes.push(name.to_owned());
-        let images = images_beneath(&entry)?;
-        samples
-            .extend(images.into_iter().map(|path| Sample { content: Content::File(path), label }));
+        let found = images_beneath(&entry)?;
+        passed_over = passed_over.and(&found.passed_over);
+        let sample = |path| Sample { content: Content::File(path), label };
+        samples.extend(found.images.into_iter().map(sample));
     }
     match flat {
         Some(image) if classes.is_empty() => Err(DataError::Flat { folder, image }),
-        _ => Ok(Listing { place: folder, classes, samples }),
+        _ => {
+            let place = folder;
+            Ok(Listing { place, classes, samples, passed_over, ..Listing::default() })
+        }
     }
 }
 
 /// Every image file in `folder` and the folders in it, by folder, then by name.
-pub(super) fn images_beneath(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let mut images = Vec::new();
+pub(super) fn images_beneath(folder: &Path) -> Result<FoundImages, DataError> {
+    let FoundImages { mut images, mut passed_over } = FoundImages::default();
     walk(folder, &mut |path| {
         if !is_hidden(&path) && is_image(&path) && path.is_file() {
             images.push(path);
+        } else {
+            passed_over.count(&path);
         }
     })?;
     let key = |path: &PathBuf| {
@@ -122,7 +152,7 @@ pub(super) fn images_beneath(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
         (folder, path.file_name().map(|name| name.to_owned()))
     };
     images.sort_by_cached_key(key);
-    Ok(images)
+    Ok(FoundImages { images, passed_over })
 }
 
 /// Shows `visit` all that is in `folder` and the folders in it but for those: files, and hidden

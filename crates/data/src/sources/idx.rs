@@ -67,7 +67,12 @@ impl Source for Idx {
         }
         let classes = self.names(&labels_path, &labels)?;
         let samples = (0..).zip(&labels).map(|(number, &label)| images.sample(number, label));
-        Ok(Some(Listing { place: self.root.clone(), classes, samples: samples.collect() }))
+        Ok(Some(Listing {
+            place: self.root.clone(),
+            classes,
+            samples: samples.collect(),
+            ..Listing::default()
+        }))
     }
 }
 

@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::folder::{class_folders, images_beneath};
+use super::folder::{FoundImages, class_folders, images_beneath};
 use super::{Listing, Source, TEST, TRAIN, VAL, Wanted, malformed};
 use crate::error::DataError;
 use crate::sample::{Content, Sample};
@@ -83,7 +83,8 @@ impl Kaggle {
         classes.sort_unstable();
         classes.dedup();
         let mut samples = Vec::with_capacity(wnids.len());
-        for path in images_beneath(&folder)? {
+        let FoundImages { images, passed_over } = images_beneath(&folder)?;
+        for path in images {
             let id = path.file_stem().and_then(|id| id.to_str()).unwrap_or_default();
             let missing = || {
                 let reason = "no line is of this image: restore the table, or remove the image";
@@ -101,7 +102,7 @@ impl Kaggle {
             let reason = format!("there is no {id}.JPEG in {}: unpack all of it", folder.display());
             return Err(malformed(&solution, format!("line {line}"), reason));
         }
-        Ok(Listing { place: folder, classes, samples })
+        Ok(Listing { place: folder, classes, samples, passed_over, ..Listing::default() })
     }
 
     /// Where the table of that name is.

@@ -57,7 +57,7 @@ pub(super) fn read(file: &Path, folder: &Path) -> Result<Listing, DataError> {
         let label = classes.label(class).map_err(|reason| malformed(line, reason))?;
         samples.push(Sample { content: Content::File(base.join(path)), label });
     }
-    Ok(Listing { place: file.to_path_buf(), classes: classes.names, samples })
+    Ok(Listing { place: file.to_path_buf(), classes: classes.names, samples, ..Listing::default() })
 }
 
 /// The classes of a list.

@@ -20,9 +20,10 @@ use std::path::{Path, PathBuf};
 use crate::begun::refuse_unfinished;
 use crate::error::DataError;
 use crate::pack::Packing;
+use crate::passed_over::PassedOver;
 use crate::sample::Sample;
 
-pub use folder::find_images;
+pub use folder::{FoundImages, find_images};
 pub(crate) use folder::{extension, is_hidden, is_image, sorted_entries, walk};
 pub use ilsvrc::{Downloads, Verdict};
 
@@ -58,7 +59,7 @@ impl<'a> Wanted<'a> {
 }
 
 /// The images of one split.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Listing {
     /// The file or folder they are in, for messages.
     pub(crate) place: PathBuf,
@@ -66,6 +67,10 @@ pub(crate) struct Listing {
     pub(crate) classes: Vec<String>,
     /// Labels are indices into `classes`.
     pub(crate) samples: Vec<Sample>,
+    /// Files among them that are none.
+    pub(crate) passed_over: PassedOver,
+    /// What could be meant by the split as well, beside what was taken.
+    pub(crate) rivals: Vec<String>,
 }
 
 /// A set of images in one of the forms.

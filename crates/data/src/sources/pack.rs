@@ -67,7 +67,7 @@ impl Source for Pack {
             self.read_shard(shard, &mut samples)?;
         }
         let classes = self.manifest.classes.clone();
-        Ok(Some(Listing { place: self.root.clone(), classes, samples }))
+        Ok(Some(Listing { place: self.root.clone(), classes, samples, ..Listing::default() }))
     }
 }
 

@@ -212,7 +212,7 @@ impl Rows {
             Sample { content, label }
         };
         let samples = found.into_iter().zip(labels).map(sample).collect();
-        Ok(Listing { place: folder.to_path_buf(), classes, samples })
+        Ok(Listing { place: folder.to_path_buf(), classes, samples, ..Listing::default() })
     }
 }
 

@@ -72,7 +72,7 @@ fn list(root: &Path, shards: &[PathBuf]) -> Result<Listing, DataError> {
         let label = classes.label(&class).map_err(unknown)?;
         samples.push(Sample { content: Content::Part(part), label });
     }
-    Ok(Listing { place: root.to_path_buf(), classes: classes.names, samples })
+    Ok(Listing { place: root.to_path_buf(), classes: classes.names, samples, ..Listing::default() })
 }
 
 /// Adds the samples of one shard, in its order.

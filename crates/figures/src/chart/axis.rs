@@ -54,6 +54,12 @@ impl Axis {
         Self { range: onto(first, self.scale)..self.range.end, ..self }
     }
 
+    /// The axis without the names of values that are no whole numbers.
+    pub(super) fn naming_whole_values(mut self) -> Self {
+        self.ticks.retain(|tick| tick.fract() == 0.0);
+        self
+    }
+
     /// Whether a value can be drawn.
     pub(super) fn has_place(&self, value: f64) -> bool {
         has_place(value, self.scale)

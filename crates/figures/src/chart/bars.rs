@@ -9,7 +9,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 use super::axis::{Axis, number};
 use super::paper::{
     Area, COLOURS, Drawn, FAINT, Frame, GRID, INK, MARGIN, TEXT_SIZE, TITLE_HEIGHT, fitting,
-    on_paper, text, width_of,
+    on_paper, shown, shown_marks, text, width_of,
 };
 use super::{Mark, Scale};
 use crate::FigureError;
@@ -59,7 +59,19 @@ impl BarChart {
             _ => BARS_UNNAMED,
         };
         let size = (WIDTH, TITLE_HEIGHT + ABOVE + bars + BELOW + MARGIN);
-        on_paper(size, &self.title, |area| self.draw_bars(area))
+        let chart = self.legible();
+        on_paper(size, &chart.title, |area| chart.draw_bars(area))
+    }
+
+    /// The same chart, its texts as they can stand in it.
+    fn legible(&self) -> Self {
+        Self {
+            title: shown(&self.title),
+            x_label: shown(&self.x_label),
+            y_label: shown(&self.y_label),
+            bars: self.bars.iter().map(|(name, value)| (shown(name), *value)).collect(),
+            marks: shown_marks(&self.marks),
+        }
     }
 
     fn is_named(&self) -> bool {

@@ -8,8 +8,8 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, has_place};
 use super::paper::{
-    Area, COLOURS, Drawn, FAINT, Frame, GRID, INK, MARGIN, TEXT_SIZE, fitting, on_paper, text,
-    width_of,
+    Area, COLOURS, Drawn, FAINT, Frame, GRID, INK, MARGIN, TEXT_SIZE, fitting, on_paper, shown,
+    shown_marks, text, width_of,
 };
 use super::{Mark, Scale};
 use crate::FigureError;
@@ -64,17 +64,32 @@ impl LineChart {
     /// # Errors
     /// When the chart library refuses, for which no cause is known.
     pub fn to_svg(&self) -> Result<String, FigureError> {
-        on_paper(SIZE, &self.title, |area| {
-            let names = || self.series.iter().map(|series| width_of(&series.name, TEXT_SIZE));
+        let chart = self.legible();
+        on_paper(SIZE, &chart.title, |area| {
+            let names = || chart.series.iter().map(|series| width_of(&series.name, TEXT_SIZE));
             let wanted = match names().max().unwrap_or(0) {
                 0 => 0,
                 width => width + (SWATCH + 2 * SWATCH_GAP) as u32,
             };
             let legend_width = wanted.min(LEGEND_MAX);
             let (left, right) = area.split_horizontally(SIZE.0 - legend_width - MARGIN);
-            self.draw_curves(&left)?;
-            if legend_width > 0 { self.draw_legend(&right, legend_width) } else { Ok(()) }
+            chart.draw_curves(&left)?;
+            if legend_width > 0 { chart.draw_legend(&right, legend_width) } else { Ok(()) }
         })
+    }
+
+    /// The same chart, its texts as they can stand in it.
+    fn legible(&self) -> Self {
+        let series = self.series.iter();
+        let series = series.map(|it| Series { name: shown(&it.name), points: it.points.clone() });
+        Self {
+            title: shown(&self.title),
+            x_label: shown(&self.x_label),
+            y_label: shown(&self.y_label),
+            series: series.collect(),
+            marks: shown_marks(&self.marks),
+            y_scale: self.y_scale,
+        }
     }
 
     fn draw_curves(&self, area: &Area) -> Drawn {
@@ -137,7 +152,10 @@ impl LineChart {
 
     fn x_axis(&self) -> Axis {
         let points = self.series.iter().flat_map(|series| &series.points);
-        Axis::over(points.map(|&(x, _)| x), Scale::Linear, TICKS.0)
+        let axis = Axis::over(points.clone().map(|&(x, _)| x), Scale::Linear, TICKS.0);
+        // What only occurs in whole numbers, as epochs do, is named by whole numbers.
+        let whole = points.map(|&(x, _)| x).all(|x| !axis.has_place(x) || x.fract() == 0.0);
+        if whole { axis.naming_whole_values() } else { axis }
     }
 
     /// Zero is shown where it is near.

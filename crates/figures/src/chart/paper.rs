@@ -5,8 +5,9 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::Mark;
 use super::axis::Axis;
-use crate::FigureError;
+use crate::{FigureError, legible};
 
 pub(super) type Area<'s> = DrawingArea<SVGBackend<'s>, Shift>;
 pub(super) type Frame<'a, 's> = ChartContext<'a, SVGBackend<'s>, Cartesian2d<Axis, Axis>>;
@@ -76,6 +77,16 @@ pub(super) fn text(size: u32, colour: RGBColor, h: HPos, v: VPos) -> TextStyle<'
 /// About how wide a text is, in pixels: viewers' fonts differ.
 pub(super) fn width_of(line: &str, size: u32) -> u32 {
     (line.chars().count() as f64 * f64::from(size) * LETTER).ceil() as u32
+}
+
+/// A text that others chose, as it can stand in a chart.
+pub(super) fn shown(text: &str) -> String {
+    legible(text).into_owned()
+}
+
+/// Marks whose names can stand in a chart.
+pub(super) fn shown_marks(marks: &[Mark]) -> Vec<Mark> {
+    marks.iter().map(|mark| Mark { name: shown(&mark.name), value: mark.value }).collect()
 }
 
 /// `line`, or as much of it as goes into `room` pixels, its end cut off where that is seen.

@@ -2,13 +2,12 @@
 
 use alexnet_network::{LayerSummary, Network, Part, Plan};
 use alexnet_ops::Device;
-use comfy_table::CellAlignment::Right;
 use serde::Serialize;
 
 use super::ceilings::Ceilings;
 use super::recorder::Recorder;
 use crate::commands::{print_table, table};
-use crate::terminal::print;
+use crate::terminal::{print, print_lines};
 
 /// Where a step's median time goes.
 #[derive(Serialize)]
@@ -107,11 +106,7 @@ impl Profile {
         }
         header.push("share");
         let mut rows = table(&header);
-        for index in 1..header.len() {
-            rows.column_mut(index).into_iter().for_each(|column| {
-                column.set_cell_alignment(Right);
-            });
-        }
+        rows.align_right(1..header.len());
         for row in &self.layers {
             let mut cells = vec![row.name.clone(), in_millions(row.macs)];
             [Some(&row.forward), row.backward.as_ref()].into_iter().flatten().for_each(|pass| {
@@ -133,7 +128,7 @@ impl Profile {
         print("")?;
         print_table(&rows)?;
         let Ceilings { matrix_product_gflops, memory_read_gb_per_s } = ceilings;
-        print(&format!(
+        print_lines(&format!(
             "\nThis machine's ceilings: {matrix_product_gflops:.0} GFLOP/s in a matrix product, \
              {memory_read_gb_per_s:.1} GB/s read from memory.\n\
              Times are in ms. GFLOP/s are twice a direct computation's multiply-adds (macs, of one \

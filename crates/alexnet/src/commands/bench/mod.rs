@@ -25,6 +25,7 @@ use crate::Ended;
 use crate::arguments::{BenchArguments, BenchTask, Format};
 use crate::device::{PrecisionName, on_device};
 use crate::machine::{check_room, cores, peak_rss_bytes};
+use crate::settings::UsageError;
 use crate::terminal::print;
 
 const NOT_ITS_OWN_CLOCK: &str =
@@ -75,7 +76,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<Ended> {
             on_device!(arguments.device, |device| network(&device, arguments))?
         }
         BenchTask::Data => {
-            ensure!(!arguments.operations, NOT_ITS_OWN_CLOCK);
+            ensure!(!arguments.operations, UsageError(NOT_ITS_OWN_CLOCK.into()));
             loading::measure(arguments)?
         }
     };
@@ -87,7 +88,8 @@ pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<Ended> {
 }
 
 fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow::Result<Measured> {
-    ensure!(!arguments.operations || device.is_asynchronous(), NOT_ITS_OWN_CLOCK);
+    let timed_alone = !arguments.operations || device.is_asynchronous();
+    ensure!(timed_alone, UsageError(NOT_ITS_OWN_CLOCK.into()));
     let trained = arguments.task == BenchTask::Train;
     let purpose = if trained { Purpose::Training } else { Purpose::Inference };
     let plan = arguments.model.plan(arguments.batch_size, purpose)?;
@@ -175,11 +177,14 @@ fn timed(
     arguments: &BenchArguments,
     mut step: impl FnMut() -> anyhow::Result<()>,
 ) -> anyhow::Result<Vec<f64>> {
-    for _ in 0..arguments.warmup_steps {
-        step()?;
-    }
-    let mut times = Vec::with_capacity(arguments.steps);
-    for _ in 0..arguments.steps {
+    (0..arguments.warmup_steps).try_for_each(|_| step())?;
+    clocked(arguments.steps, step)
+}
+
+/// Milliseconds of each of so many steps.
+fn clocked(steps: usize, mut step: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<Vec<f64>> {
+    let mut times = Vec::with_capacity(steps);
+    for _ in 0..steps {
         let begin = Instant::now();
         step()?;
         times.push(begin.elapsed().as_secs_f64() * 1e3);

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use alexnet_ops::{Device, Timed};
-use comfy_table::CellAlignment::Right;
 use serde::Serialize;
 
 use crate::commands::{print_table, table};
-use crate::terminal::print;
+use crate::terminal::{print, print_lines};
 
 /// Operations of one name.
 #[derive(Serialize)]
@@ -50,11 +49,7 @@ fn of_a_step(timed: &[Timed], steps: usize) -> Vec<Operation> {
 /// The table for a person, beside a step of `median_ms`.
 pub(super) fn print_operations(operations: &[Operation], median_ms: f64) -> anyhow::Result<()> {
     let mut rows = table(&["operation", "a step", "ms", "share"]);
-    for index in 1..4 {
-        rows.column_mut(index).into_iter().for_each(|column| {
-            column.set_cell_alignment(Right);
-        });
-    }
+    rows.align_right(1..4);
     let row = |name: &str, count: String, ms: f64| {
         [name.to_owned(), count, format!("{ms:.3}"), format!("{:.1} %", 100.0 * ms / median_ms)]
     };
@@ -65,7 +60,7 @@ pub(super) fn print_operations(operations: &[Operation], median_ms: f64) -> anyh
     rows.add_row(row("all of them", String::new(), all));
     print("")?;
     print_table(&rows)?;
-    print(
+    print_lines(
         "Operations were asked for one by one, and timed by the GPU. Shares are of the median step, which\n\
          asks for most of them at once.",
     )

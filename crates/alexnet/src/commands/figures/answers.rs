@@ -5,7 +5,7 @@ use std::path::Path;
 use alexnet_data::{
     Loader, LoaderConfig, Order, Preprocess, Sample, Unreadable, View, open, open_split,
 };
-use alexnet_figures::{BarChart, Gallery, HeatMap, Mark, Picture};
+use alexnet_figures::{BarChart, Gallery, HeatMap, Mark, Picture, label};
 use alexnet_ops::Device;
 use alexnet_predict::{Predictor, inference_plan};
 use alexnet_weights::ModelFile;
@@ -170,7 +170,7 @@ impl Answers<'_> {
     }
 
     fn lines(&self, (judged, answer): &(Judged, Likeliest)) -> Vec<String> {
-        let class = |class: u32| &self.classes[class as usize];
+        let class = |class: u32| label(class as usize, &self.classes[class as usize]);
         let percent = |probability: f64| format!("{:.1} %", probability * 100.0);
         vec![
             format!("is {}", class(judged.label)),

@@ -99,7 +99,7 @@ fn training(path: PathBuf, devkit: Devkit) -> Result<Listing, DataError> {
             Sample { content: content(&store, name, &image), label }
         }));
     }
-    Ok(Listing { place: path, classes: devkit.into_wnids(), samples })
+    Ok(Listing { place: path, classes: devkit.into_wnids(), samples, ..Listing::default() })
 }
 
 /// Whether the sorted `tars` are those of the leaves.
@@ -143,7 +143,7 @@ fn validation(path: PathBuf, devkit: Devkit) -> Result<Listing, DataError> {
         label,
     };
     let samples = images.into_iter().zip(labels).map(sample).collect();
-    Ok(Listing { place: path, classes: devkit.into_wnids(), samples })
+    Ok(Listing { place: path, classes: devkit.into_wnids(), samples, ..Listing::default() })
 }
 
 /// Whether the labels are those that all the world has for these images.

@@ -234,7 +234,7 @@ mod tests {
         for (Published { name, .. }, text) in THREE.iter().zip([devkit, val, train]) {
             fs::write(root.join(name), text).unwrap();
         }
-        let split = |tar: &str| Split { folder: root.join(tar), samples: Vec::new() };
+        let split = |tar: &str| Split { folder: root.join(tar), ..Split::default() };
         let (train, val) = (split(TRAIN_TAR), split(VAL_TAR));
         (folder, Dataset { root, classes: Vec::new(), train, val })
     }
