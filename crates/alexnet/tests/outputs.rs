@@ -182,6 +182,9 @@ fn what_is_read_is_never_replaced_and_no_two_results_go_to_one_file() {
     let eval = ["eval", &set, "-w", "w.safetensors"];
     let convert = ["convert", "w.safetensors"];
     let preview = ["data", "preview", &set, "--config", "settings.toml"];
+    let args = text_of("runs/train/exp1/args.toml");
+    let (run, as_args) = (text_of("runs/train/exp1"), ["--out", &*args]);
+    let resumed = ["data", "preview", "--resume", &run];
     let mut cases: Vec<(&[&str], &[&str], [&str; 2])> = vec![
         (&eval, &["--predictions", "w.safetensors"], ["--predictions", "--weights"]),
         (&eval, &["--per-class", "./w.safetensors"], ["--per-class", "--weights"]),
@@ -194,6 +197,7 @@ fn what_is_read_is_never_replaced_and_no_two_results_go_to_one_file() {
             ["OUT", "--class-names"],
         ),
         (&preview, &["--out", "settings.toml"], ["--out", "--config"]),
+        (&resumed, &as_args, ["--out", "--resume"]),
         (&preview, &as_image, ["--out", "DATA"]),
     ];
     if cfg!(unix) {

@@ -122,8 +122,8 @@ pub enum PreprocessError {
     },
     /// The crops have no fixed place in a square that the mean image would be of.
     #[error(
-        "a mean image needs crops of a square of fixed size, which --fit shorter-side and parts of \
-         random size are not: choose --fit centre-square or warp, or subtract a mean colour"
+        "a mean image needs crops of a square of fixed size (fit centre-square or warp), which those \
+         of fit shorter-side and parts of random size are not: subtract a mean colour instead"
     )]
     MeanImageRegion,
     /// The mean image holds infinities or NaNs.

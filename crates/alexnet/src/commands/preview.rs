@@ -24,8 +24,11 @@ use crate::{Ended, places, terminal};
 pub(crate) fn run(arguments: PreviewArguments) -> anyhow::Result<Ended> {
     let PreviewArguments { out, rows, views, epoch, flags } = arguments;
     let config = flags.config.clone();
+    let resumed = flags.resume.as_ref().map(|run| run.join("args.toml"));
     let (flags, data) = completed(flags)?;
-    let read = [("--config", &config), ("--weights", &flags.weights), ("DATA", &flags.data)];
+    let (weights, set) = (&flags.weights, &flags.data);
+    let read =
+        [("--config", &config), ("--resume", &resumed), ("--weights", weights), ("DATA", set)];
     places::check(&[("--out", &out)], places::given(read))?;
     let settings = Settings::decide(&flags, data)?;
     check_size(rows, views, settings.image_size)?;
