@@ -146,7 +146,7 @@ fn bench_times_every_operation_of_a_gpu_if_asked_to_and_of_nothing_else() {
 
     let (code, _, told) =
         emulated(&[&tiny[..], &asked, &["--device", "cpu"]].concat(), &[]).expect("as before");
-    assert_eq!(code, 1, "{told}");
+    assert_eq!(code, 2, "{told}");
     assert!(told.contains("--operations is for train and infer on a GPU"), "{told}");
 }
 
