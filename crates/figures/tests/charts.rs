@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // In helpers too, where the lint does not know a test.
 
+use std::collections::BTreeSet;
+
 use alexnet_figures::{BARS_NAMED_MAX, BarChart, LineChart, Mark, Scale, Series};
 
 fn series(name: &str, points: &[(f64, f64)]) -> Series {
@@ -168,6 +170,65 @@ fn names_with_control_characters_are_seen_and_leave_a_chart_xml() {
     }
 }
 
+/// The value of an attribute of a line of SVG.
+fn attribute<'a>(line: &'a str, name: &str) -> &'a str {
+    let value = line.split_once(&format!(" {name}=\"")).map_or("", |(_, value)| value);
+    value.split('"').next().unwrap()
+}
+
+/// About where the level texts of a chart are, in pixels: left, right, top, bottom.
+fn places(svg: &str) -> Vec<(&str, [f64; 4])> {
+    let texts = svg.split("<text").skip(1).filter(|text| !text.contains("rotate"));
+    texts
+        .map(|text| {
+            let mut lines = text.lines();
+            let (head, name) = (lines.next().unwrap(), lines.next().unwrap());
+            let number = |name| attribute(head, name).parse::<f64>().unwrap();
+            let (x, y, size) = (number("x"), number("y"), number("font-size"));
+            let width = name.chars().count() as f64 * size * 0.56;
+            let left = match attribute(head, "text-anchor") {
+                "start" => x,
+                "end" => x - width,
+                _ => x - width / 2.0,
+            };
+            // Half of the letters, all of them or nothing is below y.
+            let middle = match attribute(head, "dy") {
+                "0.5ex" => y,
+                "0.76em" => y + size / 2.0,
+                _ => y - size / 2.0,
+            };
+            (name, [left, left + width, middle - size / 2.0, middle + size / 2.0])
+        })
+        .collect()
+}
+
+/// Sees to it that texts are within the picture and none lies on another.
+fn check_places(svg: &str) {
+    let [width, height] = ["width", "height"].map(|name| attribute(svg, name).parse().unwrap());
+    let places = places(svg);
+    for (index, (name, [left, right, top, bottom])) in places.iter().enumerate() {
+        let is_within = *left >= -1.0 && *right <= width && *top >= 0.0 && *bottom <= height + 1.0;
+        assert!(is_within, "{name}: {left}..{right} x {top}..{bottom} of {width} x {height}");
+        for (other, [from, to, above, below]) in &places[index + 1..] {
+            let is_apart = right <= from || to <= left || bottom <= above || below <= top;
+            assert!(is_apart, "{name} lies on {other}");
+        }
+    }
+}
+
+#[test]
+fn no_text_of_a_chart_of_bars_lies_on_another() {
+    for count in [1, 3, BARS_NAMED_MAX, BARS_NAMED_MAX + 10] {
+        for all in [0.0, 1.9, 50.0, 99.9] {
+            let bars =
+                (0..count).map(|index| (format!("c{index}"), 100.0 - index as f64)).collect();
+            let marks = vec![Mark { name: format!("all {all:.1} %"), value: all }];
+            let y_label = format!("{count} classes");
+            check_places(&BarChart { bars, marks, y_label, ..self::bars(0) }.to_svg().unwrap());
+        }
+    }
+}
+
 #[test]
 fn epochs_are_named_by_whole_numbers_only() {
     for epochs in 1..=12 {
@@ -181,6 +242,8 @@ fn epochs_are_named_by_whole_numbers_only() {
             .map(|text| text.lines().nth(1).unwrap())
             .collect();
         assert!(!below.is_empty(), "{svg}");
+        let once: BTreeSet<&str> = below.iter().copied().collect();
+        assert_eq!(once.len(), below.len(), "{below:?}");
         for text in below {
             assert!(text.parse::<f64>().is_ok_and(|value| value.fract() == 0.0), "{text}: {svg}");
         }

@@ -14,8 +14,11 @@ const LOG_VALUE_MIN: f64 = 1e-30;
 const LOG_DECIMAL: Range<f64> = 0.1..1e4;
 /// Share of the range that is added at both ends.
 const PADDING: f64 = 0.04;
-/// Values that differ by less than this share of their size count as equal.
-const DISTINCT: f64 = 1e-9;
+/// Values that differ by less than this share of their size count as equal: what names them would
+/// read the same.
+const DISTINCT: f64 = 1e-6;
+/// Range around equal values, as a share of their size; on a logarithmic axis a decade is.
+const AROUND_EQUAL: f64 = 0.1;
 
 /// One axis: which values it shows, and which of them it names.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,14 +37,31 @@ impl Axis {
             (low.min(value), high.max(value))
         });
         let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
-        let span = (high - low).max(high.abs().max(low.abs()) * DISTINCT);
-        let span = if span > 0.0 { span } else { 1.0 };
-        let (low, high) = (low - span * PADDING, high + span * PADDING);
+        let around = match (high - low, high.abs().max(low.abs()), scale) {
+            (span, size, _) if span > size * DISTINCT => span * PADDING,
+            (_, size, Scale::Linear) if size > 0.0 => size * AROUND_EQUAL / 2.0,
+            _ => 0.5,
+        };
+        let (low, high) = (low - around, high + around);
         let ticks = match scale {
             Scale::Linear => round_values(low, high, ticks),
-            Scale::Log => powers_of_ten(low, high, ticks),
+            Scale::Log => round_factors(low, high, ticks),
         };
-        Self { scale, range: low..high, ticks }
+        Self { scale, range: low..high, ticks }.naming_each_once()
+    }
+
+    /// The axis without names that read as the one before.
+    fn naming_each_once(mut self) -> Self {
+        let ticks = std::mem::take(&mut self.ticks);
+        let mut named = Vec::new();
+        for tick in ticks {
+            let name = self.label(tick);
+            if named.last() != Some(&name) {
+                named.push(name);
+                self.ticks.push(tick);
+            }
+        }
+        self
     }
 
     /// An axis from `low` to `high` that names nothing.
@@ -133,6 +153,16 @@ fn round_values(low: f64, high: f64, count: usize) -> Vec<f64> {
     steps.map(|index| exact((first + index as f64) * step)).collect()
 }
 
+/// Values to name between 10 to the `low` and 10 to the `high`: powers of ten, or round values if
+/// there are none or hardly any.
+fn round_factors(low: f64, high: f64, count: usize) -> Vec<f64> {
+    let powers = powers_of_ten(low, high, count);
+    if powers.len() > 1 {
+        return powers;
+    }
+    round_values(10f64.powf(low), 10f64.powf(high), count)
+}
+
 /// Powers of ten between the exponents `low` and `high`, about `count` of them at most; if there is
 /// hardly one, also 2 and 5 times them.
 fn powers_of_ten(low: f64, high: f64, count: usize) -> Vec<f64> {
@@ -211,6 +241,23 @@ mod tests {
                 let axis = Axis::over(values.iter().copied(), Scale::Linear, 6);
                 assert!(axis.range.start < axis.range.end, "{values:?}: {axis:?}");
                 assert!(axis.ticks.len() < 20, "{values:?}: {axis:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_values_of_an_axis_have_the_same_name() {
+        let sizes = [0.0, 1.0, 3e-3, 0.33333, 1.0986123, 99.9, 12_345.6, 1e-4, 1.5e-8, 7e22];
+        for (size, scale) in sizes.iter().flat_map(|&it| [(it, Scale::Linear), (it, Scale::Log)]) {
+            for apart in [0.0, 1e-12, 1e-9, 1e-6, 3e-5, 1e-3, 0.3, 20.0] {
+                let values = [size, size * (1.0 + apart)];
+                let axis = Axis::over(values.into_iter(), scale, 6);
+                let mut names: Vec<_> = axis.ticks.iter().map(|&tick| axis.label(tick)).collect();
+                assert!(!names.is_empty() && names.len() < 15, "{values:?} {scale:?}: {names:?}");
+                let count = names.len();
+                names.sort();
+                names.dedup();
+                assert_eq!(names.len(), count, "{values:?} {scale:?}: {axis:?}");
             }
         }
     }

@@ -29,6 +29,8 @@ const NAMES_MAX: u32 = 260;
 const VALUE: u32 = 64;
 const BELOW: u32 = 48;
 const ABOVE: u32 = 24;
+/// Height of a line of text above, for marks whose names would lie on what the bars are.
+const LINE: u32 = 16;
 /// Values named below, about.
 const TICKS: usize = 8;
 
@@ -58,8 +60,8 @@ impl BarChart {
             count if self.is_named() => count.max(1) * BAR,
             _ => BARS_UNNAMED,
         };
-        let size = (WIDTH, TITLE_HEIGHT + ABOVE + bars + BELOW + MARGIN);
         let chart = self.legible();
+        let size = (WIDTH, TITLE_HEIGHT + chart.above() + bars + BELOW + MARGIN);
         on_paper(size, &chart.title, |area| chart.draw_bars(area))
     }
 
@@ -78,16 +80,45 @@ impl BarChart {
         self.bars.len() <= BARS_NAMED_MAX
     }
 
-    fn draw_bars(&self, area: &Area) -> Drawn {
+    /// Room for the bars' names.
+    fn names_width(&self) -> u32 {
         let names = self.bars.iter().map(|(name, _)| width_of(name, TEXT_SIZE));
-        let names = if self.is_named() { names.max().unwrap_or(0).min(NAMES_MAX) } else { 0 };
+        if self.is_named() { names.max().unwrap_or(0).min(NAMES_MAX) } else { 0 }
+    }
+
+    fn margin_right(&self) -> u32 {
+        if self.is_named() { VALUE } else { 2 * MARGIN }
+    }
+
+    /// Room above the bars: a line more if a mark's name would lie on what the bars are.
+    fn above(&self) -> u32 {
+        let label_end = (MARGIN + width_of(&self.y_label, TEXT_SIZE) + MARGIN) as i32;
+        let x = self.x_axis();
+        let drawn = self.marks.iter().filter(|mark| x.has_place(mark.value));
+        let is_in_the_way = drawn.map(|mark| self.extent(mark, &x)).any(|it| it.start < label_end);
+        if is_in_the_way { ABOVE + LINE } else { ABOVE }
+    }
+
+    /// From where to where a mark's name goes, in pixels from the left: its middle is at the mark,
+    /// or as near as it can be within the picture.
+    fn extent(&self, mark: &Mark, x: &Axis) -> Range<i32> {
+        let sides = (MARGIN + self.names_width() + MARGIN, WIDTH - self.margin_right());
+        let middle = x.map(&mark.value, (sides.0 as i32, sides.1 as i32));
+        let width = width_of(&mark.name, TEXT_SIZE) as i32;
+        let last = (WIDTH - MARGIN) as i32 - width;
+        let start = (middle - width / 2).min(last).max(MARGIN as i32);
+        start..start + width
+    }
+
+    fn draw_bars(&self, area: &Area) -> Drawn {
+        let names = self.names_width();
         let label = text(TEXT_SIZE, INK, HPos::Left, VPos::Center);
         area.draw(&Text::new(self.y_label.as_str(), (MARGIN as i32, 8), label))?;
         let x = self.x_axis();
         let mut chart = ChartBuilder::on(area)
             .margin_left(MARGIN)
-            .margin_right(if self.is_named() { VALUE } else { 2 * MARGIN })
-            .margin_top(ABOVE)
+            .margin_right(self.margin_right())
+            .margin_top(self.above())
             .x_label_area_size(BELOW)
             .y_label_area_size(names + MARGIN)
             .build_cartesian_2d(x.clone(), Axis::bare(0.0, self.bars.len().max(1) as f64))?;
@@ -144,11 +175,14 @@ impl BarChart {
 
     fn draw_marks(&self, chart: &mut Frame, x: &Axis) -> Drawn {
         let top = self.top(0);
-        for Mark { name, value } in self.marks.iter().filter(|mark| x.has_place(mark.value)) {
+        for mark in self.marks.iter().filter(|mark| x.has_place(mark.value)) {
+            let Mark { name, value } = mark;
             let ends = [(*value, 0.0), (*value, top)];
             chart.draw_series(DashedLineSeries::new(ends, 6, 4, INK.stroke_width(1)))?;
             let style = text(TEXT_SIZE, FAINT, HPos::Center, VPos::Bottom);
-            let name = Text::new(name.clone(), (0, -4), style);
+            let Range { start, end } = self.extent(mark, x);
+            let aside = (start + end) / 2 - chart.backend_coord(&(*value, top)).0;
+            let name = Text::new(name.clone(), (aside, -4), style);
             chart.draw_series([EmptyElement::at((*value, top)) + name])?;
         }
         Ok(())
