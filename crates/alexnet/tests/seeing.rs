@@ -264,8 +264,59 @@ fn several_runs_share_their_charts() {
     assert_eq!(files(out.path()), sorted(&[&CURVES]));
     for chart in CURVES {
         let svg = fs::read_to_string(out.path().join(chart)).unwrap();
-        assert!(svg.contains("exp1") && svg.contains("exp2"), "{chart}");
+        for run in ["exp1", "exp2"] {
+            assert_eq!(svg.matches(&format!("\n{run}\n")).count(), 1, "{chart} names it once");
+        }
     }
+    let loss = fs::read_to_string(out.path().join("loss.svg")).unwrap();
+    assert!(loss.contains("\ntraining\n") && loss.contains("\nvalidation\n"), "{loss}");
+}
+
+#[test]
+fn more_runs_than_can_be_told_apart_are_not_passed_over_in_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (1..=23).map(|run| format!("run{run}")).collect();
+    for name in &names {
+        fs::create_dir(folder.path().join(name)).unwrap();
+        let results = folder.path().join(name).join("results.csv");
+        fs::copy(path("runs/train/exp1/results.csv"), results).unwrap();
+    }
+    let figures = |count: usize| {
+        let runs = names[..count].iter().map(String::as_str);
+        let (_, told) =
+            done(folder.path(), &["figures"].into_iter().chain(runs).collect::<Vec<_>>());
+        (told, fs::read_to_string(folder.path().join("figures/loss.svg")).unwrap())
+    };
+    let (told, svg) = figures(21);
+    assert!(!told.contains("told apart") && svg.contains("\nrun21\n"), "{told}");
+    let (told, svg) = figures(23);
+    assert!(told.contains("curves of the first 21 of 23 runs"), "{told}");
+    assert!(svg.contains("and 2 more, not drawn") && !svg.contains("run22"), "{svg}");
+}
+
+#[test]
+fn a_run_without_curves_takes_none_from_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let results = fs::read_to_string(path("runs/train/exp1/results.csv")).unwrap();
+    let header = results.lines().next().unwrap();
+    let emptied = format!("{header}\n1,3,0.5,1.5,,0.5,1.0,0.01,100.0,0.5\n");
+    let runs = [("whole", &*results), ("begun", header), ("unvalidated", &*emptied)];
+    for (run, results) in runs {
+        fs::create_dir(folder.path().join(run)).unwrap();
+        fs::write(folder.path().join(run).join("results.csv"), results).unwrap();
+    }
+    fs::create_dir(folder.path().join("bare")).unwrap();
+    let all = ["figures", "begun", "whole", "bare", "unvalidated"];
+    let (_, told) = done(folder.path(), &all);
+    assert_eq!(files(&folder.path().join("figures")), sorted(&[&CURVES]), "{told}");
+    for run in ["begun", "bare", "unvalidated"] {
+        let line = format!("alexnet: no curves of {run}: ");
+        assert_eq!(told.lines().filter(|told| told.starts_with(&line)).count(), 1, "{told}");
+    }
+    let svg = fs::read_to_string(folder.path().join("figures/loss.svg")).unwrap();
+    assert!(svg.contains("whole") && !svg.contains("begun"), "{svg}");
+    let (code, _, told) = program::run(alexnet(folder.path(), &["figures", "begun", "bare"]));
+    assert!(code == 1 && told.contains("nothing to draw"), "{told}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ mod legible;
 mod picture;
 mod text;
 
-pub use chart::{BARS_NAMED_MAX, BarChart, LineChart, Mark, Scale, Series};
+pub use chart::{BARS_NAMED_MAX, BarChart, LINES_MAX, LineChart, Mark, Scale, Series};
 pub use contact_sheet::{ContactSheet, SHEET_PIXELS_MAX, SheetRow};
 pub use filters::Filters;
 pub use gallery::Gallery;

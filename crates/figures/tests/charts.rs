@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // In helpers too, where the lint does not know a test.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use alexnet_figures::{BARS_NAMED_MAX, BarChart, LineChart, Mark, Scale, Series};
+use alexnet_figures::{BARS_NAMED_MAX, BarChart, LINES_MAX, LineChart, Mark, Scale, Series};
 
 fn series(name: &str, points: &[(f64, f64)]) -> Series {
-    Series { name: name.into(), points: points.to_vec() }
+    Series { name: name.into(), points: points.to_vec(), is_faint: false }
 }
 
 fn curves(series: Vec<Series>) -> LineChart {
@@ -163,7 +163,9 @@ fn names_with_control_characters_are_seen_and_leave_a_chart_xml() {
     let bars = BarChart { title, x_label, y_label, bars, marks: marks.clone() };
     let [title, x_label, y_label] = [name; 3].map(String::from);
     let series = vec![series(name, &[(1.0, 2.0)])];
-    let lines = LineChart { title, x_label, y_label, series, marks, y_scale: Scale::Linear };
+    let strengths = Some(["strong".into(), "faint".into()]);
+    let y_scale = Scale::Linear;
+    let lines = LineChart { title, x_label, y_label, series, strengths, marks, y_scale };
     for svg in [bars.to_svg().unwrap(), lines.to_svg().unwrap()] {
         let whole = texts(&svg).iter().filter(|&&text| text == seen).count();
         assert!(whole >= 4, "{svg}");
@@ -217,6 +219,19 @@ fn check_places(svg: &str) {
 }
 
 #[test]
+fn no_text_of_a_chart_of_lines_lies_on_another() {
+    for count in [1, 2, 7, 12, LINES_MAX, 60] {
+        let name = |run: usize| format!("experiment-{run}-{}", "x".repeat(run));
+        let line = |run, is_faint| Series { is_faint, ..series(&name(run), &[(1.0, 1.0986)]) };
+        let lines = (0..count).flat_map(|run| [line(run, true), line(run, false)]).collect();
+        let strengths = Some(["validation".into(), "training".into()]);
+        let svg = LineChart { strengths, ..curves(lines) }.to_svg().unwrap();
+        check_places(&svg);
+        assert_eq!(svg.contains("more, not drawn"), count > LINES_MAX, "{svg}");
+    }
+}
+
+#[test]
 fn no_text_of_a_chart_of_bars_lies_on_another() {
     for count in [1, 3, BARS_NAMED_MAX, BARS_NAMED_MAX + 10] {
         for all in [0.0, 1.9, 50.0, 99.9] {
@@ -226,6 +241,26 @@ fn no_text_of_a_chart_of_bars_lies_on_another() {
             let y_label = format!("{count} classes");
             check_places(&BarChart { bars, marks, y_label, ..self::bars(0) }.to_svg().unwrap());
         }
+    }
+}
+
+#[test]
+fn no_two_names_of_a_chart_have_lines_that_look_alike() {
+    let line = |index: usize| series(&format!("{index}"), &[(0.0, index as f64), (1.0, 0.0)]);
+    let svg = curves((0..LINES_MAX).map(line).collect()).to_svg().unwrap();
+    // Swatches are the level lines of three pixels: their colours and the lengths of their dashes.
+    let swatches = svg.lines().filter(|line| attribute(line, "stroke-width") == "3");
+    let mut looks: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut dashes: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for swatch in swatches {
+        let (colour, points) = (attribute(swatch, "stroke"), attribute(swatch, "points"));
+        let y = points.split([',', ' ']).nth(1).unwrap().to_owned();
+        let x: Vec<&str> = points.split([',', ' ']).step_by(2).collect();
+        dashes.entry((y, colour.to_owned())).or_default().push(x.join(" "));
+    }
+    assert_eq!(dashes.len(), LINES_MAX, "{svg}");
+    for ((_, colour), dash) in dashes {
+        assert!(looks.entry(colour).or_default().insert(dash.join(", ")), "{dash:?}");
     }
 }
 

@@ -51,7 +51,7 @@ fn drawn(name: &str, chart: &LineChart) -> Result<Drawing, FigureError> {
 
 /// One line.
 pub(crate) fn line(name: impl Into<String>, points: Vec<(f64, f64)>) -> Series {
-    Series { name: name.into(), points }
+    Series { name: name.into(), points, is_faint: false }
 }
 
 /// The mean over runs of a figure of each epoch, in per cent, as far as all runs went.

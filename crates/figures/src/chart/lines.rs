@@ -3,19 +3,25 @@
 use std::ops::Range;
 
 use plotters::coord::ranged1d::Ranged;
+use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, has_place};
 use super::paper::{
-    Area, COLOURS, Drawn, FAINT, Frame, GRID, INK, MARGIN, TEXT_SIZE, fitting, on_paper, shown,
-    shown_marks, text, width_of,
+    Area, COLOURS, Drawn, FAINT, Frame, GRID, INK, MARGIN, TEXT_SIZE, TITLE_HEIGHT, fitting,
+    on_paper, shown, shown_marks, text, width_of,
 };
 use super::{Mark, Scale};
 use crate::FigureError;
 
-/// In pixels, legend included.
-const SIZE: (u32, u32) = (820, 440);
+/// Names of series that are told apart, by seven colours and three kinds of line; series of further
+/// names are not drawn.
+pub const LINES_MAX: usize = COLOURS.len() * DASHES.len();
+
+/// In pixels, legend included; a long legend makes a chart higher.
+const WIDTH: u32 = 820;
+const HEIGHT: u32 = 440;
 /// Room for the names of values, in pixels: below and to the left.
 const BELOW: u32 = 48;
 const LEFT: u32 = 76;
@@ -24,6 +30,11 @@ const LEGEND_MAX: u32 = 260;
 const SWATCH: i32 = 22;
 const SWATCH_GAP: i32 = 8;
 const LEGEND_LINE: i32 = 22;
+/// Kinds of line, each after all colours of the one before: a dash and the gap after it, in pixels;
+/// nothing for a line without gaps.
+const DASHES: [Option<(u32, u32)>; 3] = [None, Some((9, 5)), Some((2, 4))];
+/// How dark a faint line is beside a strong one.
+const FAINT_OPACITY: f64 = 0.55;
 /// Points of a series are shown as dots if there are not more.
 const DOTS_MAX: usize = 40;
 /// Values named on each axis, about.
@@ -40,8 +51,12 @@ pub struct LineChart {
     pub x_label: String,
     /// What runs upwards, with its unit.
     pub y_label: String,
-    /// In the order of the legend, which is left out for a single series without a name.
+    /// In the order of the legend, which is left out for a single series without a name. Those of
+    /// one name look alike and are named once; of more than [`LINES_MAX`] names the first are drawn
+    /// and the number of the others is said.
     pub series: Vec<Series>,
+    /// What strong lines are, and faint ones; below the names in the legend.
+    pub strengths: Option<[String; 2]>,
     /// Dashed lines from left to right.
     pub marks: Vec<Mark>,
     /// How values stand along the upright axis.
@@ -56,6 +71,16 @@ pub struct Series {
     /// (x, y), in the order they are joined. Points that are no finite numbers are left out; so are
     /// those not above zero on a logarithmic scale.
     pub points: Vec<(f64, f64)>,
+    /// Drawn thinner and paler.
+    pub is_faint: bool,
+}
+
+/// How a line is drawn.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    colour: RGBColor,
+    dash: Option<(u32, u32)>,
+    is_faint: bool,
 }
 
 impl LineChart {
@@ -64,29 +89,60 @@ impl LineChart {
     /// # Errors
     /// When the chart library refuses, for which no cause is known.
     pub fn to_svg(&self) -> Result<String, FigureError> {
-        let chart = self.legible();
-        on_paper(SIZE, &chart.title, |area| {
-            let names = || chart.series.iter().map(|series| width_of(&series.name, TEXT_SIZE));
-            let wanted = match names().max().unwrap_or(0) {
+        let mut chart = self.legible();
+        let names = chart.names();
+        let shown = &names[..names.len().min(LINES_MAX)];
+        chart.series.retain(|series| shown.contains(&series.name));
+        let legend = chart.legend(names.len() - shown.len());
+        let height = TITLE_HEIGHT + LEGEND_LINE as u32 * legend.len() as u32 + MARGIN;
+        on_paper((WIDTH, height.max(HEIGHT)), &chart.title, |area| {
+            let names = legend.iter().map(|(_, name)| width_of(name, TEXT_SIZE));
+            let wanted = match names.max().unwrap_or(0) {
                 0 => 0,
                 width => width + (SWATCH + 2 * SWATCH_GAP) as u32,
             };
             let legend_width = wanted.min(LEGEND_MAX);
-            let (left, right) = area.split_horizontally(SIZE.0 - legend_width - MARGIN);
+            let (left, right) = area.split_horizontally(WIDTH - legend_width - MARGIN);
             chart.draw_curves(&left)?;
-            if legend_width > 0 { chart.draw_legend(&right, legend_width) } else { Ok(()) }
+            if legend_width > 0 { draw_legend(&right, &legend, legend_width) } else { Ok(()) }
         })
+    }
+
+    /// The names of its series, each once.
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for series in &self.series {
+            if !names.contains(&series.name) {
+                names.push(series.name.clone());
+            }
+        }
+        names
+    }
+
+    /// Lines of the legend; how many names were `left_out` is the last.
+    fn legend(&self, left_out: usize) -> Vec<(Option<Look>, String)> {
+        let named = |(place, name)| (Some(Look::of(place, false)), name);
+        let mut legend: Vec<_> = self.names().into_iter().enumerate().map(named).collect();
+        for (name, is_faint) in self.strengths.iter().flatten().zip([false, true]) {
+            let look = Look { colour: INK, dash: None, is_faint };
+            legend.push((Some(look), name.clone()));
+        }
+        if left_out > 0 {
+            legend.push((None, format!("and {left_out} more, not drawn")));
+        }
+        legend
     }
 
     /// The same chart, its texts as they can stand in it.
     fn legible(&self) -> Self {
         let series = self.series.iter();
-        let series = series.map(|it| Series { name: shown(&it.name), points: it.points.clone() });
+        let series = series.map(|it| Series { name: shown(&it.name), ..it.clone() });
         Self {
             title: shown(&self.title),
             x_label: shown(&self.x_label),
             y_label: shown(&self.y_label),
             series: series.collect(),
+            strengths: self.strengths.as_ref().map(|names| names.each_ref().map(|it| shown(it))),
             marks: shown_marks(&self.marks),
             y_scale: self.y_scale,
         }
@@ -114,13 +170,12 @@ impl LineChart {
             .y_desc(&self.y_label)
             .draw()?;
         self.draw_marks(&mut chart, (&x, &y))?;
-        for (index, series) in self.series.iter().enumerate() {
+        let names = self.names();
+        for series in &self.series {
+            let place = names.iter().position(|name| *name == series.name).unwrap_or(0);
             let drawn = |&(at, value): &(f64, f64)| x.has_place(at) && y.has_place(value);
             let points: Vec<_> = series.points.iter().copied().filter(drawn).collect();
-            let dots = if points.len() <= DOTS_MAX { 3 } else { 0 };
-            let style = colour(index).stroke_width(2);
-            let style = if dots > 0 { style.filled() } else { style };
-            chart.draw_series(LineSeries::new(points, style).point_size(dots))?;
+            draw_curve(&mut chart, points, Look::of(place, series.is_faint))?;
         }
         Ok(())
     }
@@ -133,19 +188,6 @@ impl LineChart {
             let style = text(TEXT_SIZE, FAINT, HPos::Right, VPos::Bottom);
             let name = Text::new(name.clone(), (-4, -3), style);
             chart.draw_series([EmptyElement::at((end, *value)) + name])?;
-        }
-        Ok(())
-    }
-
-    fn draw_legend(&self, area: &Area, width: u32) -> Drawn {
-        let room = width - (SWATCH + 2 * SWATCH_GAP) as u32;
-        for (index, series) in self.series.iter().enumerate() {
-            let y = LEGEND_LINE * index as i32 + LEGEND_LINE / 2;
-            let swatch = vec![(0, y), (SWATCH, y)];
-            area.draw(&PathElement::new(swatch, colour(index).stroke_width(3)))?;
-            let name = fitting(&series.name, room, TEXT_SIZE);
-            let style = text(TEXT_SIZE, INK, HPos::Left, VPos::Center);
-            area.draw(&Text::new(name, (SWATCH + SWATCH_GAP, y), style))?;
         }
         Ok(())
     }
@@ -173,7 +215,51 @@ impl LineChart {
     }
 }
 
-/// Colours begin again after the last.
-fn colour(index: usize) -> RGBColor {
-    COLOURS[index % COLOURS.len()]
+impl Look {
+    /// That of the series with the name at `place`, below [`LINES_MAX`].
+    fn of(place: usize, is_faint: bool) -> Self {
+        let dash = DASHES[place / COLOURS.len() % DASHES.len()];
+        Self { colour: COLOURS[place % COLOURS.len()], dash, is_faint }
+    }
+
+    fn stroke(self, width: u32) -> ShapeStyle {
+        match self.is_faint {
+            true => self.colour.mix(FAINT_OPACITY).stroke_width(width - 1),
+            false => self.colour.stroke_width(width),
+        }
+    }
+}
+
+/// A line through points, which are dots if they are not too many.
+fn draw_curve(chart: &mut Frame, points: Vec<(f64, f64)>, look: Look) -> Drawn {
+    let style = look.stroke(2);
+    if points.len() <= DOTS_MAX {
+        let size = if look.is_faint { 2 } else { 3 };
+        let dots = points.iter().map(|&point| Circle::new(point, size, style.filled()));
+        chart.draw_series(dots)?;
+    }
+    match look.dash {
+        None => chart.draw_series(LineSeries::new(points, style))?,
+        Some((dash, gap)) => chart.draw_series(DashedLineSeries::new(points, dash, gap, style))?,
+    };
+    Ok(())
+}
+
+fn draw_legend(area: &Area, legend: &[(Option<Look>, String)], width: u32) -> Drawn {
+    let room = width - (SWATCH + 2 * SWATCH_GAP) as u32;
+    for (index, (look, name)) in legend.iter().enumerate() {
+        let y = LEGEND_LINE * index as i32 + LEGEND_LINE / 2;
+        let swatch = [(0, y), (SWATCH, y)];
+        match look.map(|look| (look.stroke(3), look.dash)) {
+            None => {}
+            Some((style, None)) => area.draw(&PathElement::new(swatch, style))?,
+            Some((style, Some((dash, gap)))) => {
+                area.draw(&DashedPathElement::new(swatch, dash, gap, style))?;
+            }
+        }
+        let name = fitting(name, room, TEXT_SIZE);
+        let style = text(TEXT_SIZE, INK, HPos::Left, VPos::Center);
+        area.draw(&Text::new(name, (SWATCH + SWATCH_GAP, y), style))?;
+    }
+    Ok(())
 }

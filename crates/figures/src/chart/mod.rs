@@ -7,7 +7,7 @@ mod lines;
 mod paper;
 
 pub use bars::{BARS_NAMED_MAX, BarChart};
-pub use lines::{LineChart, Series};
+pub use lines::{LINES_MAX, LineChart, Series};
 
 /// How values stand along an axis.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

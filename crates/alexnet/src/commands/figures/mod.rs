@@ -33,9 +33,12 @@ pub(crate) fn run(arguments: &FiguresArguments) -> anyhow::Result<Ended> {
         (None, _) => DEFAULT_FOLDER.into(),
     };
     let mut figures = Figures { folder, written: 0, is_refused: false };
-    figures.try_to("curves", |figures| Curves::of(runs)?.draw(figures))?;
-    if let [run] = &runs[..] {
-        match weights(run) {
+    let weights = if let [run] = &runs[..] { Some((run, weights(run))) } else { None };
+    let classes =
+        weights.as_ref().and_then(|(_, it)| it.as_ref().ok()).map(|it| it.1.classes.len());
+    figures.try_to("curves", |figures| Curves::of(runs).draw(figures, classes))?;
+    if let Some((run, weights)) = weights {
+        match weights {
             Ok((path, file)) => {
                 figures.try_to("filters", |figures| draw_filters(figures, &file))?;
                 figures.try_to("answers", |figures| {
