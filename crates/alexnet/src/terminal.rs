@@ -13,6 +13,8 @@ use alexnet_train::{EpochRow, Observer, SAVES_FAILED_MAX, SaveFailure, StepRepor
 use anyhow::Context;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::measuring::top_k;
+
 /// A line on standard error. A closed one is no reason to end.
 pub(crate) fn note(line: &str) {
     let _ = writeln!(std::io::stderr(), "{}", legible(line));
@@ -62,6 +64,8 @@ fn style(template: &str) -> ProgressStyle {
 /// Shows a run.
 pub(crate) struct Display {
     epochs: u64,
+    /// Likeliest classes that count for top-5.
+    top_k: usize,
     print_freq: u64,
     /// Not drawn where there is no terminal.
     bar: ProgressBar,
@@ -81,11 +85,19 @@ struct Means {
 
 impl Display {
     /// A display that also writes plain lines to `log`.
-    pub(crate) fn new(epochs: u64, print_freq: usize, log: File) -> Self {
+    pub(crate) fn new(epochs: u64, print_freq: usize, classes: usize, log: File) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         bar.set_style(style("{prefix} {bar:24} {pos}/{len}  {msg}"));
         let plain = !std::io::stderr().is_terminal();
-        Self { epochs, print_freq: print_freq as u64, bar, plain, log, means: Means::default() }
+        Self {
+            epochs,
+            top_k: top_k(classes),
+            print_freq: print_freq as u64,
+            bar,
+            plain,
+            log,
+            means: Means::default(),
+        }
     }
 
     /// A line for all: the terminal or plain output, and the log.
@@ -111,7 +123,7 @@ impl Display {
         let metrics = report.epoch_metrics;
         format!(
             "Epoch: [{epoch}]  [{step_in_epoch:>w$}/{steps_per_epoch}]  eta: {}  lr: {}  \
-             img/s: {:.1}  loss: {loss:.4} ({:.4})  acc1: {:.2}  acc5: {:.2}  data: {:.4} ({:.4})",
+             img/s: {:.1}  loss: {loss:.4} ({:.4})  acc1: {:.2}  acc{k}: {:.2}  data: {:.4} ({:.4})",
             clock(self.eta_s(report)),
             shortened(*learning_rate),
             report.images as f64 / report.step_s,
@@ -120,6 +132,7 @@ impl Display {
             metrics.top5_accuracy * 100.0,
             report.data_s,
             self.means.waited / self.means.steps as f64,
+            k = self.top_k,
             w = steps_per_epoch.to_string().len(),
         )
     }
@@ -174,14 +187,14 @@ impl Observer for Display {
     fn epoch(&mut self, row: &EpochRow, best: bool) {
         self.means = Means::default();
         let EpochRow { epoch, train_loss, val_loss, top1_accuracy, top5_accuracy, .. } = row;
-        let (top1, top5) = (top1_accuracy * 100.0, top5_accuracy * 100.0);
+        let (top1, top5, k) = (top1_accuracy * 100.0, top5_accuracy * 100.0, self.top_k);
         let mark = if best { "  best so far" } else { "" };
         let line = if self.plain {
-            format!("Test: Acc@1 {top1:.2} Acc@5 {top5:.2} loss {val_loss:.4}{mark}")
+            format!("Test: Acc@1 {top1:.2} Acc@{k} {top5:.2} loss {val_loss:.4}{mark}")
         } else {
             format!(
                 "epoch {epoch:>3}/{}  train loss {train_loss:.4}  val loss {val_loss:.4}  \
-                 top-1 {top1:5.2} %  top-5 {top5:5.2} %  {:.0} images/s{mark}",
+                 top-1 {top1:5.2} %  top-{k} {top5:5.2} %  {:.0} images/s{mark}",
                 self.epochs, row.images_per_s
             )
         };

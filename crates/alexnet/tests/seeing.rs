@@ -164,10 +164,21 @@ fn of_few_classes_all_count_and_the_label_says_how_many() {
         }
     }
     let tiny = ["train", "two", "--width", "0.02", "--image-size", "63", "--batch-size", "2"];
-    done(folder.path(), &[&tiny[..], &["--epochs", "1"]].concat());
+    let (_, told) = done(folder.path(), &[&tiny[..], &["--epochs", "1"]].concat());
+    assert!(told.contains(" Acc@2 100.00 ") && told.contains("  acc2: 100.00 "), "{told}");
+    assert!(!told.contains("Acc@5") && !told.contains("acc5"), "{told}");
     let (out, _) = done(folder.path(), &["eval", "two", "--weights", BEST]);
     assert!(out.contains(" Acc@2 100.00 ") && out.contains("top-2 error 0.00 %"), "{out}");
     done(folder.path(), &["figures", "runs/train/exp1"]);
+    let accuracy = || {
+        let chart = folder.path().join("runs/train/exp1/figures/accuracy.svg");
+        fs::read_to_string(chart).unwrap()
+    };
+    assert!(accuracy().contains("\ntop-2\n"), "{}", accuracy());
+    // Without weights nobody knows how many classes there are.
+    fs::remove_dir_all(folder.path().join("runs/train/exp1/weights")).unwrap();
+    done(folder.path(), &["figures", "runs/train/exp1"]);
+    assert!(accuracy().contains("\ntop-5 (or all)\n"), "{}", accuracy());
 }
 
 #[test]

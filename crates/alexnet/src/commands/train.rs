@@ -227,7 +227,8 @@ fn train_in<D: Device>(
     let folder = run_folder.root();
     let log = OpenOptions::new().create(true).append(true).open(folder.join("log.txt"));
     let log = log.with_context(|| format!("cannot write to {}", folder.display()))?;
-    let mut display = Display::new(config.epochs, settings.print_freq, log);
+    let classes = dataset.classes.len();
+    let mut display = Display::new(config.epochs, settings.print_freq, classes, log);
     introduce(&mut display, plan, config, dataset, &device_name, folder);
     display.say(&recipe_line(settings));
     for line in [learnt, beginning.map(|(_, line)| line)].into_iter().flatten() {
