@@ -148,6 +148,33 @@ pub enum DataError {
         /// The folder.
         folder: PathBuf,
     },
+    /// A class that a file names, and no image is of.
+    #[error(
+        "no training image in {} is of the class {class}, which {} names: add images of it, or take \
+         the name out (numbers count the names from 0)",
+        place.display(),
+        named_by.display()
+    )]
+    NameUnused {
+        /// What holds the images.
+        place: PathBuf,
+        /// The class.
+        class: String,
+        /// The file of the names.
+        named_by: PathBuf,
+    },
+    /// A class below others' numbers that no image is of.
+    #[error(
+        "no training image in {} is of class {class}: classes are numbered from 0 and without gaps; \
+         number them so, or add images of it",
+        place.display()
+    )]
+    NumberUnused {
+        /// What holds the images.
+        place: PathBuf,
+        /// The class.
+        class: String,
+    },
     /// Images without classes.
     #[error(
         "{} holds images, such as {}, but no class folders: put them in a folder for each class, \

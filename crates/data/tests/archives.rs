@@ -287,6 +287,9 @@ fn a_sample_that_cannot_be_used_is_named_with_its_shard() {
     let root = tree(&[("train-0.tar", &shard(&[("0", "2")])), ("classes.txt", b"a\nb\n")]);
     let says = "train-0.tar, sample 0: 2 is not one of the 2 classes";
     assert_says(&message(root.path()), root.path(), says, says);
+    let root = tree(&[("train-0.tar", &shard(&[("0", "1")])), ("classes.txt", b"1\n0\n")]);
+    let says = "train-0.tar, sample 0: 1 is the name of class number 0, and number 1 is 0";
+    assert_says(&message(root.path()), root.path(), says, says);
 }
 
 #[test]

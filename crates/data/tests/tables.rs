@@ -218,7 +218,7 @@ fn a_cifar_file_cut_anywhere_is_refused() {
     // What is left of the set then is right, but lacks a class.
     fs::write(&path, &whole[..record_bytes]).unwrap();
     let message = open(root.path(), None).unwrap_err().to_string();
-    assert!(message.contains("apple holds no"), "{message}");
+    assert!(message.contains("is of the class apple, which"), "{message}");
 }
 
 #[test]

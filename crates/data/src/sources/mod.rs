@@ -65,6 +65,8 @@ pub(crate) struct Listing {
     pub(crate) place: PathBuf,
     /// Class names in the source's own order.
     pub(crate) classes: Vec<String>,
+    /// The file that names the classes, if there is one.
+    pub(crate) named_by: Option<PathBuf>,
     /// Labels are indices into `classes`.
     pub(crate) samples: Vec<Sample>,
     /// Files among them that are none.

@@ -65,14 +65,16 @@ fn list(root: &Path, shards: &[PathBuf]) -> Result<Listing, DataError> {
         read_shard(shard, &mut found)?;
     }
     let entries: Vec<_> = found.iter().map(|image| (0, "", &*image.class)).collect();
-    let mut classes = Classes::of(&entries, root)?;
+    let classes = Classes::of(&entries, root)?;
     let mut samples = Vec::with_capacity(found.len());
     for Labelled { part, key, class } in found {
         let unknown = |reason| sample_fault(part.store.path(), &key, reason);
         let label = classes.label(&class).map_err(unknown)?;
         samples.push(Sample { content: Content::Part(part), label });
     }
-    Ok(Listing { place: root.to_path_buf(), classes: classes.names, samples, ..Listing::default() })
+    let Classes { names, named_by, .. } = classes;
+    let place = root.to_path_buf();
+    Ok(Listing { place, classes: names, named_by, samples, ..Listing::default() })
 }
 
 /// Adds the samples of one shard, in its order.
