@@ -75,6 +75,20 @@ pub enum DataError {
         /// The dataset's folder.
         root: PathBuf,
     },
+    /// Which of two sets is meant cannot be told.
+    #[error(
+        "{} holds a set of kind {first} and one of kind {second}, either of which may be meant: move \
+         one away, or name a folder that holds but one",
+        root.display()
+    )]
+    SeveralKinds {
+        /// The dataset's folder.
+        root: PathBuf,
+        /// The kind of one, as `data info` names it.
+        first: &'static str,
+        /// The kind of the other.
+        second: &'static str,
+    },
     /// There is nothing to train on.
     #[error(
         "{} has no train/ folder: put the training images in train/<class>/, or pass --val-fraction \
