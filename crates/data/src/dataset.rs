@@ -100,9 +100,10 @@ pub fn open(root: &Path, val_fraction: Option<f64>) -> Result<Dataset, DataError
         return Err(DataError::TooFewClasses { folder: train.place, found: train.classes.len() });
     }
     let classes = train.classes.clone();
+    let named_by = train.named_by.clone();
     let OpenedSplit { split: mut train, missing } = matched(train, &classes)?;
-    if let Some(class) = missing.first() {
-        return Err(DataError::NoImages { folder: train.folder.join(class) });
+    if let Some(class) = missing.into_iter().next() {
+        return Err(without_images(&train.folder, class, named_by));
     }
     let val = if let Some(fraction) = val_fraction {
         let aside = set_aside(&mut train, fraction);
@@ -159,6 +160,16 @@ fn without_rivals(root: &Path, listing: Listing) -> Result<Listing, DataError> {
 /// A folder's name, a list's without its extension.
 pub(crate) fn stem(place: &Path) -> String {
     place.file_stem().unwrap_or_default().display().to_string()
+}
+
+/// What is to do about a class of the training images at `place` that has none.
+fn without_images(place: &Path, class: String, named_by: Option<PathBuf>) -> DataError {
+    let folder = place.join(&class);
+    match named_by {
+        None if folder.is_dir() => DataError::NoImages { folder },
+        None => DataError::NumberUnused { place: place.to_path_buf(), class },
+        Some(named_by) => DataError::NameUnused { place: place.to_path_buf(), class, named_by },
+    }
 }
 
 /// A listing with labels that are indices into `classes`.

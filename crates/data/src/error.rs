@@ -75,6 +75,20 @@ pub enum DataError {
         /// The dataset's folder.
         root: PathBuf,
     },
+    /// Which of two sets is meant cannot be told.
+    #[error(
+        "{} holds a set of kind {first} and one of kind {second}, either of which may be meant: move \
+         one away, or name a folder that holds but one",
+        root.display()
+    )]
+    SeveralKinds {
+        /// The dataset's folder.
+        root: PathBuf,
+        /// The kind of one, as `data info` names it.
+        first: &'static str,
+        /// The kind of the other.
+        second: &'static str,
+    },
     /// There is nothing to train on.
     #[error(
         "{} has no train/ folder: put the training images in train/<class>/, or pass --val-fraction \
@@ -147,6 +161,33 @@ pub enum DataError {
     NoImages {
         /// The folder.
         folder: PathBuf,
+    },
+    /// A class that a file names, and no image is of.
+    #[error(
+        "no training image in {} is of the class {class}, which {} names: add images of it, or take \
+         the name out (numbers count the names from 0)",
+        place.display(),
+        named_by.display()
+    )]
+    NameUnused {
+        /// What holds the images.
+        place: PathBuf,
+        /// The class.
+        class: String,
+        /// The file of the names.
+        named_by: PathBuf,
+    },
+    /// A class below others' numbers that no image is of.
+    #[error(
+        "no training image in {} is of class {class}: classes are numbered from 0 and without gaps; \
+         number them so, or add images of it",
+        place.display()
+    )]
+    NumberUnused {
+        /// What holds the images.
+        place: PathBuf,
+        /// The class.
+        class: String,
     },
     /// Images without classes.
     #[error(

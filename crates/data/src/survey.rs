@@ -117,7 +117,7 @@ impl Survey {
 
     /// Adds a split; its labels become indices into the common classes.
     fn add(&mut self, name: &'static str, listing: Listing) {
-        let Listing { place: folder, classes, mut samples, passed_over, rivals } = listing;
+        let Listing { place: folder, classes, mut samples, passed_over, rivals, .. } = listing;
         if !rivals.is_empty() {
             self.rivals = [stem(&folder)].into_iter().chain(rivals).collect();
         }

@@ -83,6 +83,31 @@ fn archives_left_beside_unpacked_folders_do_not_matter() {
 }
 
 #[test]
+fn shards_beside_folders_of_classes_are_refused_and_other_archives_do_not_matter() {
+    let bytes = shard(&[("0", "a"), ("1", "b")]);
+    let plain = tar(&[("a/0.jpg", b""), ("b/0.jpg", b"")]);
+    for folders in [["a/0.jpg", "b/0.jpg"], ["val/a/0.jpg", "val/b/0.jpg"]] {
+        let [first, second] = folders.map(|path| (path, &b""[..]));
+        let root = tree(&[first, second, ("train-0.tar", &bytes)]);
+        let says = "a set of kind webdataset and one of kind folders, either of which may be meant";
+        assert_says(&message(root.path()), root.path(), says, says);
+        let root = tree(&[first, second, ("train.tar", &plain)]);
+        let classes = ["a".to_string(), "b".into()];
+        assert_eq!(open_split(root.path(), None, &classes).unwrap().split.samples.len(), 2);
+    }
+    let root = tree(&[
+        ("train-0.tar", &bytes),
+        ("val-0.tar", &bytes),
+        ("test/a/0.jpg", b""),
+        ("test/b/0.jpg", b""),
+        ("figures/0.png", b""),
+        ("README.md", b""),
+        ("table.csv", b""),
+    ]);
+    assert_eq!(open(root.path(), None).unwrap().train.samples.len(), 2);
+}
+
+#[test]
 fn a_class_is_a_number_or_a_name_in_cls_or_json() {
     let names = ("classes.txt", &b"cat\ndog\n"[..]);
     for (case, others, parts, classes, labels) in [
@@ -286,6 +311,9 @@ fn a_sample_that_cannot_be_used_is_named_with_its_shard() {
     }
     let root = tree(&[("train-0.tar", &shard(&[("0", "2")])), ("classes.txt", b"a\nb\n")]);
     let says = "train-0.tar, sample 0: 2 is not one of the 2 classes";
+    assert_says(&message(root.path()), root.path(), says, says);
+    let root = tree(&[("train-0.tar", &shard(&[("0", "1")])), ("classes.txt", b"1\n0\n")]);
+    let says = "train-0.tar, sample 0: 1 is the name of class number 0, and number 1 is 0";
     assert_says(&message(root.path()), root.path(), says, says);
 }
 

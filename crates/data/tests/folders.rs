@@ -161,6 +161,66 @@ fn a_list_that_cannot_be_used_names_the_line() {
 }
 
 #[test]
+fn a_number_that_is_another_class_s_name_is_refused() {
+    let numbered: Vec<String> = (0..12).map(|class| format!("train/{class}/0.jpg")).collect();
+    let mut files: Vec<&str> = numbered.iter().map(String::as_str).collect();
+    files.push("val/0.jpg");
+    let root = lists(&files, &[("val.txt", "0.jpg 1\n0.jpg 2\n")]);
+    let message = open(root.path(), None).unwrap_err().to_string();
+    let says = "val.txt, line 2: 2 is the name of class number 4, and number 2 is 10: begin the";
+    assert!(message.contains(says), "{message}");
+
+    let texts = [("classes.txt", "2\n1\n0\n"), ("train.txt", "0.jpg 1\n0.jpg 0\n")];
+    let root = lists(&["0.jpg"], &texts);
+    let message = open(root.path(), Some(0.5)).unwrap_err().to_string();
+    assert!(message.contains("train.txt, line 2: 0 is the name of class number 2"), "{message}");
+}
+
+#[test]
+fn folders_of_images_that_a_training_list_names_are_no_classes() {
+    let texts = [
+        ("train.txt", "images/0.jpg cat\nimages/1.jpg dog\n"),
+        ("val.txt", "train/images/0.jpg cat\n"),
+    ];
+    let root = lists(&["train/images/0.jpg", "train/images/1.jpg"], &texts);
+    assert_eq!(open(root.path(), None).unwrap().classes, ["cat", "dog"]);
+}
+
+#[test]
+fn a_class_that_no_training_image_is_of_is_told_by_where_its_name_is_from() {
+    let numbers = ("train.txt", "0.jpg 1\n0.jpg 2\n");
+    for (texts, says) in [
+        (vec![numbers], "train.txt is of class 0: classes are numbered from 0"),
+        (
+            vec![numbers, ("classes.txt", "a\nb\nc\n")],
+            "classes.txt names: add images of it, or take the name out",
+        ),
+        (
+            vec![numbers, ("classes.txt", "a\nb\na\n")],
+            "classes.txt, line 3: a is the class of line 1 too: give each class a name",
+        ),
+        (vec![numbers, ("classes.txt", "a\n\nb\n")], "classes.txt, line 2: it names no class"),
+    ] {
+        let root = lists(&["0.jpg"], &texts);
+        let message = open(root.path(), Some(0.5)).unwrap_err().to_string();
+        assert!(message.contains(says) && !message.contains('\n'), "{says}: {message}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_refused_in_a_list_before_it_is_read() {
+    let root = lists(&["0.jpg"], &[("train.txt", "0.jpg a\npipe.jpg b\n")]);
+    let pipe = root.path().join("pipe.jpg");
+    if !std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success() {
+        return; // Not every file system has them.
+    }
+    let message = open(root.path(), Some(0.5)).unwrap_err().to_string();
+    assert!(message.contains("train.txt, line 2:"), "{message}");
+    assert!(message.ends_with("pipe.jpg is no file: take it out"), "{message}");
+}
+
+#[test]
 fn a_flat_validation_folder_is_refused_with_two_ways_out() {
     let root = tree(&["train/a/0.jpg", "train/b/0.jpg", "val/ILSVRC2012_val_00000001.JPEG"]);
     let message = open(root.path(), None).unwrap_err().to_string();

@@ -206,6 +206,7 @@ fn names_in_the_metadata_are_what_numbers_mean_even_where_they_are_numbers_too()
     );
     for (metadata, says) in [
         (described(r#"["a"]"#), "row 0, its class: 1 is not one of the 1 classes"),
+        (described(r#"["a", "a"]"#), "metadata huggingface: classes 0 and 1 are both called a"),
         (described(r#"["a", "b\n"]"#), "metadata huggingface: a class's name is no plain text"),
         (described("3"), "metadata huggingface: a class's name is no plain text"),
         (vec![("huggingface", "{".into())], "metadata huggingface: it does not describe"),
@@ -235,6 +236,24 @@ fn files_of_a_split_number_their_classes_alike_and_all_are_there() {
         let message = everything(root.path()).unwrap_err().to_string();
         assert_says(&message, root.path(), "of 00002: of so many files 1 are there", name);
     }
+}
+
+#[test]
+fn a_table_without_rows_holds_nothing_and_is_no_fault() {
+    // As pyarrow writes it: no page, and no place for one.
+    let mut none = Forged::new(&[], &[]);
+    none.columns.iter_mut().for_each(|column| {
+        column.pages.clear();
+        column.says = vec![(6, 0), (7, 0), (9, 0)];
+    });
+    let (rows, none) = (forged().bytes(), none.bytes());
+    let root = tree(&[
+        ("train-0.parquet", &none[..]),
+        ("train-1.parquet", &rows),
+        ("train-2.parquet", &none),
+        ("val.parquet", &rows),
+    ]);
+    assert_eq!(open(root.path(), None).unwrap().train.samples.len(), 2);
 }
 
 /// A lie, and what is said of it behind the file's name.

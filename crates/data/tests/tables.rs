@@ -203,6 +203,26 @@ fn without_its_test_file_cifar_has_no_validation_images() {
 }
 
 #[test]
+fn two_kinds_in_a_folder_are_both_named_and_neither_is_taken() {
+    let kinds = [
+        (cifar_10(""), vec![("train/a/0.jpg".to_owned(), vec![])], "cifar-10", "folders"),
+        (cifar_10(""), mnist("", false), "cifar-10", "idx"),
+        (
+            vec![("data/train.parquet".to_owned(), vec![])],
+            vec![("train/a/0.jpg".to_owned(), vec![])],
+            "parquet",
+            "folders",
+        ),
+    ];
+    for (files, others, first, second) in kinds {
+        let root = written(&[files, others].concat());
+        let says = format!("a set of kind {first} and one of kind {second}, either of which");
+        let message = everything(root.path()).unwrap_err().to_string();
+        assert!(message.contains(&says) && !message.contains('\n'), "{message}");
+    }
+}
+
+#[test]
 fn a_cifar_file_cut_anywhere_is_refused() {
     let root = written(&cifar_100());
     let path = root.path().join("train.bin");
@@ -218,7 +238,7 @@ fn a_cifar_file_cut_anywhere_is_refused() {
     // What is left of the set then is right, but lacks a class.
     fs::write(&path, &whole[..record_bytes]).unwrap();
     let message = open(root.path(), None).unwrap_err().to_string();
-    assert!(message.contains("apple holds no"), "{message}");
+    assert!(message.contains("is of the class apple, which"), "{message}");
 }
 
 #[test]

@@ -326,7 +326,14 @@ fn row_group(
         if !column.repeated && u64::try_from(raw.values) != Ok(rows) {
             return Err(fault("it has other than the group's number of rows: restore it"));
         }
-        raw.place(footer_start).ok_or_else(|| fault("it lies outside of the file: restore it"))
+        match raw.place(footer_start) {
+            Some(chunk) => Ok(chunk),
+            // Of no rows nothing is written, nor where.
+            None if rows == 0 => {
+                Ok(Chunk { codec: Codec::of(raw.codec), start: 0, end: 0, nulls: None })
+            }
+            None => Err(fault("it lies outside of the file: restore it")),
+        }
     };
     let chunks = raw.chunks.iter().zip(columns).enumerate().map(chunk).collect::<Result<_, _>>()?;
     Ok(RowGroup { rows, chunks })

@@ -94,14 +94,16 @@ impl Source for Cifar {
         if !self.has_any(files) {
             return Ok(None);
         }
-        let classes = list::read_names(&existing(self.folder.join(self.kind.names))?)?;
+        let named_by = existing(self.folder.join(self.kind.names))?;
+        let classes = list::read_names(&named_by)?;
         let mut samples = Vec::new();
         for file in files {
             // One of five left out would go unseen.
             let path = existing(self.folder.join(file))?;
             self.read_records(&path, classes.len(), &mut samples)?;
         }
-        Ok(Some(Listing { place: self.folder.clone(), classes, samples, ..Listing::default() }))
+        let (place, named_by) = (self.folder.clone(), Some(named_by));
+        Ok(Some(Listing { place, classes, named_by, samples, ..Listing::default() }))
     }
 }
 

@@ -39,6 +39,36 @@ pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataErro
     Ok(Some(Box::new(Folder { root: root.to_path_buf() })))
 }
 
+/// Whether there are folders of classes at `root` or in its `train` or what it is measured with; but
+/// for a `test`, which may be another set.
+pub(super) fn has_classes(root: &Path) -> Result<bool, DataError> {
+    if !root.is_dir() {
+        return Ok(false);
+    }
+    let splits = || [TRAIN].into_iter().chain(VALIDATION);
+    for split in splits().filter(|&split| split != TEST).map(|split| root.join(split)) {
+        if split.is_dir() && has_image_folders(&split, 1)? {
+            return Ok(true);
+        }
+    }
+    has_image_folders(root, 2)
+}
+
+/// Whether at least so many folders in `folder`, but for splits, have images right in them.
+fn has_image_folders(folder: &Path, least: usize) -> Result<bool, DataError> {
+    let mut found = 0;
+    for entry in sorted_entries(folder)? {
+        let is_split = [TRAIN].iter().chain(&VALIDATION).any(|split| entry.ends_with(split));
+        if entry.is_dir() && !is_split && sorted_entries(&entry)?.iter().any(|it| is_image(it)) {
+            found += 1;
+        }
+        if found >= least {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 impl Source for Folder {
     fn kind(&self) -> &'static str {
         let is_list = |name: &&str| self.root.join(format!("{name}.txt")).is_file();

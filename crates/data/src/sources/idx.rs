@@ -66,10 +66,12 @@ impl Source for Idx {
             return Err(malformed(&labels_path, "byte 4", reason));
         }
         let classes = self.names(&labels_path, &labels)?;
+        let named_by = Some(self.root.join(list::CLASSES)).filter(|path| path.is_file());
         let samples = (0..).zip(&labels).map(|(number, &label)| images.sample(number, label));
         Ok(Some(Listing {
             place: self.root.clone(),
             classes,
+            named_by,
             samples: samples.collect(),
             ..Listing::default()
         }))

@@ -65,6 +65,8 @@ pub(crate) struct Listing {
     pub(crate) place: PathBuf,
     /// Class names in the source's own order.
     pub(crate) classes: Vec<String>,
+    /// The file that names the classes, if there is one.
+    pub(crate) named_by: Option<PathBuf>,
     /// Labels are indices into `classes`.
     pub(crate) samples: Vec<Sample>,
     /// Files among them that are none.
@@ -77,6 +79,11 @@ pub(crate) struct Listing {
 pub(crate) trait Source {
     /// What kind of set it is, in a word; scripts rely on it.
     fn kind(&self) -> &'static str;
+
+    /// Whether it was recognised by files that may as well be something else, and are.
+    fn is_doubtful(&self) -> bool {
+        false
+    }
 
     /// How it was packed, if it was.
     fn packing(&self) -> Option<Packing> {
@@ -93,33 +100,53 @@ pub(crate) trait Source {
 /// Recognises a source by what lies at a path; `None` if it is another kind.
 type Recognise = fn(&Path) -> Result<Option<Box<dyn Source>>, DataError>;
 
-/// Asked in this order; a folder of folders is what remains.
-const KINDS: [Recognise; 8] = [
-    pack::recognise,
+/// Told by a name that nothing else has; whatever lies beside belongs to them.
+const SURE: [Recognise; 2] = [pack::recognise, ilsvrc::recognise];
+/// Of these one alone may be there, nor folders of classes beside it; such folders are what remains.
+const KINDS: [Recognise; 5] = [
     cifar::recognise,
     idx::recognise,
-    ilsvrc::recognise,
     kaggle::recognise,
-    webdataset::recognise,
     parquet::recognise,
-    folder::recognise,
+    webdataset::recognise,
 ];
 
 /// The source at `root`.
 ///
 /// # Errors
-/// When nothing is there, or nothing that looks like images with classes, or half of a set.
+/// When nothing is there, or nothing that looks like images with classes, or half of a set, or sets
+/// of two kinds, either of which may be meant.
 pub(crate) fn recognise(root: &Path) -> Result<Box<dyn Source>, DataError> {
     if !root.exists() {
         return Err(DataError::Missing { path: root.to_path_buf() });
     }
     refuse_unfinished(root)?;
-    for kind in KINDS {
+    for kind in SURE {
         if let Some(source) = kind(root)? {
             return Ok(source);
         }
     }
-    Err(DataError::NotAFolder { path: root.to_path_buf() })
+    let mut found = Vec::new();
+    for kind in KINDS {
+        found.extend(kind(root)?);
+    }
+    if found.is_empty() || folder::has_classes(root)? {
+        found.extend(folder::recognise(root)?);
+    }
+    if found.len() > 1 {
+        // Of an archive that is no shard it does not matter beside what it lies.
+        found.retain(|source| !source.is_doubtful());
+    }
+    let mut found = found.into_iter();
+    match (found.next(), found.next()) {
+        (Some(source), None) => Ok(source),
+        (Some(first), Some(second)) => Err(DataError::SeveralKinds {
+            root: root.to_path_buf(),
+            first: first.kind(),
+            second: second.kind(),
+        }),
+        (None, _) => Err(DataError::NotAFolder { path: root.to_path_buf() }),
+    }
 }
 
 /// Says what is wrong, and what to do, at a place of a file.

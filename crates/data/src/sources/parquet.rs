@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::list::Classes;
+use super::list::{Classes, repeated};
 use super::{Listing, Source, Wanted, malformed, shards};
 use crate::error::DataError;
 use crate::parquet::{Cell, Chosen, Place, RawFooter, Reader, TableBuilder};
@@ -132,7 +132,8 @@ impl Rows {
         let columns = choose(path, &reader, &features)?;
         self.take_names(path, names(path, &features, &columns.label)?)?;
         let mut number = 0;
-        for group in 0..reader.groups() {
+        // Some programs write a group without rows, and pages there or none, for an empty table.
+        for group in (0..reader.groups()).filter(|&group| reader.rows(group) > 0) {
             let places = reader.images(group, &columns.image, &mut self.table)?;
             let names = match &columns.path {
                 Some(column) => reader.texts(group, column)?,
@@ -172,10 +173,10 @@ impl Rows {
         let fault = |row: &Row, reason: String| {
             malformed(&files[row.file], format!("row {}, its class", row.number), reason)
         };
-        let (labels, classes) = match names {
-            Some((_, names)) => {
+        let (labels, classes, named_by) = match names {
+            Some((file, names)) => {
                 let label = |row: &Row| row.class.label(&names).map_err(|it| fault(row, it));
-                (found.iter().map(label).collect::<Result<Vec<u32>, _>>()?, names)
+                (found.iter().map(label).collect::<Result<Vec<u32>, _>>()?, names, Some(file))
             }
             None => {
                 let word = |row: &Row| match row.class {
@@ -184,12 +185,12 @@ impl Rows {
                 };
                 let words = found.iter().map(word).collect::<Result<Vec<String>, _>>()?;
                 let entries: Vec<_> = words.iter().map(|word| (0, "", &**word)).collect();
-                let mut classes = Classes::of(&entries, folder)?;
+                let classes = Classes::of(&entries, folder)?;
                 let label = |(row, word): (&Row, &String)| {
                     classes.label(word).map_err(|reason| fault(row, reason))
                 };
                 let labels = found.iter().zip(&words).map(label).collect::<Result<_, _>>()?;
-                (labels, classes.names)
+                (labels, classes.names, classes.named_by)
             }
         };
         let table = Arc::new(table.build());
@@ -212,7 +213,8 @@ impl Rows {
             Sample { content, label }
         };
         let samples = found.into_iter().zip(labels).map(sample).collect();
-        Ok(Listing { place: folder.to_path_buf(), classes, samples, ..Listing::default() })
+        let place = folder.to_path_buf();
+        Ok(Listing { place, classes, named_by, samples, ..Listing::default() })
     }
 }
 
@@ -332,8 +334,15 @@ fn names(
     };
     let names: Option<Vec<String>> =
         names.as_array().and_then(|names| names.iter().map(name).collect());
-    names.map(Some).ok_or_else(|| {
-        let reason = "a class's name is no plain text: name it anew";
-        malformed(path, format!("metadata {METADATA}"), reason)
-    })
+    let fault = |reason: String| malformed(path, format!("metadata {METADATA}"), reason);
+    let no_text = || fault("a class's name is no plain text: name it anew".into());
+    let names = names.ok_or_else(no_text)?;
+    match repeated(&names) {
+        None => Ok(Some(names)),
+        Some((first, at)) => {
+            let name = &names[at];
+            let reason = format!("classes {first} and {at} are both called {name}: name one anew");
+            Err(fault(reason))
+        }
+    }
 }

@@ -44,6 +44,14 @@ impl Source for Shards {
         "webdataset"
     }
 
+    fn is_doubtful(&self) -> bool {
+        let holds_samples = |split: &Wanted| {
+            let shards = shards::find(&self.root, *split, EXTENSION).unwrap_or_default();
+            shards.iter().any(|shard| is_shard(shard))
+        };
+        ![Wanted::Train, Wanted::Validation, Wanted::Named("")].iter().any(holds_samples)
+    }
+
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
         match shards::find(&self.root, wanted, EXTENSION)? {
             shards if shards.is_empty() => Ok(None),
@@ -65,14 +73,26 @@ fn list(root: &Path, shards: &[PathBuf]) -> Result<Listing, DataError> {
         read_shard(shard, &mut found)?;
     }
     let entries: Vec<_> = found.iter().map(|image| (0, "", &*image.class)).collect();
-    let mut classes = Classes::of(&entries, root)?;
+    let classes = Classes::of(&entries, root)?;
     let mut samples = Vec::with_capacity(found.len());
     for Labelled { part, key, class } in found {
         let unknown = |reason| sample_fault(part.store.path(), &key, reason);
         let label = classes.label(&class).map_err(unknown)?;
         samples.push(Sample { content: Content::Part(part), label });
     }
-    Ok(Listing { place: root.to_path_buf(), classes: classes.names, samples, ..Listing::default() })
+    let Classes { names, named_by, .. } = classes;
+    let place = root.to_path_buf();
+    Ok(Listing { place, classes: names, named_by, samples, ..Listing::default() })
+}
+
+/// Whether a tar says the class of anything in it, which other archives do not.
+fn is_shard(tar: &Path) -> bool {
+    let says_class = |member: &Member| {
+        key_and_kind(member).is_some_and(|(_, kind)| {
+            ["cls", "json"].iter().any(|known| kind.eq_ignore_ascii_case(known))
+        })
+    };
+    members(tar).is_ok_and(|members| members.iter().any(says_class))
 }
 
 /// Adds the samples of one shard, in its order.
