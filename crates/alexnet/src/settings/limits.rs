@@ -1,11 +1,12 @@
 //! What settings may be: the bounds of each, and what one needs of another.
 
+use alexnet_cpu::THREADS_MAX;
 use alexnet_data::MAX_RESIZE_PIXELS;
 use alexnet_network::BATCH_MAX;
 use alexnet_train::limits::{EPOCHS_MAX, PERIOD_MIN_EPOCHS, RATE_MAX, SMOOTHING_MAX};
 
 use super::{Settings, UsageError};
-use crate::arguments::{THREADS_MAX, VAL_FRACTION_MAX};
+use crate::arguments::VAL_FRACTION_MAX;
 use crate::flags::{AugmentName, FitName};
 use crate::normalisation::{Levels, Mean};
 
