@@ -5,6 +5,7 @@ mod lab;
 mod tables;
 mod trained;
 
+use alexnet_cpu::THREADS_MAX;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::data::{
@@ -85,9 +86,6 @@ pub(crate) enum Format {
     /// One JSON document
     Json,
 }
-
-/// Most threads of a kind: beyond the cores of any machine this runs on.
-pub(crate) const THREADS_MAX: usize = 1024;
 
 /// A number of threads, 0 included.
 pub(crate) fn threads(text: &str) -> Result<usize, String> {

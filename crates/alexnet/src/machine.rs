@@ -3,6 +3,7 @@
 use alexnet_network::Plan;
 use alexnet_ops::Device;
 use serde::Serialize;
+use sysinfo::{Process, ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// `env.json` of a run.
 #[derive(Serialize)]
@@ -19,12 +20,12 @@ pub(crate) struct Environment {
 
 impl Environment {
     pub(crate) fn of(device: String) -> Self {
-        let system = sysinfo::System::new_all().ok();
+        let system = System::new_all().ok();
         let processor =
             system.as_ref().and_then(|s| s.cpus().first().map(|c| c.brand().to_owned()));
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            system: sysinfo::System::long_os_version().unwrap_or_default(),
+            system: System::long_os_version().unwrap_or_default(),
             architecture: std::env::consts::ARCH,
             processor: processor.unwrap_or_default(),
             cores: cores(),
@@ -36,7 +37,7 @@ impl Environment {
 }
 
 /// An error that names the sizes, if what `plan` needs is more than is free of the device's memory, or
-/// more than this machine has; `copy_bytes` more of the machine's are for a copy to save. `smaller` are
+/// more than there is for this process; `copy_bytes` more of the machine's are for a copy to save. `smaller` are
 /// the flags of which less takes less, if the command has any.
 pub(crate) fn check_room<D: Device>(
     device: &D,
@@ -70,12 +71,12 @@ fn way_out(smaller: &[&str]) -> String {
     }
 }
 
-/// An error that names the size, if `bytes` are more than this machine has memory.
+/// An error that names the size, if `bytes` are more than [`memory_bytes`].
 fn check_memory(bytes: usize, what: &str, smaller: &[&str]) -> anyhow::Result<()> {
     let Some(there) = memory_bytes() else { return Ok(()) };
     anyhow::ensure!(
         bytes as u64 <= there,
-        "{what} needs {} MiB, but this machine has {} MiB of memory{}",
+        "{what} needs {} MiB, but there are {} MiB of memory for it{}",
         bytes >> 20,
         there >> 20,
         way_out(smaller)
@@ -83,10 +84,31 @@ fn check_memory(bytes: usize, what: &str, smaller: &[&str]) -> anyhow::Result<()
     Ok(())
 }
 
-/// The machine's memory, where the system tells.
+/// The memory that this process may take, where the system tells: the machine's, or less where a
+/// control group, as of a container, allows no more.
 pub(crate) fn memory_bytes() -> Option<u64> {
-    let there = sysinfo::System::new_all().ok()?.total_memory();
-    (there > 0).then_some(there)
+    let mut system = System::new().ok()?;
+    system.refresh_memory();
+    smallest([Some(system.total_memory()), of_control_group(&mut system)])
+}
+
+/// What the control group of this process and those around it allow, of version 1 or 2, if they limit
+/// it.
+fn of_control_group(system: &mut System) -> Option<u64> {
+    let own = sysinfo::get_current_pid().ok()?;
+    system.refresh_processes_specifics(
+        ProcessesToUpdate::Some(&[own]),
+        false,
+        ProcessRefreshKind::nothing(),
+    );
+    let group = system.process(own).and_then(Process::cgroup_limits);
+    // Where the process's own group is not to be seen, that of the container may be.
+    group.or_else(|| system.cgroup_limits()).map(|limits| limits.total_memory)
+}
+
+/// The least of what is known. A system that does not know says 0.
+fn smallest<const N: usize>(limits: [Option<u64>; N]) -> Option<u64> {
+    limits.into_iter().flatten().filter(|&bytes| bytes > 0).min()
 }
 
 /// Cores this process may use.
@@ -107,9 +129,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_smaller_of_the_machine_and_its_container_is_what_there_is() {
+        let cases = [
+            ([Some(24 << 30), None], Some(24 << 30)),
+            ([Some(24 << 30), Some(300 << 20)], Some(300 << 20)),
+            ([Some(24 << 30), Some(64 << 30)], Some(24 << 30)),
+            ([Some(0), Some(300 << 20)], Some(300 << 20)),
+            ([Some(0), None], None),
+        ];
+        for (limits, expected) in cases {
+            assert_eq!(smallest(limits), expected, "{limits:?}");
+        }
+    }
+
+    #[test]
     fn too_much_is_refused_with_the_flags_that_the_command_has() {
         let cases: [(&[&str], &str); 3] = [
-            (&[], " of memory"),
+            (&[], " of memory for it"),
             (&["--batch-size"], ": choose a smaller --batch-size"),
             (&["--a", "--b", "--c"], ": choose a smaller --a, --b or --c"),
         ];

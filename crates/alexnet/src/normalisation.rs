@@ -9,6 +9,8 @@ use alexnet_train::TrainConfig;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::settings::UsageError;
+
 /// Deviations that change nothing: raw grey levels, as in the paper (§2).
 pub(crate) const NO_SCALING: Levels = Levels::Given([1.0; 3]);
 
@@ -184,7 +186,14 @@ impl Normalisation {
     }
 
     /// `config` with what was found of the training images.
-    pub(crate) fn with_statistics(self, mut config: TrainConfig, found: Statistics) -> TrainConfig {
+    ///
+    /// # Errors
+    /// When pixels would be divided by a deviation of 0.
+    pub(crate) fn with_statistics(
+        self,
+        mut config: TrainConfig,
+        found: Statistics,
+    ) -> Result<TrainConfig, UsageError> {
         match (self.mean, found.mean_image) {
             (Mean::Image(part), Some(levels)) => {
                 config.preprocess.mean_image = Some(MeanImage { part, levels });
@@ -193,12 +202,13 @@ impl Normalisation {
             _ => {}
         }
         if self.std == Levels::Data {
+            check_deviations(found.std)?;
             config.preprocess.std = found.std;
         }
         if let (Some(ColoursOf::Data), Some(noise)) = (self.colours, &mut config.augment.colour) {
             noise.components = found.components;
         }
-        config
+        Ok(config)
     }
 
     /// `config` with what the weights were trained with that the run begins from.
@@ -234,9 +244,34 @@ impl Normalisation {
     }
 }
 
+/// Whether the training images' deviations can be divided by.
+fn check_deviations(std: [f32; 3]) -> Result<(), UsageError> {
+    let constant = ["red", "green", "blue"].into_iter().zip(std).find(|(_, std)| !std.is_normal());
+    match constant {
+        Some((colour, _)) => Err(UsageError(format!(
+            "--std is data, but {colour} is the same in every pixel of the training images, and \
+             pixels would be divided by 0: choose --std imagenet, or numbers such as --std {}",
+            std.map(|std| if std.is_normal() { std.ceil() } else { 1.0 }.to_string()).join(",")
+        ))),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_deviation_of_nought_is_refused_with_its_colour_the_flag_and_the_way_out() {
+        assert!(check_deviations([58.4, 57.1, 0.5]).is_ok());
+        for (std, colour, numbers) in
+            [([58.4, 57.1, 0.0], "blue", "59,58,1"), ([0.0; 3], "red", "1,1,1")]
+        {
+            let refused = check_deviations(std).expect_err(colour).to_string();
+            assert!(refused.starts_with(&format!("--std is data, but {colour} ")), "{refused}");
+            assert!(refused.ends_with(&format!("--std {numbers}")), "{refused}");
+        }
+    }
 
     #[test]
     fn means_and_deviations_are_written_as_they_are_typed() {

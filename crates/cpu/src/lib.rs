@@ -47,6 +47,7 @@ pub use array::Array;
 use buffer::Buffer;
 pub use isa::{ISA_VARIABLE, Isa, IsaError};
 use scratch::Scratch;
+pub use threads::THREADS_MAX;
 use threads::Threads;
 
 /// A CPU with a fixed number of threads. Clones share the threads.
@@ -84,7 +85,7 @@ impl Cpu {
     /// instructions there are or those that [`ISA_VARIABLE`] names.
     ///
     /// # Errors
-    /// When the system refuses the threads, or the variable names no available instructions.
+    /// When there are more than [`THREADS_MAX`], the system refuses them, or the variable names no available instructions.
     pub fn new(threads: usize) -> Result<Self, CpuError> {
         Self::with(threads, Isa::choose()?, Precision::F32)
     }
@@ -92,7 +93,7 @@ impl Cpu {
     /// The same with these instructions and this precision.
     ///
     /// # Errors
-    /// When the system refuses the threads.
+    /// When there are more than [`THREADS_MAX`], or the system refuses them.
     ///
     /// # Panics
     /// When this processor lacks the instructions: they must be one of [`Isa::available`].

@@ -5,6 +5,7 @@
 //! a piece is depends on shapes alone, so results do not depend on who computes it.
 
 use std::any::Any;
+use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +15,10 @@ use std::time::{Duration, Instant};
 /// How long a worker looks for work before it sleeps: longer than the serial parts between two
 /// operations of a step.
 const LOOKING: Duration = Duration::from_micros(200);
+
+/// Most threads: beyond the cores of any machine this runs on, and well below the thousands at which
+/// a system lets a thread start and then refuses it its memory, which ends the process.
+pub const THREADS_MAX: usize = 1024;
 
 /// A value on cache lines of its own: neighbouring lines are fetched in pairs.
 #[repr(align(128))]
@@ -50,10 +55,13 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    /// `count` threads, one of them the caller's; 0 takes one a core.
+    /// `count` threads, one of them the caller's; 0 takes one a core, [`THREADS_MAX`] at most.
     pub(crate) fn new(count: usize) -> std::io::Result<Self> {
-        let count =
-            if count == 0 { thread::available_parallelism().map_or(1, usize::from) } else { count };
+        if count > THREADS_MAX {
+            return Err(io::Error::new(ErrorKind::InvalidInput, format!("{THREADS_MAX} at most")));
+        }
+        let cores = || thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let count = if count == 0 { cores() } else { count };
         let shared = Arc::new(Shared {
             round: Apart(AtomicUsize::new(0)),
             next_piece: Apart(AtomicUsize::new(0)),
@@ -203,6 +211,14 @@ mod tests {
             }));
             assert!(outcome.is_err(), "piece {bad}");
             threads.for_each(10, |_, _| {});
+        }
+    }
+
+    #[test]
+    fn more_threads_than_any_machine_has_cores_for_are_an_error() {
+        for count in [THREADS_MAX + 1, 20_000, usize::MAX] {
+            let refused = Threads::new(count).err().expect("refused");
+            assert_eq!(refused.to_string(), "1024 at most", "{count}");
         }
     }
 

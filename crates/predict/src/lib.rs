@@ -165,7 +165,11 @@ impl<D: Device> Predictor<D> {
 }
 
 /// The `count` likeliest of `classes` by their logits, likeliest first; equals in class order.
+///
+/// # Panics
+/// When there are not as many logits as classes.
 pub fn likeliest(classes: &[String], logits: &[f32], count: usize) -> Vec<Ranked> {
+    assert_eq!(logits.len(), classes.len(), "there must be as many logits as classes");
     let probabilities = softmax(logits);
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
@@ -174,4 +178,15 @@ pub fn likeliest(classes: &[String], logits: &[f32], count: usize) -> Vec<Ranked
         Ranked { index, class, probability: probabilities[index] }
     };
     order.into_iter().take(count).map(ranked).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "there must be as many logits as classes")]
+    fn more_logits_than_classes_are_told_apart_from_a_fault_within() {
+        likeliest(&["cat".into(), "dog".into()], &[1.0, 3.0, 2.0], 5);
+    }
 }

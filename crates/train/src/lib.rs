@@ -14,6 +14,7 @@ mod confusion;
 mod evaluate;
 mod events;
 mod layer_update;
+pub mod limits;
 mod metrics;
 mod recipes;
 mod run_folder;

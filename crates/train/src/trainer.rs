@@ -18,6 +18,7 @@ use crate::checkpoint::{Checkpoint, Progress, fingerprint};
 use crate::config::TrainConfig;
 use crate::evaluate::evaluate;
 use crate::layer_update::{LayerUpdate, layer_updates};
+use crate::limits;
 use crate::metrics::Metrics;
 use crate::run_folder::{EpochRow, RunFolder};
 use crate::saving::{Save, SaveFailure, Saved, Saver, Saving, Shortage, checkpoint_bytes};
@@ -86,6 +87,16 @@ pub enum TrainError {
         began: String,
         /// And now.
         now: String,
+    },
+    /// A setting is out of its bounds, or does not go with the other settings or with the data.
+    #[error("{field} is {value}: it must {must}")]
+    Misfit {
+        /// The field, of [`TrainConfig`] or of the [`Dataset`].
+        field: String,
+        /// What it holds.
+        value: String,
+        /// What would do.
+        must: String,
     },
     /// A step would not have the images it was promised.
     #[error(
@@ -175,10 +186,12 @@ pub trait Observer {
 /// The plan of a run, if its settings and its data go together. Asks without making anything.
 ///
 /// # Errors
-/// When the configuration makes no network or asks for batches larger than the set.
+/// When the configuration makes no network or asks for batches larger than the set; when a setting is
+/// out of its bounds or does not fit the data.
 pub fn training_plan(config: &TrainConfig, dataset: &Dataset) -> Result<Plan, TrainError> {
     let (batch_size, images) = (config.batch_size, dataset.train.samples.len());
     let model = Model::new(config.model)?;
+    limits::check(config, &model, dataset)?;
     let (at_a_time, purpose) = match (config.micro_batch, config.layer_wise_trust) {
         (Some(part), _) if part < batch_size => (part, Purpose::Accumulate),
         (_, Some(_)) => (batch_size, Purpose::Gradients),
@@ -220,7 +233,7 @@ impl<D: Device> Trainer<D> {
     /// A run at its beginning. `workers` threads load images.
     ///
     /// # Errors
-    /// When the configuration makes no network or asks for batches larger than the set.
+    /// As [`training_plan`].
     pub fn new(
         device: D,
         config: TrainConfig,

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use alexnet_cpu::Cpu;
 use alexnet_data::{Dataset, Disk, SampleSet, UnreadableImage};
-use alexnet_network::{Array, ModelConfig};
+use alexnet_network::{Array, Model, ModelConfig};
+use alexnet_train::limits::RATE_MAX;
 use alexnet_train::{
-    Checkpoint, Checkpoints, EpochRow, Observer, Outcome, RunFolder, SaveFailure, Saving, Schedule,
-    ScheduleMemory, StepReport, TrainConfig, Trainer,
+    Checkpoint, Checkpoints, EpochRow, LayerRate, Observer, Outcome, RunFolder, SaveFailure,
+    Saving, Schedule, ScheduleMemory, StepReport, TrainConfig, Trainer,
 };
 
 /// Stops after so many steps; knows the loss and the rate of each.
@@ -252,13 +253,21 @@ fn what_a_killed_run_left_half_written_is_cleared_away() {
     assert!(!left.exists() && folder.path().join("weights/mine.txt").exists());
 }
 
+/// Gives every layer a rate far beyond what a run's own may be.
+fn rates_of(config: &mut TrainConfig, rate: f64) {
+    config.sgd.learning_rate = RATE_MAX;
+    let layers = Model::new(config.model).expect("a model").learned_layers();
+    let own = |layer| LayerRate { layer, factor: rate / RATE_MAX, from_epoch: 0.0 };
+    config.layer_rates = layers.into_iter().map(own).collect();
+}
+
 /// The step's own loss is fine; the update it leads to is not.
 #[test]
 fn weights_that_an_update_made_infinite_are_never_saved() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = dataset(folder.path());
     let mut config = TrainConfig { batch_size: 36, warmup_epochs: 0.0, ..config(1) };
-    config.sgd.learning_rate = 1e38;
+    rates_of(&mut config, 1e32);
     let mut run = Run::new(&data, &folder.path().join("run"), config, 2, 1);
     let error = run.trainer.run(&mut never()).expect_err("stopped").to_string();
     assert!(error.contains("nothing was saved"), "{error}");
@@ -302,7 +311,7 @@ fn a_loss_that_is_no_number_stops_the_run_before_the_update() {
     let data = dataset(folder.path());
     let mut config = config(3);
     config.model.batch_norm = false;
-    config.sgd.learning_rate = 1e30;
+    rates_of(&mut config, 1e30);
     config.warmup_epochs = 0.0;
     let mut run = Run::new(&data, &folder.path().join("run"), config, 2, 1);
     let error = run.trainer.run(&mut never()).expect_err("stopped").to_string();

@@ -325,7 +325,7 @@ fn with_statistics(
         "Colours  {wanted} of {} images; mean colour {red:.1}, {green:.1}, {blue:.1}",
         with_commas(images as usize)
     );
-    Ok((normalisation.with_statistics(config, found), Some(line)))
+    Ok((normalisation.with_statistics(config, found)?, Some(line)))
 }
 
 /// All settings as they would be used, with what is to be known of them.

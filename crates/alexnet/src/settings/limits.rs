@@ -1,21 +1,15 @@
 //! What settings may be: the bounds of each, and what one needs of another.
 
+use alexnet_cpu::THREADS_MAX;
 use alexnet_data::MAX_RESIZE_PIXELS;
 use alexnet_network::BATCH_MAX;
+use alexnet_train::limits::{EPOCHS_MAX, PERIOD_MIN_EPOCHS, RATE_MAX, SMOOTHING_MAX};
 
 use super::{Settings, UsageError};
-use crate::arguments::{THREADS_MAX, VAL_FRACTION_MAX};
+use crate::arguments::VAL_FRACTION_MAX;
 use crate::flags::{AugmentName, FitName};
 use crate::normalisation::{Levels, Mean};
 
-/// Largest learning rate, decay or factor: far beyond any that trains, and well within `f32`.
-const RATE_MAX: f64 = 1e6;
-/// Most of a target that is spread: beyond, the label is hardly a hint.
-const SMOOTHING_MAX: f64 = 0.9;
-/// Longest run and longest period.
-const EPOCHS_MAX: f64 = 1e6;
-/// Shortest time between drops or of a cycle: shorter ones would only burn time in counting cycles.
-const PERIOD_MIN_EPOCHS: f64 = 0.01;
 /// Longest time between two saves: a year.
 const MINUTES_MAX: f64 = 366.0 * 24.0 * 60.0;
 /// Largest grey level.
