@@ -79,7 +79,7 @@ pub use preprocess::{
 };
 pub use sample::{Content, Form, Layout, Part, Sample, Store, read_at};
 pub use sample_set::{SampleSet, SampleSplit};
-pub use sources::{Downloads, FoundImages, Verdict, find_images};
+pub use sources::{Downloads, FoundImages, Verdict, find_images, read_names};
 pub use statistics::{Statistics, statistics};
 pub use survey::{ClassImages, NamedSplit, Survey, survey};
 pub use text::{quoted, read_text};

@@ -1,14 +1,14 @@
 //! `alexnet convert`: weights from one form to another.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use alexnet_data::read_names;
 use alexnet_network::{Network, Pass};
 use alexnet_ops::Reference;
 use alexnet_predict::inference_plan;
 use alexnet_weights::formats::{self, Format, Known, OnnxOptions};
 use alexnet_weights::{ModelFile, WeightsError};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 
 use super::{open_weights, with_commas};
 use crate::arguments::{ConvertArguments, FormatName};
@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &ConvertArguments) -> anyhow::Result<Ended> {
     let known = Known {
         model: arguments.model,
         image_size: arguments.image_size,
-        classes: arguments.class_names.as_deref().map(class_names).transpose()?,
+        classes: arguments.class_names.as_deref().map(read_names).transpose()?,
         mean_image: arguments.mean_image.clone(),
     };
     let file =
@@ -113,31 +113,6 @@ fn class_names_of<'a>(
 ) -> Option<&'a PathBuf> {
     let is_theirs = matches!(error.downcast_ref(), Some(WeightsError::ClassCount { .. }));
     arguments.class_names.as_ref().filter(|_| is_theirs)
-}
-
-/// What some programs begin a text file with, to say that it is UTF-8.
-const BYTE_ORDER_MARK: char = '\u{feff}';
-
-/// The lines of a text file, each another.
-fn class_names(path: &Path) -> anyhow::Result<Vec<String>> {
-    let text = alexnet_data::read_text(path)?;
-    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
-    let names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
-    let empty = names.iter().position(String::is_empty);
-    ensure!(
-        empty.is_none(),
-        "{}: line {} is empty: every line names a class",
-        path.display(),
-        empty.unwrap_or_default() + 1
-    );
-    let mut lines = HashMap::new();
-    for (line, name) in (1..).zip(&names) {
-        if let Some(first) = lines.insert(name, line) {
-            let path = path.display();
-            bail!("{path}: line {line} names {name:?}, as line {first} does: no two classes may");
-        }
-    }
-    Ok(names)
 }
 
 /// Reads what was written, and compares what the reference makes of one input with either.

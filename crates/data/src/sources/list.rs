@@ -151,11 +151,11 @@ fn given_names(
     Ok((names, named_by))
 }
 
-/// One class a line.
+/// The names of classes in a text file, one a line.
 ///
 /// # Errors
 /// A line without a name before the last, a name that was there before.
-pub(super) fn read_names(path: &Path) -> Result<Vec<String>, DataError> {
+pub fn read_names(path: &Path) -> Result<Vec<String>, DataError> {
     let text = read_text(path)?;
     let names: Vec<String> = text.lines().map(str::trim).map(str::to_owned).collect();
     let end = names.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1);

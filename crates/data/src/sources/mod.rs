@@ -26,6 +26,7 @@ use crate::sample::Sample;
 pub use folder::{FoundImages, find_images};
 pub(crate) use folder::{extension, is_hidden, is_image, sorted_entries, walk};
 pub use ilsvrc::{Downloads, Verdict};
+pub use list::read_names;
 
 /// What the set to learn from is called.
 pub(crate) const TRAIN: &str = "train";
