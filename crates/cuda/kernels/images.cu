@@ -102,10 +102,14 @@ extern "C" __global__ void picture_widths(u8* rows, const u8* levels, const u32*
     }
 }
 
-// The first `count` of eight bytes, the first lowest, the others 0: at once if all are asked for and
-// stand where the memory can give them so.
+// The first `count` of eight bytes, the first lowest, the others 0: all of them are in two words that
+// the memory gives at once, wherever they begin.
 __device__ inline u64 read_levels(const u8* x, u32 count) {
-    if (count == EIGHT && (u64)x % EIGHT == 0) return *(const u64*)x;
+    if (count == EIGHT) {
+        const u64* words = (const u64*)((u64)x / EIGHT * EIGHT);
+        u32 behind = (u32)((u64)x % EIGHT) * 8;
+        return behind == 0 ? words[0] : words[0] >> behind | words[1] << (64 - behind);
+    }
     u64 bytes = 0;
     for (u32 k = 0; k < EIGHT; ++k) {
         if (k < count) bytes |= (u64)x[k] << (8 * k);
@@ -113,9 +117,24 @@ __device__ inline u64 read_levels(const u8* x, u32 count) {
     return bytes;
 }
 
-// `y (N, side, side, 3)` from the `rows` of as many pictures, normalised: the difference and the
-// product each rounded, as on every other device: a thread eight neighbours of one row, or as many as
-// the row ends with, and for each picture so many `blocks`.
+// Eight neighbours of a picture's row, or `count`, the first that of `column`, from their levels,
+// normalised: the difference and the product each rounded, as on every other device.
+__device__ inline void write_levels(value* y, const u32 levels[EIGHT], const Picture& picture, u32 column, u32 count) {
+    // Of the colours in the order in which they come here.
+    float mean[3], scale[3];
+    for (u32 k = 0; k < 3; ++k) {
+        mean[k] = picture.mean[(column + k) % 3];
+        scale[k] = picture.scale[(column + k) % 3];
+    }
+    Eight run;
+    for (u32 k = 0; k < EIGHT; ++k) {
+        run.at[k] = __fmul_rn(__fsub_rn((float)levels[k], mean[k % 3]), scale[k % 3]);
+    }
+    write_run(y, run, count);
+}
+
+// `y (N, side, side, 3)` from the `rows` of as many pictures, normalised: a thread eight neighbours of
+// one row, or as many as the row ends with, and for each picture so many `blocks`.
 extern "C" __global__ void picture_heights(value* y, const u8* rows, const u32* filters, const u32* pictures, u32 side, u32 blocks) {
     u32 n = blockIdx.x / blocks, i = blockIdx.x % blocks * blockDim.x + threadIdx.x;
     u32 row = side * 3, runs = (row + EIGHT - 1) / EIGHT;
@@ -133,16 +152,32 @@ extern "C" __global__ void picture_heights(value* y, const u8* rows, const u32* 
         u64 bytes = read_levels(seen, count);
         for (u32 k = 0; k < EIGHT; ++k) sums[k] += (u8)(bytes >> (8 * k)) * weight;
     }
-    // Of the colours in the order in which they come here.
-    float mean[3], scale[3];
-    for (u32 k = 0; k < 3; ++k) {
-        mean[k] = picture.mean[(column + k) % 3];
-        scale[k] = picture.scale[(column + k) % 3];
+    for (u32 k = 0; k < EIGHT; ++k) sums[k] >>= WEIGHT_BITS;
+    write_levels(y + ((u64)n * side + at) * row + column, sums, picture, column, count);
+}
+
+// The pixel of the cut that a place is, where places are pixels.
+__device__ inline u32 pixel_of(const Axis& axis, u32 at) {
+    return (u32)axis.start - axis.first + at;
+}
+
+// The same of pictures that are their windows as they are, from the `levels` themselves: what the three
+// kernels above make of them, to the bit.
+extern "C" __global__ void picture_levels(value* y, const u8* levels, const u32* pictures, u32 side, u32 blocks) {
+    u32 n = blockIdx.x / blocks, i = blockIdx.x % blocks * blockDim.x + threadIdx.x;
+    u32 row = side * 3, runs = (row + EIGHT - 1) / EIGHT;
+    u32 at = i / runs, column = i % runs * EIGHT;
+    if (at >= side) return;
+    const Picture& picture = ((const Picture*)pictures)[n];
+    u32 count = smaller(EIGHT, row - column);
+    u64 pixel = (u64)pixel_of(picture.down, at) * picture.columns + pixel_of(picture.across, 0);
+    const u8* seen = levels + (u64)picture.levels * PIECE + pixel * 3;
+    u32 run[EIGHT] = {};
+    if (picture.flip) {
+        for (u32 k = 0; k < count; ++k) run[k] = seen[(side - 1 - (column + k) / 3) * 3 + (column + k) % 3];
+    } else {
+        u64 bytes = read_levels(seen + column, count);
+        for (u32 k = 0; k < EIGHT; ++k) run[k] = (u8)(bytes >> (8 * k));
     }
-    Eight run;
-    for (u32 k = 0; k < EIGHT; ++k) {
-        float level = (float)(sums[k] >> WEIGHT_BITS);
-        run.at[k] = __fmul_rn(__fsub_rn(level, mean[k % 3]), scale[k % 3]);
-    }
-    write_run(y + ((u64)n * side + at) * row + column, run, count);
+    write_levels(y + ((u64)n * side + at) * row + column, run, picture, column, count);
 }

@@ -1,6 +1,6 @@
 //! Images, which cross as bytes and are resized and normalised on the device: `kernels/images.cu`.
 
-use alexnet_ops::{Levels, Normalisation, Picture};
+use alexnet_ops::{Grid, Levels, Normalisation, Picture};
 
 use crate::Engine;
 use crate::driver::{EIGHT, Launch, PIECE, room_of};
@@ -24,14 +24,17 @@ pub(crate) struct Brought {
     filters: usize,
     /// Rows of the highest cut.
     height: usize,
+    /// How many are their windows as they are.
+    unresized: usize,
 }
 
 impl Brought {
     /// Takes one more picture, of which the kernels are told `words`.
     fn add(&mut self, picture: &Picture, words: &mut Vec<u32>) {
         let [columns, rows] = picture.cut(self.side);
-        for axis in [picture.across, picture.down] {
-            let grid = axis.grid(self.side);
+        let grids = [picture.across, picture.down].map(|axis| axis.grid(self.side));
+        self.unresized += usize::from(grids.iter().all(Grid::is_of_pixels));
+        for grid in grids {
             for real in [grid.start, grid.scale, grid.support] {
                 let bits = real.to_bits();
                 words.extend([bits as u32, (bits >> 32) as u32]);
@@ -73,26 +76,33 @@ pub(crate) fn bring(engine: &mut Engine, levels: Levels<'_>) -> u64 {
 /// Makes numbers of what was brought last.
 pub(crate) fn make(engine: &mut Engine, dst: &mut Floats) {
     let Engine { crossing, gpu, scratch, brought, .. } = engine;
-    let Brought { pictures, side, levels, rows, filters, height } = *brought;
+    let Brought { pictures, side, levels, rows, filters, height, unresized } = *brought;
     let len = pictures * side * side * 3;
     if len == 0 {
         return;
     }
     let (levels, words) = crossing.arrived(gpu, levels, pictures * WORDS);
+    let by_eights = Launch::threads_each(pictures, side * (side * 3).div_ceil(EIGHT));
+    let (out, width) = (dst.values_mut(len).into(), word(side).into());
+    if unresized == pictures {
+        let (launch, blocks) = by_eights;
+        let arguments = [out, levels.into(), words.into(), width, blocks.into()];
+        gpu.launch("picture_levels", launch, &arguments);
+        return crossing.used(gpu);
+    }
     let mut filters = scratch.filters.take_varying::<u32>(gpu, filters);
     let mut rows = scratch.rows.take_varying::<u8>(gpu, rows);
-    let (places, width) = (pictures * 2 * side, word(side).into());
+    let places = pictures * 2 * side;
     let count = (places as u64).into();
     let arguments = [filters.again().into(), words.into(), width, count];
     gpu.launch("picture_filters", Launch::threads(places), &arguments);
     let filters = filters.read().into();
     let (launch, blocks) = Launch::threads_each(pictures, height.div_ceil(PICTURE_ROWS) * side);
-    let out = rows.again().into();
-    let arguments = [out, levels.into(), filters, words.into(), width, blocks.into()];
+    let narrow = rows.again().into();
+    let arguments = [narrow, levels.into(), filters, words.into(), width, blocks.into()];
     gpu.launch("picture_widths", launch, &arguments);
-    let (launch, blocks) = Launch::threads_each(pictures, side * (side * 3).div_ceil(EIGHT));
-    let (out, rows) = (dst.values_mut(len).into(), rows.read().into());
-    let arguments = [out, rows, filters, words.into(), width, blocks.into()];
+    let (launch, blocks) = by_eights;
+    let arguments = [out, rows.read().into(), filters, words.into(), width, blocks.into()];
     gpu.launch("picture_heights", launch, &arguments);
     crossing.used(gpu);
 }

@@ -78,6 +78,12 @@ impl Grid {
         ((self.centre(at) - self.support + 0.5).max(0.0) as usize).min(self.first_max)
     }
 
+    /// Whether each place is a pixel of the axis as it is, the first that of `start`: then its filter
+    /// leaves nothing of the others.
+    pub fn is_of_pixels(&self) -> bool {
+        self.scale.to_bits() == 1.0_f64.to_bits() && self.start.fract() == 0.0
+    }
+
     /// The pixels that the places see, none of which lies before what the place before it sees.
     pub fn seen(&self) -> Range<usize> {
         let Some(last) = self.places.checked_sub(1) else { return 0..0 };
@@ -150,6 +156,24 @@ mod tests {
                     assert_eq!(weight, own << PRECISION_BITS, "{len}: {at} from {first}, {tap}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn places_that_are_pixels_are_seen_alone() {
+        for (len, start, extent) in [(1, 0.0, 1.0), (7, 0.0, 7.0), (9, 2.0, 5.0), (9, 8.0, 1.0)] {
+            let grid = Axis { len, start, extent }.grid(extent as usize);
+            assert!(grid.is_of_pixels(), "{grid:?}");
+            for (at, (first, weights)) in Filter::new(&grid, false).places().enumerate() {
+                for (pixel, &weight) in (first..).zip(weights) {
+                    let own = i32::from(pixel == start as usize + at);
+                    assert_eq!(weight, own << PRECISION_BITS, "{grid:?}, {at}");
+                }
+            }
+        }
+        for (len, start, extent) in [(9, 2.5, 5.0), (9, 2.0, 5.5), (9, 0.0, 9.0)] {
+            let grid = Axis { len, start, extent }.grid(5);
+            assert!(!grid.is_of_pixels(), "{grid:?}");
         }
     }
 

@@ -18,7 +18,7 @@ const SHARE_BYTES: usize = 4 << 20;
 /// Numbers that are fetched together.
 const FETCHED_MAX: usize = 4 << 20;
 /// Threads that copy: enough to fill the bus.
-const THREADS_MAX: usize = 4;
+const THREADS_MAX: usize = 8;
 /// What has to grow again, as from batch to batch of random crops, gets a part more than it has to, one
 /// in so many: batches differ by less, and the device stands still while memory is made anew.
 const SLACK_PART: usize = 4;

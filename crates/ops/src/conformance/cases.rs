@@ -10,7 +10,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Case {
     /// So many pictures of this side, resized and normalised on the device: the very bits.
-    Images(usize, usize),
+    Images(usize, usize, Windows),
     /// Convolution and its three gradients.
     Conv(ConvShape, Activation),
     /// A linear layer and its three gradients.
@@ -45,6 +45,15 @@ pub enum Case {
     NotFinite(f32),
 }
 
+/// The windows of which pictures are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Windows {
+    /// Of many sizes.
+    Any,
+    /// As large as the pictures: nothing is left to resize.
+    AsTheyAre,
+}
+
 /// How many different values an input takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Levels {
@@ -57,8 +66,12 @@ pub enum Levels {
 /// Every case of the suite.
 pub fn cases() -> Vec<Case> {
     // A pixel, part of a vector, odd sizes, and conv1's input of a small model.
-    let images = [(1, 1), (3, 2), (3, 32), (9, 33), (20, 11), (3, 63)];
-    let mut cases: Vec<_> = images.map(|(images, side)| Case::Images(images, side)).into();
+    let images = [(1, 1), (3, 2), (3, 32), (9, 33), (20, 11), (3, 63)].into_iter();
+    let mut cases: Vec<_> = images
+        .flat_map(|(n, side)| {
+            [Windows::Any, Windows::AsTheyAre].map(|of| Case::Images(n, side, of))
+        })
+        .collect();
     cases.extend(conv_cases());
     cases.extend(linear_cases());
     cases.extend(pool_cases());

@@ -14,7 +14,7 @@ mod cases;
 mod run;
 
 use crate::{Device, Reference};
-pub use cases::{Case, Levels, cases};
+pub use cases::{Case, Levels, Windows, cases};
 
 /// Largest difference allowed, as a share of the largest magnitude in the output: a few hundred
 /// roundings of `f32`, what sums of some thousand products in another order may differ by.

@@ -1,6 +1,6 @@
 //! How a case runs on a device: inputs up, outputs poisoned, the operations, outputs down.
 
-use super::{Case, Outputs, cases::Levels, value, values};
+use super::{Case, Levels, Outputs, Windows, value, values};
 use crate::{
     Activation, AveragePoolShape, Axis, BatchNormShape, ConvShape, Device, DropoutKey,
     Levels as ImageLevels, LinearShape, LossShape, LrnShape, MaxPoolShape, Normalisation, Picture,
@@ -28,7 +28,7 @@ impl Case {
 
     fn run_on<D: Device>(&self, on: &On<D>) -> Outputs {
         match *self {
-            Case::Images(images, pixels) => on.images(images, pixels),
+            Case::Images(images, side, windows) => on.images(images, side, windows),
             Case::Conv(shape, activation) => on.conv(&shape, activation),
             Case::Linear(shape, activation) => on.linear(&shape, activation),
             Case::LinearUpdate(shape, step) => on.linear_update(&shape, &step),
@@ -68,14 +68,21 @@ fn rounded(value: f32) -> f32 {
 
 /// A window of an image: the image itself, a part of a larger one, a part that becomes larger, one
 /// that begins or ends at the image's edge, or between pixels.
-fn picture(image: usize, side: usize) -> Picture {
+fn picture(image: usize, side: usize, windows: Windows) -> Picture {
     let figure = |c: usize, salt| value(image * 3 + c, salt);
     let normalise = Normalisation {
         mean: std::array::from_fn(|c| 120.0 + 20.0 * figure(c, 2)),
         scale: std::array::from_fn(|c| 0.02 + 0.01 * figure(c, 3)),
     };
     let whole = side as u32;
-    let axis = |kind: usize| match kind {
+    let part = |len, start| Axis { len, start: f64::from(start), extent: f64::from(whole) };
+    let as_it_is = |kind: usize| match kind % 4 {
+        0 => Axis::whole(whole),
+        1 => part(3 * whole + 2, whole),
+        2 => part(whole + 4, 4),
+        _ => part(2 * whole, 0),
+    };
+    let any = |kind: usize| match kind % 7 {
         0 => Axis::whole(whole),
         1 => Axis { len: 3 * whole + 2, start: f64::from(whole), extent: f64::from(whole + 1) },
         2 => Axis { len: whole + 4, start: 1.0, extent: f64::from(whole.div_ceil(2)) },
@@ -85,7 +92,11 @@ fn picture(image: usize, side: usize) -> Picture {
         _ => Axis { len: 7 * whole, start: 0.1, extent: 6.9 * f64::from(whole) },
     };
     let flip = image % 3 == 1;
-    Picture { across: axis(image % 7), down: axis(image * 3 % 7), flip, normalise }
+    let [across, down] = match windows {
+        Windows::Any => [any(image), any(image * 3)],
+        Windows::AsTheyAre => [as_it_is(image), as_it_is(image * 3)],
+    };
+    Picture { across, down, flip, normalise }
 }
 
 impl<D: Device> On<'_, D> {
@@ -132,8 +143,8 @@ impl<D: Device> On<'_, D> {
 
     /// Windows of images of many shapes, black and white among their levels, and figures of its own for
     /// each.
-    fn images(&self, images: usize, side: usize) -> Outputs {
-        let pictures: Vec<_> = (0..images).map(|image| picture(image, side)).collect();
+    fn images(&self, images: usize, side: usize, windows: Windows) -> Outputs {
+        let pictures: Vec<_> = (0..images).map(|image| picture(image, side, windows)).collect();
         let bytes = |picture: &Picture| {
             picture.cut(side).iter().map(ExactSizeIterator::len).product::<usize>() * 3
         };
