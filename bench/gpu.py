@@ -216,7 +216,7 @@ def alexnet(given, *words):
         raise Failed(f"{error.__class__.__name__}: {error}"[:300]) from None
 
 
-def timed(given, case, steps, *more):
+def timed(given, case, steps, more):
     warmup = max(MIN_WARMUP_STEPS, steps // 10)
     options = ["--precision", "bf16", "--steps", str(steps), "--warmup-steps", str(warmup)]
     return alexnet(given, "bench", *case.asked(given), *options, *more)
@@ -225,7 +225,7 @@ def timed(given, case, steps, *more):
 class Torch:
     """PyTorch's process for a case, asked line by line."""
 
-    def __init__(self, given, case):
+    def __init__(self, given, case, threads):
         self.lines, self.last_words = queue.Queue(), collections.deque(maxlen=3)
         seconds = given.seconds_per_case / given.rounds / 2
         options = ["--gemm-backends", given.gemm_backends, "--seconds", str(seconds)]
@@ -233,6 +233,7 @@ class Torch:
             [sys.executable, str(HERE / "gpu_torch.py"), *case.asked(given), *options],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True, errors="replace", start_new_session=True,
+            env=os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": str(threads)},
         )  # fmt: skip
         self.listener = threading.Thread(target=lambda: self.last_words.extend(self.process.stderr), daemon=True)
         self.listener.start()
@@ -285,10 +286,10 @@ def first_of_ours(given, case, work):
     guess = given.seconds_per_case / 6 * GUESSED_FLOPS_PER_S[given.device] / work["flops"]
     with Memory() as memory:
         operations = ["--operations"] if given.device == "cuda" else []
-        answer = timed(given, case, min(max(int(guess), MIN_STEPS), MAX_STEPS // 10), *operations)
+        answer = timed(given, case, min(max(int(guess), MIN_STEPS), MAX_STEPS // 10), operations)
     milliseconds = given.seconds_per_case / given.rounds / 2 * 1e3
     steps = min(max(round(milliseconds / answer["median_ms"]), MIN_STEPS), MAX_STEPS)
-    known = {key: answer.get(key) for key in ("device", "peak_rss_bytes", "operations")}
+    known = {key: answer.get(key) for key in ("device", "peak_rss_bytes", "layers", "operations")}
     return {"steps": steps, "memory_bytes": memory.most_bytes(), **known}
 
 
@@ -308,8 +309,7 @@ def rounds(given, case, torch, theirs, work):
     attempt(ours, lambda: ours.update(first_of_ours(given, case, work)))
 
     def round_of_ours():
-        answer = timed(given, case, ours["steps"])
-        ours["layers"] = answer.get("layers")
+        answer = timed(given, case, ours["steps"], ["--steps-only"])
         ours["rounds"].append({key: answer[key] for key in ("median_ms", "min_ms", "max_ms")})
 
     for _ in range(given.rounds):
@@ -362,8 +362,10 @@ def measured(given, case, run, torch, theirs):
 def compiled(given, run, left):
     """PyTorch's process of each case, ready to be timed, or why it is not."""
     processes = {}
+    # All compile at a time, and share the cores.
+    threads = max(1, (os.cpu_count() or 1) // max(1, len(left)))
     for case in left:
-        processes[case] = Torch(given, case), {"gemm_backends": given.gemm_backends, "rounds": []}
+        processes[case] = Torch(given, case, threads), {"gemm_backends": given.gemm_backends, "rounds": []}
         if case is left[0]:
             know(run, processes[case][0])
         processes[case][0].tell("compile")

@@ -247,6 +247,10 @@ fn bench_says_where_a_step_s_time_goes_beside_the_machine_s_ceilings() {
     }
     let (_, table, _) = run(&[&["bench", "train"], &small[..]].concat());
     assert!(table.contains("conv1+relu1") && table.contains("ceilings: "), "{table}");
+    let alone =
+        json(&[&["bench", "train", "--steps-only", "--format", "json"], &small[..]].concat());
+    assert!(alone["median_ms"].is_number() && alone["layers"].is_null(), "{alone}");
+    assert!(alone["matrix_product_gflops"].is_null(), "{alone}");
 }
 
 #[test]

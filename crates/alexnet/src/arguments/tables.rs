@@ -78,6 +78,9 @@ pub(crate) struct BenchArguments {
     /// Time each operation of a GPU by itself too: kernels, products, convolutions
     #[arg(long)]
     pub(crate) operations: bool,
+    /// Time whole steps and nothing else, neither layers nor what the machine could do at most
+    #[arg(long, conflicts_with = "operations")]
+    pub(crate) steps_only: bool,
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,

@@ -51,7 +51,7 @@ struct Measured {
     max_ms: f64,
     images_per_s: f64,
     peak_rss_bytes: Option<u64>,
-    /// None for loading.
+    /// None for loading, or if steps alone are asked for.
     #[serde(flatten)]
     network: Option<NetworkMeasured>,
 }
@@ -124,10 +124,15 @@ fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow:
     // Where the device computes while the next part is asked for, to watch parts is to wait for each:
     // these are then other steps than those that are timed as a whole.
     let mut recorder = Recorder::default();
-    if !device.is_asynchronous() {
+    if !device.is_asynchronous() && !arguments.steps_only {
         recorder = Recorder::of(&mut network);
     }
     let times = timed(arguments, || run(&mut network, &recorder))?;
+    let task = if trained { "train" } else { "infer" };
+    let measured = Measured::new(task, arguments, device.name(), &times, arguments.batch_size);
+    if arguments.steps_only {
+        return Ok(measured);
+    }
     let mut operations = None;
     if arguments.operations {
         let step = || run(&mut network, &recorder);
@@ -137,8 +142,6 @@ fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow:
         recorder = Recorder::of(&mut network);
         timed(arguments, || run(&mut network, &recorder))?;
     }
-    let task = if trained { "train" } else { "infer" };
-    let measured = Measured::new(task, arguments, device.name(), &times, arguments.batch_size);
     let (plan, median_ms) = (network.plan(), measured.median_ms);
     // Backward is a forward's work twice: gradients of inputs and of weights; the first layer has
     // no former.
