@@ -58,13 +58,35 @@ fn the_device_passes_the_suite_when_everything_is_taken_in_pieces_without_cudnn(
     succeeds("suite in pieces", &[("EMULATED_CUDNN_ENGINES", "none")]);
 }
 
-/// How many convolutions cuDNN computed as they are, and how many with rounded factors.
-fn convolved(output: &Output) -> [usize; 2] {
+/// The two counts that a line of the emulated libraries' begins with.
+fn counted(output: &Output, line: &str) -> [usize; 2] {
     let told = said(output);
     assert!(output.status.success(), "{told}");
-    let line = told.lines().find(|line| line.starts_with("emulated cuDNN: ")).expect("counts");
+    let line = told.lines().find(|told| told.starts_with(line)).expect("counts");
     let counts: Vec<usize> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
     counts.try_into().expect("two counts")
+}
+
+/// How many convolutions cuDNN computed as they are, and how many with rounded factors.
+fn convolved(output: &Output) -> [usize; 2] {
+    counted(output, "emulated cuDNN: ")
+}
+
+#[test]
+fn groups_are_run_together_and_singly_and_either_may_be_the_fastest() {
+    let Some(libraries) = sound() else { return };
+    for task in ["by eights", "by eights in tf32", "by eights in bf16"] {
+        let groups = |engines| {
+            let variables = [("EMULATED_CUDNN_ENGINES", engines), ("EMULATED_COUNTS", "1")];
+            counted(&run(libraries, task, &variables), "emulated cuDNN's groups: ")
+        };
+        let [together, singly] = groups("all");
+        assert!(together > 0 && singly > 0, "{task}: both are tried: {together} {singly}");
+        let [together, singly] = groups("together");
+        assert!(together > 0 && singly == 0, "{task}: {together} {singly}");
+        let [together, singly] = groups("singly");
+        assert!(together == 0 && singly > 0, "{task}: {together} {singly}");
+    }
 }
 
 #[test]
@@ -401,8 +423,7 @@ fn the_child_does_its_task() {
         "by eights" => agrees(&open(), &by_eights(), TOLERANCE),
         "by eights in tf32" => agrees(&open_in(Products::Tf32), &by_eights(), TOLERANCE_TF32),
         "by eights in bf16" => {
-            let device = open_in(Products::Bf16);
-            by_eights().iter().for_each(|case| drop(case.run(&device)));
+            agrees_in_bf16(&open_in(Products::Bf16), &by_eights(), TOLERANCE_BF16);
         }
         _ if task.starts_with("suite of ") => {
             let of = |case: &Case| format!("{case:?}").starts_with(&task["suite of ".len()..]);

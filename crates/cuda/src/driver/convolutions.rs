@@ -3,8 +3,9 @@
 //! cuDNN is told of a convolution as a graph of one operation; its heuristics then name engines that
 //! could run it, best first. Of those that form the same bits every time, the first few are tried on
 //! the first arrays that come, and the fastest is kept: cuDNN's own first choice is sometimes far from
-//! it. Which one that is depends on a clock, so it is written down for later runs, whose bits
-//! are then the same.
+//! it. With groups there are two such lists: of engines for all of them together, and of engines for one,
+//! which are run for each, one after the other. Which one is the fastest depends on a clock, so it is
+//! written down for later runs, whose bits are then the same.
 //!
 //! - `descriptors` declares a convolution to cuDNN.
 //! - `plans` asks for engines, and runs one.
@@ -25,7 +26,6 @@ use cudarc::cudnn::sys;
 use cudarc::driver::CudaStream;
 
 use self::choices::Choices;
-use self::descriptors::Done;
 use self::plans::{Plan, Target, plans};
 use super::error::CudaError;
 use super::gpu::Gpu;
@@ -33,8 +33,11 @@ use super::libraries::{Library, find};
 use super::memory::{Reals, RealsMut, ViewMut};
 use crate::Products;
 
-/// How often each runs together in one trial after the other. In the first, what is loaded is loaded.
-const RUNS: [u32; 5] = [1, 1, 4, 4, 4];
+/// How often each runs together in one trial after the other.
+const RUNS: [u32; 4] = [1, 4, 4, 4];
+/// Once its trials took so long together, one is known well enough: a run that takes as long by itself need
+/// not be repeated to be told from another.
+const TRIALS_SECONDS: f64 = 10e-3;
 /// What takes so many times as long as the fastest is not tried again: of cuDNN's last resorts, which
 /// take arrays of any order, one run of a large batch is long enough.
 const FAR_BEHIND: f64 = 4.0;
@@ -130,11 +133,7 @@ impl Convolutions {
     ) -> bool {
         let way = self.ways.get_mut(&(*shape, pass)).expect("a way");
         let lens = [shape.input_len(), shape.weights_len(), shape.output_len()];
-        let arrays = match pass {
-            ConvPass::Forward => [first.len(), second.len(), out.len()],
-            ConvPass::BackwardInput => [out.len(), first.len(), second.len()],
-            ConvPass::BackwardWeights => [first.len(), out.len(), second.len()],
-        };
+        let arrays = x_w_y(pass, [out.len(), first.len(), second.len()]);
         let long_enough = arrays.iter().zip(lens).all(|(&array, len)| array >= len);
         assert!(long_enough && room.len() >= way.workspace_bytes, "{arrays:?} for {shape:?}");
         let bf16 = [first.is_bf16(), second.is_bf16(), out.is_bf16()];
@@ -144,11 +143,17 @@ impl Convolutions {
             return true;
         }
         gpu.bind();
-        let addresses = [out.address(), first.address(), second.address()];
+        let addresses = x_w_y(pass, [out.address(), first.address(), second.address()]);
         let handle = self.handle;
         let run = |plan: &Plan| plan.run(handle, addresses, room.address());
         if way.plans.len() > 1 {
-            let fastest = fastest(gpu, &way.plans, run);
+            let fastest = fastest(way.plans.len(), |at, runs| {
+                gpu.wait();
+                let begin = Instant::now();
+                let ran = (0..runs).try_for_each(|_| run(&way.plans[at]));
+                gpu.wait();
+                ran.ok().map(|()| begin.elapsed().as_secs_f64())
+            });
             let plans = fastest.map(|at| way.plans.swap_remove(at));
             *way = Way::new(plans.into_iter().collect());
             way.plans.iter().for_each(|plan| self.choices.write_down(shape, pass, plan.number));
@@ -164,6 +169,15 @@ impl Convolutions {
     }
 }
 
+/// What belongs to the output and to the other two, in the order of x, w and y.
+fn x_w_y<T>(pass: ConvPass, [out, first, second]: [T; 3]) -> [T; 3] {
+    match pass {
+        ConvPass::Forward => [first, second, out],
+        ConvPass::BackwardInput => [out, first, second],
+        ConvPass::BackwardWeights => [first, out, second],
+    }
+}
+
 /// What a pass is called where it is timed.
 fn named(shape: &ConvShape, pass: ConvPass) -> String {
     let ConvShape { in_c, out_h, out_w, out_c, kernel, .. } = *shape;
@@ -175,25 +189,31 @@ fn named(shape: &ConvShape, pass: ConvPass) -> String {
     format!("convolution {kernel} x {kernel}, {in_c} to {out_c} maps of {out_h} x {out_w}, {pass}")
 }
 
-/// Which of the plans that run takes least, each run a few times.
-fn fastest(gpu: &Gpu, plans: &[Plan], run: impl Fn(&Plan) -> Done<()>) -> Option<usize> {
-    let trial = |plan: &Plan, runs: u32| {
-        gpu.wait();
-        let begin = Instant::now();
-        let ran = (0..runs).try_for_each(|_| run(plan));
-        gpu.wait();
-        ran.map_or(f64::INFINITY, |()| begin.elapsed().as_secs_f64() / f64::from(runs))
-    };
-    let mut times = vec![f64::INFINITY; plans.len()];
-    for (number, runs) in RUNS.into_iter().enumerate() {
-        let limit = FAR_BEHIND * times.iter().copied().fold(f64::INFINITY, f64::min);
-        for (time, plan) in times.iter_mut().zip(plans).filter(|(time, _)| **time <= limit) {
-            let again = trial(plan, runs);
-            *time = if number == 0 { f64::INFINITY } else { time.min(again) };
+/// Which of so many candidates takes least. `seconds` runs one so often and says how long that took, if it
+/// could.
+fn fastest(candidates: usize, mut seconds: impl FnMut(usize, u32) -> Option<f64>) -> Option<usize> {
+    struct Trial {
+        of: usize,
+        run_seconds: f64,
+        seconds: f64,
+    }
+    // In a first run, which says nothing, what is loaded is loaded.
+    let can = (0..candidates).filter(|&of| seconds(of, 1).is_some());
+    let mut trials: Vec<_> =
+        can.map(|of| Trial { of, run_seconds: f64::INFINITY, seconds: 0.0 }).collect();
+    for runs in RUNS {
+        let least = trials.iter().map(|trial| trial.run_seconds).fold(f64::INFINITY, f64::min);
+        let goes_on = |trial: &&mut Trial| {
+            trial.run_seconds <= FAR_BEHIND * least && trial.seconds < TRIALS_SECONDS
+        };
+        for trial in trials.iter_mut().filter(goes_on) {
+            let took = seconds(trial.of, runs).unwrap_or(f64::INFINITY);
+            trial.run_seconds = trial.run_seconds.min(took / f64::from(runs));
+            trial.seconds += took;
         }
     }
-    let ran = (0..plans.len()).filter(|&at| times[at].is_finite());
-    ran.min_by(|&a, &b| times[a].total_cmp(&times[b]))
+    let ran = trials.into_iter().filter(|trial| trial.run_seconds.is_finite());
+    ran.min_by(|a, b| a.run_seconds.total_cmp(&b.run_seconds)).map(|trial| trial.of)
 }
 
 impl Drop for Convolutions {
@@ -208,4 +228,31 @@ impl Drop for Convolutions {
 
 fn refused(doing: &'static str, error: CudnnError) -> CudaError {
     CudaError::Convolutions { doing, code: format!("{:?}", error.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fastest_is_found_by_few_runs_of_what_takes_long() {
+        // Seconds that a run takes, where there can be one, and how often each ran at last.
+        let (fast, slow) = (Some(1e-4), Some(3e-4));
+        for (takes, fastest_one, runs) in [
+            (vec![slow, fast, Some(1e-2), None], Some(1), vec![14, 14, 2, 1]),
+            (vec![Some(4e-2), Some(3e-2), Some(1.0)], Some(1), vec![2, 2, 2]),
+            (vec![Some(3e-3), Some(2e-3)], Some(1), vec![6, 6]),
+            (vec![None, None], None, vec![1, 1]),
+            (vec![], None, vec![]),
+        ] {
+            let mut ran = vec![0; takes.len()];
+            let found = fastest(takes.len(), |at, runs| {
+                // The first run of each loads what it needs.
+                let loading = if ran[at] == 0 { 1.0 } else { 0.0 };
+                ran[at] += runs;
+                takes[at].map(|seconds: f64| loading + f64::from(runs) * seconds)
+            });
+            assert_eq!((found, ran), (fastest_one, runs), "{takes:?}");
+        }
+    }
 }

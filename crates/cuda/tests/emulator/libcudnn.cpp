@@ -97,7 +97,7 @@ const int AS_TF32 = 100;
 
 // Numerical notes.
 enum { TENSOR_CORE = 0, DOWN_CONVERT_INPUTS = 1, REDUCED_PRECISION_REDUCTION = 2, VARIES = 4, WINOGRAD = 5, TILE_13x13 = 8 };
-const int64_t MOST_DIMS = 8, WORKSPACE_BYTES = 512;
+const int64_t MOST_DIMS = 8;
 
 // What can be set: so many elements at most, for a descriptor one of this kind.
 const int64_t ANY = INT64_MAX;
@@ -236,7 +236,14 @@ struct Tensor {
     int type;
     int64_t id, size[4], step[4];
     size_t bytes() const { return type == DATA_BFLOAT16 ? 2 : 4; }
-    size_t count() const { return (size_t)(size[0] * size[1] * size[2] * size[3]); }
+    int64_t count() const { return size[0] * size[1] * size[2] * size[3]; }
+    // From the first element to the last, with what lies between them.
+    int64_t extent() const {
+        int64_t extent = 1;
+        for (int i = 0; i < 4; ++i) extent += (size[i] - 1) * step[i];
+        return extent;
+    }
+    bool apart() const { return extent() > count(); }
 };
 
 Tensor tensor(const Descriptor& d) {
@@ -298,6 +305,13 @@ struct Convolution {
     const Tensor& written() const { return kind == FORWARD ? y : kind == BACKWARD_DATA ? x : w; }
     const Tensor& read() const { return kind == FORWARD ? x : y; }
     const Tensor& also_read() const { return kind == BACKWARD_FILTER ? x : w; }
+    bool apart() const { return x.apart() || y.apart(); }
+    // Engines copy what lies apart, and those for groups everything.
+    int64_t workspace_bytes() const {
+        int64_t bytes = 512;
+        for (const Tensor* t : {&x, &y}) bytes += t->apart() || groups > 1 ? t->count() * (int64_t)t->bytes() : 0;
+        return bytes;
+    }
 };
 
 Convolution convolution(const Descriptor& d) {
@@ -344,14 +358,16 @@ struct Engine {
     std::vector<int> notes;
 };
 
-// Which ones there are for floats or bf16, in the library's order: of floats, those without tensor cores
-// last. `EMULATED_CUDNN_ENGINES` is `none`, `rounding` (of floats only those that round factors to TF32) or
-// `rounding unsaid` (these, and they do not say so); all if it is not set.
-std::vector<Engine> engines(int type, int mode) {
+// Which ones there are for a convolution, in the library's order: of floats, those without tensor cores
+// last. `EMULATED_CUDNN_ENGINES` is `none`, `rounding` (of floats only those that round factors to TF32),
+// `rounding unsaid` (these, and they do not say so), `together` (none for arrays with others' elements
+// between theirs) or `singly` (none for several groups); all if it is not set.
+std::vector<Engine> engines(const Convolution& conv, int mode) {
     const char* text = std::getenv("EMULATED_CUDNN_ENGINES");
     std::string which = text ? text : "all";
     bool fallback = mode == HEUR_MODE_FALLBACK;
-    if (which == "none") return {};
+    int type = conv.read().type;
+    if (which == "none" || (which == "together" && conv.apart()) || (which == "singly" && conv.groups > 1)) return {};
     if (type == DATA_FLOAT && which == "rounding") return {{ROUNDING, {TENSOR_CORE}}};
     if (type == DATA_FLOAT && which == "rounding unsaid") return {{ROUNDING, {}}};
     if (fallback) return {{PLAIN, {}}};
@@ -363,17 +379,18 @@ std::vector<Engine> engines(int type, int mode) {
 
 // How many convolutions engines have computed, for a test to read when the process ends.
 struct Counts {
-    size_t plain = 0, rounding = 0;
+    size_t plain = 0, rounding = 0, grouped = 0, apart = 0;
     ~Counts() {
         if (!std::getenv("EMULATED_COUNTS")) return;
         std::fprintf(stderr, "emulated cuDNN: %zu plain convolutions, %zu with rounded factors\n", plain, rounding);
+        std::fprintf(stderr, "emulated cuDNN's groups: %zu convolutions of several, %zu of one\n", grouped, apart);
     }
 } counts;
 
 void add_results(Descriptor& heuristics) {
     const Descriptor& operation = heuristics.of(ENGINEHEUR_OPERATION_GRAPH).of(GRAPH_OPS);
     std::vector<Reference> configs;
-    for (const Engine& found : engines(convolution(operation).read().type, heuristics.get<int>(ENGINEHEUR_MODE))) {
+    for (const Engine& found : engines(convolution(operation), heuristics.get<int>(ENGINEHEUR_MODE))) {
         Descriptor engine = {ENGINE, true}, config = {ENGINECFG, true};
         engine.values[ENGINE_OPERATION_GRAPH] = heuristics.values[ENGINEHEUR_OPERATION_GRAPH];
         engine.put(ENGINE_GLOBAL_INDEX, INT64, std::vector<int64_t>{found.does});
@@ -382,6 +399,11 @@ void add_results(Descriptor& heuristics) {
         configs.push_back(std::make_shared<Descriptor>(config));
     }
     heuristics.put(ENGINEHEUR_RESULTS, configs);
+}
+
+// What a plan is for.
+Convolution planned(const Descriptor& plan) {
+    return convolution(plan.of(PLAN_ENGINE_CONFIG).of(ENGINECFG_ENGINE).of(ENGINE_OPERATION_GRAPH).of(GRAPH_OPS));
 }
 
 // Checks a descriptor that has all it requires, and adds what can be asked of it from now on.
@@ -398,7 +420,7 @@ Status complete(Descriptor& d) {
             return SUCCESS;
         }
         case EXECUTION_PLAN:
-            d.put(PLAN_WORKSPACE_SIZE, INT64, std::vector<int64_t>{WORKSPACE_BYTES});
+            d.put(PLAN_WORKSPACE_SIZE, INT64, std::vector<int64_t>{planned(d).workspace_bytes()});
             return SUCCESS;
         case VARIANT_PACK: return check_pack(d);
     }
@@ -692,8 +714,7 @@ int cudnnBackendExecute(void* handle, void* plan_name, void* pack_name) {
         plan = finalized(plan_name, EXECUTION_PLAN), pack = finalized(pack_name, VARIANT_PACK);
         if (!is_ready(handle) || !plan || !pack) return BAD_PARAM;
     }
-    const Descriptor& engine = plan->of(PLAN_ENGINE_CONFIG).of(ENGINECFG_ENGINE);
-    Convolution conv = convolution(engine.of(ENGINE_OPERATION_GRAPH).of(GRAPH_OPS));
+    Convolution conv = planned(*plan);
     const Tensor* tensors[3] = {&conv.x, &conv.w, &conv.y};
     void* values[3] = {};
     for (int i = 0; i < 3; ++i) {
@@ -708,16 +729,17 @@ int cudnnBackendExecute(void* handle, void* plan_name, void* pack_name) {
     if (!workspace) return BAD_PARAM;
     void* written = conv.kind == FORWARD ? values[2] : conv.kind == BACKWARD_DATA ? values[0] : values[1];
     void *x = values[0], *w = values[1], *y = values[2];
-    int64_t does = engine.get<int64_t>(ENGINE_GLOBAL_INDEX);
+    int64_t does = plan->of(PLAN_ENGINE_CONFIG).of(ENGINECFG_ENGINE).get<int64_t>(ENGINE_GLOBAL_INDEX);
     auto work = [=] {
         // All of it is the library's to write.
-        std::memset(workspace, 0xff, (size_t)WORKSPACE_BYTES);
+        std::memset(workspace, 0xff, (size_t)conv.workspace_bytes());
         Output out = {written, conv.written(), conv.alpha, conv.beta};
         if (does == SPOILING) {
-            std::memset(written, 0xff, out.t.count() * out.t.bytes());
+            std::memset(written, 0xff, (size_t)out.t.count() * out.t.bytes());
             return;
         }
         ++(does == ROUNDING ? counts.rounding : counts.plain);
+        counts.grouped += conv.groups > 1, counts.apart += conv.apart();
         Convolution read = conv;
         if (does == ROUNDING) read.x.type = read.w.type = read.y.type = AS_TF32;
         compute(read, x, w, y, out);

@@ -52,7 +52,7 @@ pub(crate) fn by_eights() -> Vec<Case> {
     };
     let shapes = [
         shape,
-        ConvShape { in_c: 32, out_c: 32, groups: 2, kernel: 5, pad: 2, ..shape },
+        ConvShape { in_c: 48, groups: 3, kernel: 5, pad: 2, ..shape },
         // Some of the last rows and columns are seen by no window.
         ConvShape { out_h: 4, out_w: 3, stride: 3, pad: 0, ..shape },
         // In blocks: as the first layer of every model, and with a stride of 1.

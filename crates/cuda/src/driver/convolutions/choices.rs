@@ -8,6 +8,10 @@ use crate::Products;
 use crate::driver::cache::{Cache, hash_of};
 use crate::driver::gpu::Gpu;
 
+/// Changes with the engines that are tried and the order in which these are counted: what was the fastest
+/// among others is found anew.
+const LISTS: u32 = 2;
+
 /// The engines found to be the fastest, in this run and in earlier ones.
 pub(super) struct Choices {
     cache: Cache,
@@ -18,7 +22,7 @@ pub(super) struct Choices {
 impl Choices {
     pub(super) fn read(gpu: &Gpu, products: Products, version: usize) -> Self {
         let cache = Cache::usual();
-        let name = format!("engines-{:016x}", hash_of(&(&gpu.name, version, products)));
+        let name = format!("engines-{:016x}", hash_of(&(&gpu.name, version, products, LISTS)));
         let text = cache.read(&name).and_then(|bytes| String::from_utf8(bytes).ok());
         let lines = text.iter().flat_map(|text| text.lines());
         let line = |line: &str| {
