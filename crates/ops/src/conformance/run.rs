@@ -1,6 +1,7 @@
 //! How a case runs on a device: inputs up, outputs poisoned, the operations, outputs down.
 
-use super::{Case, Outputs, cases::Levels, value, values};
+use super::cases::{Levels, conv_lrn_cases};
+use super::{Case, Outputs, value, values};
 use crate::{
     Activation, AveragePoolShape, Axis, BatchNormShape, ConvShape, Device, DropoutKey,
     Levels as ImageLevels, LinearShape, LossShape, LrnShape, MaxPoolShape, Normalisation, Picture,
@@ -38,6 +39,7 @@ impl Case {
             Case::ConvMaxPool(conv, pool) => on.conv_max_pool(&conv, &pool),
             Case::AveragePool(shape) => on.average_pool(&shape),
             Case::Lrn(shape) => on.lrn(&shape),
+            Case::ConvLrn(conv, lrn) => on.conv_lrn(&conv, &lrn, None),
             Case::BatchNorm(shape) => on.batch_norm(&shape),
             Case::Dropout(len, rate, kept_scale, key) => on.dropout(len, rate, kept_scale, key),
             Case::Scale(len, factor) => on.scale(len, factor),
@@ -282,6 +284,28 @@ impl<D: Device> On<'_, D> {
         vec![("y", self.down(&y, len)), ("d_x", self.down(&d_x, len))]
     }
 
+    /// Perhaps with this value in a bias.
+    fn conv_lrn(&self, conv: &ConvShape, lrn: &LrnShape, planted: Option<f32>) -> Outputs {
+        // Quarters: their sums are exact however they are formed, and so is which of them are negative.
+        let quarters = |len, salt| -> Vec<f32> {
+            values(len, salt, 4.0).into_iter().map(|value| value.round() / 4.0).collect()
+        };
+        let (x, len) = (self.up(&quarters(conv.input_len(), 1)), lrn.len());
+        let weights = quarters(conv.weights_len(), 2);
+        let weights = self.filled(self.device.weights(weights.len()), &weights);
+        let mut bias = quarters(conv.out_c, 3);
+        if let Some(value) = planted {
+            bias[conv.out_c / 2] = value;
+        }
+        let bias = self.parameters(&bias);
+        let [mut y, mut sums, mut d_x] = [len; 3].map(|len| self.poisoned(len));
+        let (outputs, parameters) = ([&mut y, &mut sums], [&weights, &bias]);
+        self.device.conv_lrn_forward(outputs, &x, parameters, (conv, lrn));
+        let d_y = self.input(len, 4);
+        self.device.rectified_lrn_backward(&mut d_x, &d_y, [&sums, &bias], lrn);
+        vec![("y behind a convolution", self.down(&y, len)), ("d_sums", self.down(&d_x, len))]
+    }
+
     fn batch_norm(&self, shape: &BatchNormShape) -> Outputs {
         let (len, pair) = (shape.rows * shape.channels, 2 * shape.channels);
         let (x, d_y, affine) = (self.input(len, 1), self.input(len, 2), self.parameter(pair, 3));
@@ -437,6 +461,11 @@ impl<D: Device> On<'_, D> {
             let (mut y, bias) = (self.poisoned(shape.output_len()), spoilt_bias(out_c, 37));
             self.device.conv_forward(&mut y, &x, &weights, &bias, Activation::Relu, &shape);
             outputs.push(("ReLU behind a convolution", self.down(&y, shape.output_len())));
+        }
+        for case in conv_lrn_cases() {
+            if let Case::ConvLrn(conv, lrn) = case {
+                outputs.extend(self.conv_lrn(&conv, &lrn, Some(value)));
+            }
         }
         outputs
     }
