@@ -29,8 +29,9 @@ pub enum Case {
     AveragePool(AveragePoolShape),
     /// Local response normalisation and its gradient.
     Lrn(LrnShape),
-    /// A convolution whose ReLU is normalised, and what comes back through both.
-    ConvLrn(ConvShape, LrnShape),
+    /// A convolution whose ReLU is normalised, and what comes back through both; perhaps with a bias that
+    /// is not finite.
+    ConvLrn(ConvShape, LrnShape, Option<f32>),
     /// Batch normalisation in both modes and its gradients.
     BatchNorm(BatchNormShape),
     /// Dropout of so many elements: rate, scale of what is kept, key.
@@ -43,8 +44,7 @@ pub enum Case {
     Sgd(usize, SgdStep, Option<f32>),
     /// Sums and largest magnitude of so many elements.
     Largest(usize),
-    /// What becomes of a value that is not finite, in ReLU, alone, behind sums and before a normalisation,
-    /// and in max pooling.
+    /// What becomes of a value that is not finite, in ReLU, alone and behind sums, and in max pooling.
     NotFinite(f32),
 }
 
@@ -194,7 +194,7 @@ fn normalisation_cases() -> Vec<Case> {
     lrn.chain(norm).collect()
 }
 
-pub(super) fn conv_lrn_cases() -> Vec<Case> {
+fn conv_lrn_cases() -> Vec<Case> {
     let across = |groups| LrnRegion::AcrossMaps { groups };
     // batch, side, in, out, groups, region, size; the first has runs of eight maps in several blocks
     let rows = [
@@ -204,16 +204,17 @@ pub(super) fn conv_lrn_cases() -> Vec<Case> {
         (1, 3, 8, 16, 1, across(2), 3),
         (1, 5, 8, 8, 1, LrnRegion::SameMap, 5),
     ];
-    rows.map(|(batch, side, in_c, out_c, groups, region, size)| {
+    let case = |(batch, side, in_c, out_c, groups, region, size)| {
         let [in_h, in_w, out_h, out_w] = [side; 4];
         let (kernel, stride, pad) = (1, 1, 0);
         let conv =
             ConvShape { batch, in_h, in_w, in_c, out_h, out_w, out_c, kernel, stride, pad, groups };
         let (height, width, channels, alpha, beta, k) = (side, side, out_c, 0.3, 0.75, 2.0);
         let lrn = LrnShape { batch, height, width, channels, region, size, alpha, beta, k };
-        Case::ConvLrn(conv, lrn)
-    })
-    .into()
+        let planted = [None, Some(f32::NAN), Some(f32::INFINITY), Some(f32::NEG_INFINITY)];
+        planted.map(|planted| Case::ConvLrn(conv, lrn, planted))
+    };
+    rows.into_iter().flat_map(case).collect()
 }
 
 fn elementwise_cases() -> Vec<Case> {

@@ -1,7 +1,6 @@
 //! How a case runs on a device: inputs up, outputs poisoned, the operations, outputs down.
 
-use super::cases::{Levels, conv_lrn_cases};
-use super::{Case, Outputs, value, values};
+use super::{Case, Outputs, cases::Levels, value, values};
 use crate::{
     Activation, AveragePoolShape, Axis, BatchNormShape, ConvShape, Device, DropoutKey,
     Levels as ImageLevels, LinearShape, LossShape, LrnShape, MaxPoolShape, Normalisation, Picture,
@@ -39,7 +38,7 @@ impl Case {
             Case::ConvMaxPool(conv, pool) => on.conv_max_pool(&conv, &pool),
             Case::AveragePool(shape) => on.average_pool(&shape),
             Case::Lrn(shape) => on.lrn(&shape),
-            Case::ConvLrn(conv, lrn) => on.conv_lrn(&conv, &lrn, None),
+            Case::ConvLrn(conv, lrn, planted) => on.conv_lrn(&conv, &lrn, planted),
             Case::BatchNorm(shape) => on.batch_norm(&shape),
             Case::Dropout(len, rate, kept_scale, key) => on.dropout(len, rate, kept_scale, key),
             Case::Scale(len, factor) => on.scale(len, factor),
@@ -284,7 +283,7 @@ impl<D: Device> On<'_, D> {
         vec![("y", self.down(&y, len)), ("d_x", self.down(&d_x, len))]
     }
 
-    /// Perhaps with this value in a bias.
+    /// Perhaps with this value for a bias.
     fn conv_lrn(&self, conv: &ConvShape, lrn: &LrnShape, planted: Option<f32>) -> Outputs {
         // Quarters: their sums are exact however they are formed, and so is which of them are negative.
         let quarters = |len, salt| -> Vec<f32> {
@@ -303,7 +302,7 @@ impl<D: Device> On<'_, D> {
         self.device.conv_lrn_forward(outputs, &x, parameters, (conv, lrn));
         let d_y = self.input(len, 4);
         self.device.rectified_lrn_backward(&mut d_x, &d_y, [&sums, &bias], lrn);
-        vec![("y behind a convolution", self.down(&y, len)), ("d_sums", self.down(&d_x, len))]
+        vec![("y", self.down(&y, len)), ("d_x", self.down(&d_x, len))]
     }
 
     fn batch_norm(&self, shape: &BatchNormShape) -> Outputs {
@@ -461,11 +460,6 @@ impl<D: Device> On<'_, D> {
             let (mut y, bias) = (self.poisoned(shape.output_len()), spoilt_bias(out_c, 37));
             self.device.conv_forward(&mut y, &x, &weights, &bias, Activation::Relu, &shape);
             outputs.push(("ReLU behind a convolution", self.down(&y, shape.output_len())));
-        }
-        for case in conv_lrn_cases() {
-            if let Case::ConvLrn(conv, lrn) = case {
-                outputs.extend(self.conv_lrn(&conv, &lrn, Some(value)));
-            }
         }
         outputs
     }
