@@ -130,5 +130,5 @@ __device__ inline float spoilt(float number) {
 
 // max(0, number); NaN of what is not finite.
 __device__ inline float rectified(float number) {
-    return (number < 0.0f ? 0.0f : number) + spoilt(number);
+    return fmaxf(number, 0.0f) + spoilt(number);
 }

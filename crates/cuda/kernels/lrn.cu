@@ -8,41 +8,34 @@
 // the sum over all j whose window holds i: the window of i, mirrored. The terms t are computed once
 // and then gathered.
 
-__device__ inline float root_of(float number) {
+// The GPU's own approximations, right to a few in the last place of sums near 1, as they are, and far cheaper
+// than a power and a division.
+__device__ inline float logarithm(float number) {
 #ifdef __CUDA_ARCH__
-    float root;
-    asm("sqrt.approx.f32 %0, %1;" : "=f"(root) : "f"(number));
-    return root;
+    float result;
+    asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(number));
+    return result;
 #else
-    return sqrtf(number);
+    return log2f(number);
 #endif
 }
-__device__ inline float inverse_root_of(float number) {
+__device__ inline float power_of_two(float exponent) {
 #ifdef __CUDA_ARCH__
-    float root;
-    asm("rsqrt.approx.f32 %0, %1;" : "=f"(root) : "f"(number));
-    return root;
+    float result;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(exponent));
+    return result;
 #else
-    return 1.0f / sqrtf(number);
+    return exp2f(exponent);
 #endif
 }
 
-// number^-beta and number^(-beta - 1); for the 0.75 of all published tables by the GPU's own
-// approximate roots, right to two in the last place, far cheaper than a power and a division.
+// number^-beta and number^(-beta - 1).
 struct Powers {
     float own, next;
 };
 __device__ inline Powers to_minus_beta(float number, float beta) {
-    Powers powers;
-    if (beta == 0.75f) {
-        float root = inverse_root_of(number);
-        powers.own = root * root_of(root);
-        powers.next = powers.own * root * root;
-    } else {
-        powers.own = powf(number, -beta);
-        powers.next = powers.own / number;
-    }
-    return powers;
+    float exponent = logarithm(number);
+    return {power_of_two(-beta * exponent), power_of_two((-beta - 1.0f) * exponent)};
 }
 
 // A window of `size` around element `at` of `count` in a row, cut at both ends: `first .. end`. It
@@ -113,72 +106,125 @@ extern "C" __global__ void lrn_maps_backward(value* d_x, const value* d_y, const
     put(d_x + i, wide(d_y[i]) * powers[own] - 2.0f * alpha * beta * wide(x[i]) * sum);
 }
 
-// The window of all published tables, over towers of whole runs of eight maps: a thread computes one
-// run, from registers alone. What of the runs beside it the windows reach, it reads and computes for
-// itself, for that is cheaper than to wait for the threads that have it.
-const u32 FIVE = 5, REACH = FIVE / 2;
-// As far as the windows of terms reach on either side of a run.
-const u32 MARGIN = 2 * REACH, SPAN = EIGHT + 2 * MARGIN;
+// The window of all published tables, over towers of whole runs of eight maps. A thread computes one run,
+// and what its windows reach of the runs beside it, the threads of the block show each other. A block's
+// first and last threads have a run of the blocks beside it, and do nothing but show that. Threads that
+// have none, before the first and behind the last, take the first, which nobody sees.
+const u32 FIVE = 5, REACH = FIVE / 2, SPAN = EIGHT + 2 * REACH;
+struct Run {
+    u32 number;
+    u64 first;
+    bool is_own, has_before, has_after;
+};
+__device__ inline Run own_run(u32 maps, u64 len) {
+    u32 inner = blockDim.x - 2, number = blockIdx.x * inner + threadIdx.x - 1;
+    bool is_there = number < (u32)(len / EIGHT), is_own = is_there && threadIdx.x - 1 < inner;
+    if (!is_there) number = 0;
+    u32 at = number % (maps / EIGHT);
+    return {number, (u64)number * EIGHT, is_own, at > 0, at + 1 < maps / EIGHT};
+}
+
+// A run and what is beside it in its tower, 0 where that ends. Threads come here together, and show what
+// they have in `ends`, four numbers a thread.
 struct Span {
     float at[SPAN];
 };
-
-// A run and what is beside it, 0 beyond its tower.
-__device__ inline Span read_span(const value* run, bool has_before, bool has_after) {
-    Eight own = read_run(run, EIGHT), before = {}, after = {};
-    if (has_before) before = read_run(run - EIGHT, EIGHT);
-    if (has_after) after = read_run(run + EIGHT, EIGHT);
+struct alignas(8) End {
+    float at[REACH];
+};
+__device__ inline Span with_neighbours(const Eight& own, float* ends, const Run& run) {
+    End *firsts = (End*)ends + threadIdx.x, *lasts = firsts + blockDim.x, before = {}, after = {};
+    *firsts = {own.at[0], own.at[1]};
+    *lasts = {own.at[EIGHT - 2], own.at[EIGHT - 1]};
+    __syncthreads();
+    if (run.has_before && threadIdx.x > 0) before = lasts[-1];
+    if (run.has_after && threadIdx.x + 1 < blockDim.x) after = firsts[1];
     Span span;
-    for (u32 k = 0; k < MARGIN; ++k) span.at[k] = before.at[EIGHT - MARGIN + k];
-    for (u32 k = 0; k < EIGHT; ++k) span.at[MARGIN + k] = own.at[k];
-    for (u32 k = 0; k < MARGIN; ++k) span.at[MARGIN + EIGHT + k] = after.at[k];
+    for (u32 k = 0; k < REACH; ++k) span.at[k] = before.at[k];
+    for (u32 k = 0; k < EIGHT; ++k) span.at[REACH + k] = own.at[k];
+    for (u32 k = 0; k < REACH; ++k) span.at[REACH + EIGHT + k] = after.at[k];
     return span;
 }
 
-// s of the element in the middle of these squares.
-__device__ inline float sum_of_five(const float* squares, float alpha, float k) {
-    float sum = 0.0f;
-    for (u32 i = 0; i < FIVE; ++i) sum += squares[i];
-    return k + alpha * sum;
+__device__ inline Eight sums_of_five(const Span& terms) {
+    float pairs[SPAN - 1];
+    for (u32 i = 0; i < SPAN - 1; ++i) pairs[i] = terms.at[i] + terms.at[i + 1];
+    Eight sums;
+    for (u32 i = 0; i < EIGHT; ++i) sums.at[i] = pairs[i] + pairs[i + 2] + terms.at[i + 4];
+    return sums;
+}
+// s of each element of a run.
+__device__ inline Eight sums_of_squares(const Eight& x, float* ends, const Run& run, float alpha, float k) {
+    Eight squares;
+    for (u32 i = 0; i < EIGHT; ++i) squares.at[i] = x.at[i] * x.at[i];
+    Eight sums = sums_of_five(with_neighbours(squares, ends, run));
+    for (u32 i = 0; i < EIGHT; ++i) sums.at[i] = k + alpha * sums.at[i];
+    return sums;
 }
 
+// What is normalised: x, or the ReLU of a convolution's sums x and their bias. On the way back that is
+// formed anew, for to keep it would be a pass over memory more; both ways see the same numbers, in `float`.
+template <bool RECTIFIES, bool WHOLE>
+__device__ inline Eight read_input(const value* x, const float* bias, u32 channels, const Run& run) {
+    Eight own = read_part<WHOLE>(x + run.first, EIGHT);
+    if (!RECTIFIES) return own;
+    Eight sum = read_part<WHOLE>(bias + run.number % (channels / EIGHT) * EIGHT, EIGHT);
+    for (u32 k = 0; k < EIGHT; ++k) own.at[k] = rectified(own.at[k] + sum.at[k]);
+    return own;
+}
+
+template <bool RECTIFIES>
+__device__ inline void normalise_five(value* y, const value* x, const float* bias, float* shared, u32 channels, u32 maps, float alpha, float beta, float k, u64 len) {
+    Run run = own_run(maps, len);
+    bool whole = are_whole(x, EIGHT) && are_whole(bias, EIGHT);
+    Eight own = whole ? read_input<RECTIFIES, true>(x, bias, channels, run) : read_input<RECTIFIES, false>(x, bias, channels, run);
+    Eight sums = sums_of_squares(own, shared, run, alpha, k);
+    if (!run.is_own) return;
+    for (u32 i = 0; i < EIGHT; ++i) own.at[i] *= to_minus_beta(sums.at[i], beta).own;
+    write_run(y + run.first, own, EIGHT);
+}
 extern "C" __global__ void lrn_five_forward(value* y, const value* x, u32 maps, float alpha, float beta, float k, u64 len) {
-    u64 first = run_begin();
-    if (first >= len) return;
-    u32 at = (u32)thread_number() % (maps / EIGHT) * EIGHT;
-    Span span = read_span(x + first, at > 0, at + EIGHT < maps), squares;
-    for (u32 i = 0; i < SPAN; ++i) squares.at[i] = span.at[i] * span.at[i];
-    Eight run;
-    for (u32 i = 0; i < EIGHT; ++i) {
-        float sum = sum_of_five(squares.at + MARGIN + i - REACH, alpha, k);
-        run.at[i] = span.at[MARGIN + i] * to_minus_beta(sum, beta).own;
-    }
-    write_run(y + first, run, EIGHT);
+    alignas(16) extern __shared__ float shared[];
+    normalise_five<false>(y, x, nullptr, shared, maps, maps, alpha, beta, k, len);
+}
+extern "C" __global__ void bias_lrn_five_forward(value* y, const value* sums, const float* bias, u32 channels, u32 maps, float alpha, float beta, float k, u64 len) {
+    alignas(16) extern __shared__ float shared[];
+    normalise_five<true>(y, sums, bias, shared, channels, maps, alpha, beta, k, len);
 }
 
-extern "C" __global__ void lrn_five_backward(value* d_x, const value* d_y, const value* x, u32 maps, float alpha, float beta, float k, u64 len) {
-    u64 first = run_begin();
-    if (first >= len) return;
-    u32 at = (u32)thread_number() % (maps / EIGHT) * EIGHT;
-    bool has_before = at > 0, has_after = at + EIGHT < maps;
-    Span span = read_span(x + first, has_before, has_after), squares, terms;
-    Span d = read_span(d_y + first, has_before, has_after);
-    Eight powers;
-    for (u32 i = 0; i < SPAN; ++i) squares.at[i] = span.at[i] * span.at[i];
-    for (u32 i = REACH; i < SPAN - REACH; ++i) {
-        bool own = i >= MARGIN && i < MARGIN + EIGHT;
-        bool is_there = own || (i < MARGIN ? has_before : has_after);
-        Powers power = to_minus_beta(sum_of_five(squares.at + i - REACH, alpha, k), beta);
-        terms.at[i] = is_there ? d.at[i] * span.at[i] * power.next : 0.0f;
-        if (own) powers.at[i - MARGIN] = power.own;
+template <bool RECTIFIES>
+__device__ inline void normalise_five_back(value* d_x, const value* d_y, const value* x, const float* bias, float* shared, u32 channels, u32 maps, float alpha, float beta, float k, u64 len) {
+    Run run = own_run(maps, len);
+    Eight own, d, terms;
+    if (are_whole(x, EIGHT) && are_whole(bias, EIGHT) && are_whole(d_y, EIGHT)) {
+        // Both are on their way at the same time.
+        d = read_whole(d_y + run.first);
+        own = read_input<RECTIFIES, true>(x, bias, channels, run);
+    } else {
+        d = read_run(d_y + run.first, EIGHT);
+        own = read_input<RECTIFIES, false>(x, bias, channels, run);
     }
-    Eight run;
+    Eight sums = sums_of_squares(own, shared, run, alpha, k);
     for (u32 i = 0; i < EIGHT; ++i) {
-        float sum = 0.0f;
-        for (u32 j = 0; j < FIVE; ++j) sum += terms.at[MARGIN + i - REACH + j];
-        run.at[i] = d.at[MARGIN + i] * powers.at[i] - 2.0f * alpha * beta * span.at[MARGIN + i] * sum;
+        Powers powers = to_minus_beta(sums.at[i], beta);
+        terms.at[i] = d.at[i] * own.at[i] * powers.next;
+        d.at[i] *= powers.own;
     }
-    write_run(d_x + first, run, EIGHT);
+    Eight gathered = sums_of_five(with_neighbours(terms, shared + 2 * REACH * blockDim.x, run));
+    if (!run.is_own) return;
+    for (u32 i = 0; i < EIGHT; ++i) {
+        d.at[i] -= 2.0f * alpha * beta * own.at[i] * gathered.at[i];
+        if (RECTIFIES && own.at[i] <= 0.0f) d.at[i] = 0.0f;
+    }
+    write_run(d_x + run.first, d, EIGHT);
+}
+extern "C" __global__ void lrn_five_backward(value* d_x, const value* d_y, const value* x, u32 maps, float alpha, float beta, float k, u64 len) {
+    alignas(16) extern __shared__ float shared[];
+    normalise_five_back<false>(d_x, d_y, x, nullptr, shared, maps, maps, alpha, beta, k, len);
+}
+extern "C" __global__ void rectified_lrn_five_backward(value* d_x, const value* d_y, const value* sums, const float* bias, u32 channels, u32 maps, float alpha, float beta, float k, u64 len) {
+    alignas(16) extern __shared__ float shared[];
+    normalise_five_back<true>(d_x, d_y, sums, bias, shared, channels, maps, alpha, beta, k, len);
 }
 
 struct Maps {

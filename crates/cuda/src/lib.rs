@@ -443,6 +443,24 @@ impl Device for Cuda {
     fn lrn_backward(&self, d_x: &mut Floats, d_y: &Floats, x: &Floats, shape: &LrnShape) {
         normalise::lrn_backward(&mut self.engine(), d_x, d_y, x, shape);
     }
+    fn conv_lrn_forward(
+        &self,
+        outputs: [&mut Floats; 2],
+        x: &Floats,
+        parameters: [&Floats; 2],
+        shapes: (&ConvShape, &LrnShape),
+    ) {
+        normalise::conv_lrn_forward(&mut self.engine(), outputs, x, parameters, shapes);
+    }
+    fn rectified_lrn_backward(
+        &self,
+        d_x: &mut Floats,
+        d_y: &Floats,
+        sums_and_bias: [&Floats; 2],
+        shape: &LrnShape,
+    ) {
+        normalise::rectified_lrn_backward(&mut self.engine(), d_x, d_y, sums_and_bias, shape);
+    }
 
     fn batch_norm_train(
         &self,

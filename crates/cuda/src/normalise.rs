@@ -1,16 +1,19 @@
 //! Local response normalisation and batch normalisation: `kernels/lrn.cu`, `kernels/batch_norm.cu`.
 
-use alexnet_ops::{BatchNormShape, LrnRegion, LrnShape};
+use alexnet_ops::{Activation, BatchNormShape, ConvShape, LrnRegion, LrnShape};
 
-use crate::Engine;
-use crate::driver::{EIGHT, Gpu, Launch, Reals, RealsMut, View, ViewMut};
+use crate::driver::{Argument, BLOCK, EIGHT, Gpu, Launch, Reals, RealsMut, View, ViewMut};
+use crate::elementwise::map;
 use crate::floats::Floats;
 use crate::pieces::pieces;
 use crate::reduce::{Round, finish_rows, sum_rows, width, word};
 use crate::scratch::Scratch;
+use crate::{Engine, conv};
 
 /// The window of all published tables: `FIVE` of `kernels/lrn.cu`.
 const FIVE: usize = 5;
+/// What each of a block's threads shows the others: of squares and of terms, two at either end of its run.
+const SHOWN: usize = 8;
 
 /// Maps of a tower, if neighbours are maps.
 fn tower(shape: &LrnShape) -> Option<u32> {
@@ -21,8 +24,28 @@ fn tower(shape: &LrnShape) -> Option<u32> {
 }
 
 /// Whether kernels of whole runs are for it: windows of five over towers of eights.
-fn is_five(maps: u32, shape: &LrnShape) -> bool {
-    shape.size == FIVE && (maps as usize).is_multiple_of(EIGHT)
+fn is_five(shape: &LrnShape) -> bool {
+    let by_eights = |maps: u32| (maps as usize).is_multiple_of(EIGHT);
+    shape.size == FIVE && tower(shape).is_some_and(by_eights)
+}
+
+/// Calls one of these kernels with `arrays`, an output and its inputs; with a bias, one that rectifies what
+/// it normalises.
+fn launch_five(
+    gpu: &Gpu,
+    kernel: &str,
+    arrays: &[Argument<'_>],
+    bias: Option<&Floats>,
+    shape: &LrnShape,
+) {
+    let LrnShape { channels, alpha, beta, k, .. } = *shape;
+    let bias = bias.map(|bias| [bias.first(channels).into(), word(channels).into()]);
+    let maps = tower(shape).map(Argument::from);
+    let figures = [alpha.into(), beta.into(), k.into(), (shape.len() as u64).into()];
+    let arguments = [arrays, bias.as_slice().as_flattened(), maps.as_slice(), &figures].concat();
+    // A block's first and last threads have runs of the blocks beside it.
+    let blocks = (shape.len() / EIGHT).div_ceil(BLOCK - 2);
+    gpu.launch(kernel, Launch::blocks(blocks).sharing(|threads| SHOWN * threads), &arguments);
 }
 
 fn map_numbers(shape: &LrnShape) -> [u32; 3] {
@@ -33,15 +56,15 @@ pub(crate) fn lrn_forward(engine: &mut Engine, y: &mut Floats, x: &Floats, shape
     let LrnShape { size, alpha, beta, k, .. } = *shape;
     let size = word(size).into();
     let gpu = &engine.gpu;
+    if is_five(shape) {
+        let arrays = [y.values_mut(shape.len()).into(), x.values(shape.len()).into()];
+        return launch_five(gpu, "lrn_five_forward", &arrays, None, shape);
+    }
     if let Some(maps) = tower(shape) {
         let (len, width) = (shape.len(), width(maps as usize));
         let (y, x) = (y.values_mut(len).into(), x.values(len).into());
         let [alpha, beta, k] = [alpha, beta, k].map(Into::into);
         let sizes = [word(width).into(), (len as u64).into()];
-        if is_five(maps, shape) {
-            let arguments = [y, x, maps.into(), alpha, beta, k, sizes[1]];
-            return gpu.launch("lrn_five_forward", Launch::eights(len), &arguments);
-        }
         let arguments = [y, x, maps.into(), size, alpha, beta, k, sizes[0], sizes[1]];
         return gpu.launch("lrn_maps_forward", Launch::threads(len / width), &arguments);
     }
@@ -67,6 +90,10 @@ pub(crate) fn lrn_backward(
     let Engine { gpu, scratch, limits, .. } = engine;
     let len = shape.len();
     let (mut d_x, d_y, x) = (d_x.values_mut(len), d_y.values(len), x.values(len));
+    if is_five(shape) {
+        let arrays = [d_x.into(), d_y.into(), x.into()];
+        return launch_five(gpu, "lrn_five_backward", &arrays, None, shape);
+    }
     if let Some(maps) = tower(shape) {
         return across_maps_backward(gpu, d_x, d_y, x, maps, shape);
     }
@@ -79,6 +106,41 @@ pub(crate) fn lrn_backward(
     }
 }
 
+/// Where its kernels do so, bias and ReLU are left to the normalisation; sums are then as the convolution
+/// leaves them.
+pub(crate) fn conv_lrn_forward(
+    engine: &mut Engine,
+    [y, sums]: [&mut Floats; 2],
+    x: &Floats,
+    [weights, bias]: [&Floats; 2],
+    (conv, lrn): (&ConvShape, &LrnShape),
+) {
+    assert_eq!((conv.output_len(), conv.out_c), (lrn.len(), lrn.channels));
+    if !is_five(lrn) {
+        conv::forward(engine, sums, [x, weights, bias], Activation::Relu, conv);
+        return lrn_forward(engine, y, sums, lrn);
+    }
+    conv::forward_sums(engine, sums, [x, weights], conv);
+    let arrays = [y.values_mut(lrn.len()).into(), sums.values(lrn.len()).into()];
+    launch_five(&engine.gpu, "bias_lrn_five_forward", &arrays, Some(bias), lrn);
+}
+
+pub(crate) fn rectified_lrn_backward(
+    engine: &mut Engine,
+    d_x: &mut Floats,
+    d_y: &Floats,
+    [sums, bias]: [&Floats; 2],
+    shape: &LrnShape,
+) {
+    let len = shape.len();
+    if !is_five(shape) {
+        lrn_backward(engine, d_x, d_y, sums, shape);
+        return map(&engine.gpu, "relu_backward", d_x.values_mut(len), sums.values(len));
+    }
+    let arrays = [d_x.values_mut(len).into(), d_y.values(len).into(), sums.values(len).into()];
+    launch_five(&engine.gpu, "rectified_lrn_five_backward", &arrays, Some(bias), shape);
+}
+
 fn across_maps_backward(
     gpu: &Gpu,
     d_x: RealsMut<'_>,
@@ -89,13 +151,6 @@ fn across_maps_backward(
 ) {
     let LrnShape { size, alpha, beta, k, .. } = *shape;
     let len = d_x.len();
-    if is_five(maps, shape) {
-        let (arrays, maps) = ([d_x.into(), d_y.into(), x.into()], maps.into());
-        let [alpha, beta, k] = [alpha, beta, k].map(Into::into);
-        let [d_x, d_y, x] = arrays;
-        let arguments = [d_x, d_y, x, maps, alpha, beta, k, (len as u64).into()];
-        return gpu.launch("lrn_five_backward", Launch::eights(len), &arguments);
-    }
     // A term and a power for each thread and each neighbour beyond the block.
     let launch = Launch::threads(len).sharing(|threads| 2 * (threads + size - 1));
     let arguments = [

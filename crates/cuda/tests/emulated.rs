@@ -283,6 +283,7 @@ const BARRIER: &str = "    __syncthreads();\n    u64 i = first + threadIdx.x;";
 const NO_BARRIER: &str = "    u64 i = first + threadIdx.x;";
 const BARRIER_FOR_SOME: &str =
     "    if (threadIdx.x < 9) __syncthreads();\n    u64 i = first + threadIdx.x;";
+const BEFORE_NEIGHBOURS: &str = "    __syncthreads();\n    if (run.has_before &&";
 const BEHIND_PRODUCT: &str = "tall, broad);\n        __syncthreads();\n    }";
 const PRODUCT_BARRIER: &str = "        __syncthreads();\n        multiply_stage";
 const NO_PRODUCT_BARRIER: &str = "        multiply_stage";
@@ -341,7 +342,7 @@ const FAULTS: [&[Fault]; 6] = [
         fault(
             "a term too few",
             "suite of Lrn",
-            ("has_after = at + EIGHT < maps;", "has_after = at + 2 * EIGHT < maps;"),
+            ("at + 1 < maps / EIGHT};", "at + 2 < maps / EIGHT};"),
             "Lrn",
         ),
         fault(
@@ -358,12 +359,20 @@ const FAULTS: [&[Fault]; 6] = [
             "Sgd",
         ),
     ],
-    &[fault(
-        "beside an array",
-        "exact",
-        ("(u32)(len - begin) : EIGHT", "(u32)(len - begin) + 1 : EIGHT"),
-        TOUCHED,
-    )],
+    &[
+        fault(
+            "beside an array",
+            "exact",
+            ("(u32)(len - begin) : EIGHT", "(u32)(len - begin) + 1 : EIGHT"),
+            TOUCHED,
+        ),
+        fault(
+            "no barrier before what neighbours show",
+            "suite of Lrn",
+            (BEFORE_NEIGHBOURS, "    if (run.has_before &&"),
+            "Lrn",
+        ),
+    ],
     &[
         fault(
             "a step that stays",
@@ -379,6 +388,12 @@ const FAULTS: [&[Fault]; 6] = [
         ),
     ],
     &[
+        fault(
+            "a gradient where the ReLU is 0",
+            "suite of ConvLrn",
+            ("if (RECTIFIES && own.at[i] <= 0.0f)", "if (RECTIFIES && own.at[i] < 0.0f)"),
+            "ConvLrn",
+        ),
         fault(
             "a block turned",
             "bf16 of Conv",

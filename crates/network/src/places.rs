@@ -72,9 +72,9 @@ fn lives(steps: &[Step], input_len: usize, way: Option<Back>) -> (Vec<Life>, Vec
         // Where steps that change nothing are left out, a later one reads.
         let left_out = |step: &&Step| step.is_identity(Pass::Evaluate);
         let mut last = value + 1 + steps[value..].iter().take_while(left_out).count();
-        if value < count && is_pooled(steps, value) {
-            // The convolution and the pooling after it are one operation, which has written its
-            // output when it has read all of its input.
+        if value < count && is_joined(steps, value) {
+            // The convolution and what follows it are one operation, which has written its output
+            // when it has read all of its input.
             last += 1;
         }
         if value < count && returns(value) && steps[value].reads_input_again() {
@@ -122,10 +122,11 @@ pub(crate) fn reads_output_again(steps: &[Step], index: usize) -> bool {
     }
 }
 
-/// Whether step `index` is a convolution whose ReLU is pooled in the next step: one operation.
-pub(crate) fn is_pooled(steps: &[Step], index: usize) -> bool {
+/// Whether step `index` is a convolution whose ReLU is pooled or normalised in the next step: one
+/// operation.
+pub(crate) fn is_joined(steps: &[Step], index: usize) -> bool {
     let rectifies = matches!(steps[index], Step::Conv { activation: Activation::Relu, .. });
-    rectifies && matches!(steps.get(index + 1), Some(Step::MaxPool { .. }))
+    rectifies && matches!(steps.get(index + 1), Some(Step::MaxPool { .. } | Step::Lrn { .. }))
 }
 
 /// A place for each life, so that no two that overlap share one, and the floats of each place.
@@ -216,7 +217,7 @@ mod tests {
     #[test]
     fn an_operation_s_input_sums_and_output_have_places_of_their_own() {
         for plan in plans() {
-            for index in (0..plan.steps.len()).filter(|&index| is_pooled(&plan.steps, index)) {
+            for index in (0..plan.steps.len()).filter(|&index| is_joined(&plan.steps, index)) {
                 let [x, sums, y] = [0, 1, 2].map(|next| plan.places.activations[index + next]);
                 let apart = x != sums && sums != y && x != y;
                 assert!(apart, "{:?}, {:?}: {x} {sums} {y}", plan.purpose, plan.model.config);

@@ -457,6 +457,31 @@ pub trait Device {
         x: &Self::Floats,
         shape: &LrnShape,
     );
+    /// [`Self::conv_forward`] of `x` with ReLU and then [`Self::lrn_forward`], within rounding. What is
+    /// left in `sums`, which is as long as `y`, is for [`Self::rectified_lrn_backward`] alone: adding a
+    /// bias and cutting off what is negative, a device may do anew each time that it reads them.
+    fn conv_lrn_forward(
+        &self,
+        [y, sums]: [&mut Self::Floats; 2],
+        x: &Self::Floats,
+        [weights, bias]: [&Self::Floats; 2],
+        (conv, lrn): (&ConvShape, &LrnShape),
+    ) {
+        self.conv_forward(sums, x, weights, bias, Activation::Relu, conv);
+        self.lrn_forward(y, sums, lrn);
+    }
+    /// [`Self::lrn_backward`] of what [`Self::conv_lrn_forward`] left in `sums`, with the same bias, and
+    /// then [`Self::relu_backward`]: the gradient of the convolution's sums.
+    fn rectified_lrn_backward(
+        &self,
+        d_x: &mut Self::Floats,
+        d_y: &Self::Floats,
+        [sums, _bias]: [&Self::Floats; 2],
+        shape: &LrnShape,
+    ) {
+        self.lrn_backward(d_x, d_y, sums, shape);
+        self.relu_backward(d_x, sums, shape.len());
+    }
 
     /// Normalises by the batch's own mean and (biased) variance, then scales and shifts by
     /// `affine`. `affine` is scale then shift, `running` mean then unbiased variance, `statistics`

@@ -3,7 +3,7 @@
 use alexnet_ops::{Device, Images};
 
 use super::{Network, Part, Pass, Repeated, Share};
-use crate::places::is_pooled;
+use crate::places::is_joined;
 use crate::plan::Purpose;
 
 impl<D: Device> Network<D> {
@@ -98,11 +98,11 @@ impl<D: Device> Network<D> {
                 index += 1;
                 continue;
             }
-            let pooled = !self.is_watched() && is_pooled(&self.plan.steps, index);
-            let last = index + usize::from(pooled);
+            let joined = !self.is_watched() && is_joined(&self.plan.steps, index);
+            let last = index + usize::from(joined);
             let to = self.plan.places.activations[last + 1];
-            if pooled {
-                self.forward_pooled(index, from, share);
+            if joined {
+                self.forward_joined(index, from, share);
             } else {
                 self.forward_step(index, from, to, pass, share);
                 self.tell(Part::Forward(index));

@@ -3,7 +3,7 @@
 use alexnet_ops::{Device, DropoutKey, SgdStep};
 
 use super::{Network, Parameter, Pass, Share};
-use crate::places::reads_output_again;
+use crate::places::{is_joined, reads_output_again};
 use crate::plan::{ParameterSpec, Step};
 
 const KEPT: &str = "a plan for training says so of every learned parameter";
@@ -54,23 +54,26 @@ impl<D: Device> Network<D> {
         }
     }
 
-    /// Steps `index` and `index + 1`, a convolution and the pooling of its ReLU.
-    pub(super) fn forward_pooled(&mut self, index: usize, from: usize, share: Share) {
+    /// Steps `index` and `index + 1`, a convolution and what is done to its ReLU.
+    pub(super) fn forward_joined(&mut self, index: usize, from: usize, share: Share) {
         let places = &self.plan.places.activations;
         let (sums, y) = (places[index + 1], places[index + 2]);
-        let [conv, pool] =
+        let [conv, next] =
             [index, index + 1].map(|at| self.plan.steps[at].at(share.count, self.plan.batch));
-        let (Step::Conv { shape: conv, weights, bias, .. }, Step::MaxPool { shape, positions }) =
-            (conv, pool)
-        else {
-            return;
-        };
+        let Step::Conv { shape: conv, weights, bias, .. } = conv else { return };
         let arrays = self.values.get_disjoint_mut([from, sums, y]).expect("three different places");
-        let [x, sums, y] = arrays;
+        let ([x, sums, y], device) = (arrays, &self.device);
         let parameters = [weights, bias].map(|at| &self.parameters[at].values);
-        let positions = &mut self.positions[positions];
-        let shapes = (&conv, &shape);
-        self.device.conv_max_pool_forward([y, sums], positions, x, parameters, shapes);
+        match next {
+            Step::MaxPool { shape, positions } => {
+                let (positions, shapes) = (&mut self.positions[positions], (&conv, &shape));
+                device.conv_max_pool_forward([y, sums], positions, x, parameters, shapes);
+            }
+            Step::Lrn { shape } => {
+                device.conv_lrn_forward([y, sums], x, parameters, (&conv, &shape));
+            }
+            _ => {} // joined with nothing else
+        }
     }
 
     /// Turns the gradient of step `index`'s output into that of its input, and takes its
@@ -80,7 +83,8 @@ impl<D: Device> Network<D> {
         let [x, y] = [0, 1].map(|next| places.activations[index + next]);
         let [d_x, d_y] = [0, 1].map(|next| places.gradients[index + next]);
         let step = self.plan.steps[index].at(share.count, self.plan.batch);
-        if reads_output_again(&self.plan.steps, index) && !matches!(step, Step::MaxPool { .. }) {
+        let elsewhere = matches!(step, Step::MaxPool { .. }) || self.normalised(index).is_some();
+        if reads_output_again(&self.plan.steps, index) && !elsewhere {
             let (y, d_y) = pair(&mut self.values, y, d_y);
             device.relu_backward(d_y, y, step.output_len());
         }
@@ -121,8 +125,12 @@ impl<D: Device> Network<D> {
                 device.saturation_backward(d_y, y, curve, len); // in place
             }
             Step::Lrn { shape } => {
+                let bias = index.checked_sub(1).and_then(|before| self.normalised(before));
                 let (x, d_y, d_x) = three(&mut self.values, x, d_y, d_x);
-                device.lrn_backward(d_x, d_y, x, &shape);
+                match bias.map(|bias| &self.parameters[bias].values) {
+                    Some(bias) => device.rectified_lrn_backward(d_x, d_y, [x, bias], &shape),
+                    None => device.lrn_backward(d_x, d_y, x, &shape),
+                }
             }
             Step::MaxPool { .. } => self.max_pool_backward(index, &step, [y, d_y, d_x]),
             Step::AveragePool { shape } => {
@@ -137,6 +145,20 @@ impl<D: Device> Network<D> {
                 let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
                 device.dropout(d_x, d_y, rate, form.kept_scale(rate), key, len);
             }
+        }
+    }
+
+    /// The bias of step `index`, if that is a convolution and one operation with the normalisation of its
+    /// ReLU, which then is the ReLU's way back too.
+    fn normalised(&self, index: usize) -> Option<usize> {
+        let steps = &self.plan.steps;
+        match (steps[index], steps.get(index + 1)) {
+            (Step::Conv { bias, .. }, Some(Step::Lrn { .. }))
+                if is_joined(steps, index) && !self.is_watched() =>
+            {
+                Some(bias)
+            }
+            _ => None,
         }
     }
 

@@ -29,6 +29,9 @@ pub enum Case {
     AveragePool(AveragePoolShape),
     /// Local response normalisation and its gradient.
     Lrn(LrnShape),
+    /// A convolution whose ReLU is normalised, and what comes back through both; perhaps with a bias that
+    /// is not finite.
+    ConvLrn(ConvShape, LrnShape, Option<f32>),
     /// Batch normalisation in both modes and its gradients.
     BatchNorm(BatchNormShape),
     /// Dropout of so many elements: rate, scale of what is kept, key.
@@ -77,6 +80,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(pool_cases());
     cases.extend(conv_pool_cases());
     cases.extend(normalisation_cases());
+    cases.extend(conv_lrn_cases());
     cases.extend(elementwise_cases());
     cases
 }
@@ -201,6 +205,29 @@ fn normalisation_cases() -> Vec<Case> {
         Case::BatchNorm(BatchNormShape { rows, channels, epsilon: 1e-5, momentum: 0.1 })
     });
     lrn.chain(norm).collect()
+}
+
+fn conv_lrn_cases() -> Vec<Case> {
+    let across = |groups| LrnRegion::AcrossMaps { groups };
+    // batch, side, in, out, groups, region, size; the first has runs of eight maps in several blocks
+    let rows = [
+        (2, 9, 8, 48, 1, across(2), 5),
+        (3, 3, 16, 32, 2, across(1), 5),
+        (1, 4, 8, 10, 1, across(1), 5),
+        (1, 3, 8, 16, 1, across(2), 3),
+        (1, 5, 8, 8, 1, LrnRegion::SameMap, 5),
+    ];
+    let case = |(batch, side, in_c, out_c, groups, region, size)| {
+        let [in_h, in_w, out_h, out_w] = [side; 4];
+        let (kernel, stride, pad) = (1, 1, 0);
+        let conv =
+            ConvShape { batch, in_h, in_w, in_c, out_h, out_w, out_c, kernel, stride, pad, groups };
+        let (height, width, channels, alpha, beta, k) = (side, side, out_c, 0.3, 0.75, 2.0);
+        let lrn = LrnShape { batch, height, width, channels, region, size, alpha, beta, k };
+        let planted = [None, Some(f32::NAN), Some(f32::INFINITY), Some(f32::NEG_INFINITY)];
+        planted.map(|planted| Case::ConvLrn(conv, lrn, planted))
+    };
+    rows.into_iter().flat_map(case).collect()
 }
 
 fn elementwise_cases() -> Vec<Case> {

@@ -38,6 +38,7 @@ impl Case {
             Case::ConvMaxPool(conv, pool) => on.conv_max_pool(&conv, &pool),
             Case::AveragePool(shape) => on.average_pool(&shape),
             Case::Lrn(shape) => on.lrn(&shape),
+            Case::ConvLrn(conv, lrn, planted) => on.conv_lrn(&conv, &lrn, planted),
             Case::BatchNorm(shape) => on.batch_norm(&shape),
             Case::Dropout(len, rate, kept_scale, key) => on.dropout(len, rate, kept_scale, key),
             Case::Scale(len, factor) => on.scale(len, factor),
@@ -290,6 +291,28 @@ impl<D: Device> On<'_, D> {
         let (mut y, mut d_x) = (self.poisoned(len), self.poisoned(len));
         self.device.lrn_forward(&mut y, &x, shape);
         self.device.lrn_backward(&mut d_x, &d_y, &x, shape);
+        vec![("y", self.down(&y, len)), ("d_x", self.down(&d_x, len))]
+    }
+
+    /// Perhaps with this value for a bias.
+    fn conv_lrn(&self, conv: &ConvShape, lrn: &LrnShape, planted: Option<f32>) -> Outputs {
+        // Quarters: their sums are exact however they are formed, and so is which of them are negative.
+        let quarters = |len, salt| -> Vec<f32> {
+            values(len, salt, 4.0).into_iter().map(|value| value.round() / 4.0).collect()
+        };
+        let (x, len) = (self.up(&quarters(conv.input_len(), 1)), lrn.len());
+        let weights = quarters(conv.weights_len(), 2);
+        let weights = self.filled(self.device.weights(weights.len()), &weights);
+        let mut bias = quarters(conv.out_c, 3);
+        if let Some(value) = planted {
+            bias[conv.out_c / 2] = value;
+        }
+        let bias = self.parameters(&bias);
+        let [mut y, mut sums, mut d_x] = [len; 3].map(|len| self.poisoned(len));
+        let (outputs, parameters) = ([&mut y, &mut sums], [&weights, &bias]);
+        self.device.conv_lrn_forward(outputs, &x, parameters, (conv, lrn));
+        let d_y = self.input(len, 4);
+        self.device.rectified_lrn_backward(&mut d_x, &d_y, [&sums, &bias], lrn);
         vec![("y", self.down(&y, len)), ("d_x", self.down(&d_x, len))]
     }
 
