@@ -2,15 +2,12 @@
 // eight channels of an output forward, of an input backward: a thread of the backward pass gathers from all windows that its
 // input lies in, so that none has to add to what another adds to.
 
-// Eight bytes, or the first of them, as `read_run` and `write_run`; at once if they are known to be WHOLE.
-template <bool WHOLE>
-__device__ inline void read_bytes(u32 run[EIGHT], const u8* x, u32 count) {
-    if (WHOLE || (count == EIGHT && (u64)x % 8 == 0)) {
-        u64 packed = *(const u64*)x;
-        for (u32 k = 0; k < EIGHT; ++k) run[k] = (u32)(packed >> 8 * k) & 0xff;
-        return;
-    }
-    for (u32 k = 0; k < EIGHT; ++k) run[k] = k < count ? x[k] : 0xff;
+// Eight bytes, or the first of them, as `read_run` and `write_run`.
+__device__ inline u64 read_bytes(const u8* x, u32 count) {
+    if (count == EIGHT && (u64)x % 8 == 0) return *(const u64*)x;
+    u64 bytes = 0;
+    for (u32 k = 0; k < EIGHT; ++k) bytes |= k < count ? (u64)x[k] << 8 * k : 0;
+    return bytes;
 }
 __device__ inline void write_bytes(u8* y, const u32 run[EIGHT], u32 count) {
     if (count == EIGHT && (u64)y % 8 == 0) {
@@ -40,7 +37,11 @@ __device__ inline Place place_of(u32 i, u32 channels, u32 width, u32 columns, u3
 // Places of a window that are on their way at a time. More of them leave room for fewer threads.
 const u32 SEEN = 3;
 
-// A position is `row * size + column` within the window; of equals the first.
+// A position is `row * size + column` within the window; of equals the first. Such are less than 128, and
+// so the highest bit says what a ReLU's way back asks of a maximum: so that need not be read again.
+const u32 NOT_ABOVE_0 = 0x80;
+const u64 EVERY_BYTE = 0x0101010101010101ull;
+
 template <bool WHOLE>
 __device__ inline void max_pool(value* y, u8* positions, const value* x, const float* bias, const MaxPool& s, u32 width, u32 i) {
     Place at = place_of(i, s.channels, width, s.out_w, s.out_h);
@@ -77,6 +78,8 @@ __device__ inline void max_pool(value* y, u8* positions, const value* x, const f
         for (u32 k = 0; k < EIGHT; ++k) best.at[k] = rectified(best.at[k] + sum.at[k]);
     }
     u64 first = (u64)i * width;
+    Packed<value> stored = packed<value>(best);
+    for (u32 k = 0; k < EIGHT; ++k) position[k] |= number_of(stored, k) <= 0.0f ? NOT_ABOVE_0 : 0;
     write_run(y + first, best, width);
     write_bytes(positions + first, position, width);
 }
@@ -95,27 +98,25 @@ extern "C" __global__ void bias_max_pool_forward(value* y, u8* positions, const 
     max_pool_of(y, positions, x, bias, s, width, len);
 }
 
-// Of a window its gradient and where its maximum was; of the gradient what the maximum lets through, where
-// that passed a ReLU, and all of it where there was none.
+// Of a window its gradient, and where its maximum was, a byte a channel. Both as they are read, which takes
+// the fewest registers.
 struct Window {
-    Eight gradient;
-    u32 position[EIGHT];
+    Packed<value> gradient;
+    u64 positions;
 };
-template <bool RECTIFIED, bool WHOLE>
-__device__ inline Window window_at(const value* d_y, const value* rectified, const u8* positions, u64 place, u32 width) {
-    Window window = {read_part<WHOLE>(d_y + place, width)};
-    read_bytes<WHOLE>(window.position, positions + place, width);
-    if (!RECTIFIED) return window;
-    Eight maximum = read_part<WHOLE>(rectified + place, width);
-    for (u32 k = 0; k < EIGHT; ++k) window.gradient.at[k] = maximum.at[k] <= 0.0f ? 0.0f : window.gradient.at[k];
-    return window;
+// Which of a window's maxima let a gradient through: a ReLU stops it where they are not above 0, and so such
+// are nowhere.
+__device__ inline u64 open_positions(u64 positions, u32 rectified) {
+    return positions & (rectified ? ~0ull : ~(NOT_ABOVE_0 * EVERY_BYTE));
 }
 __device__ inline void add_where(Eight& sum, const Window& window, u32 here) {
-    for (u32 k = 0; k < EIGHT; ++k) sum.at[k] += window.position[k] == here ? window.gradient.at[k] : 0.0f;
+    u64 others = window.positions ^ here * EVERY_BYTE;
+    for (u32 k = 0; k < EIGHT; ++k) {
+        if ((others & 0xffull << 8 * k) == 0) sum.at[k] += number_of(window.gradient, k);
+    }
 }
 
-template <bool RECTIFIED>
-__device__ inline void max_pool_back(value* d_x, const value* d_y, const value* rectified, const u8* positions, const MaxPool& s, u32 width, u32 len) {
+extern "C" __global__ void max_pool_backward(value* d_x, const value* d_y, const u8* positions, MaxPool s, u32 rectified, u32 width, u32 len) {
     u32 i = (u32)thread_number();
     if (i >= len) return;
     Place at = place_of(i, s.channels, width, s.in_w, s.in_h);
@@ -128,72 +129,64 @@ __device__ inline void max_pool_back(value* d_x, const value* d_y, const value* 
     for (u32 p = first_p; p < last_p; ++p) {
         for (u32 q = first_q; q < last_q; ++q) {
             u64 place = (((u64)at.image * s.out_h + p) * s.out_w + q) * s.channels + at.channel;
-            Window window = window_at<RECTIFIED, false>(d_y, rectified, positions, place, width);
+            Window window = {packed<value>(read_run(d_y + place, width)), read_bytes(positions + place, width)};
+            window.positions = open_positions(window.positions, rectified);
             add_where(sum, window, (row - p * s.stride) * s.size + (column - q * s.stride));
         }
     }
     write_run(d_x + (u64)i * width, sum, width);
 }
 
-// The same where windows begin at every second row and column: one thread for eight channels of two
-// inputs by two, which lie in the same windows, so that each window is read once for all four. Two
-// windows by two are on their way at a time; in place of one that is not there, another is read.
-template <bool RECTIFIED, bool WHOLE>
-__device__ inline void max_pool_back_by_two(value* d_x, const value* d_y, const value* rectified, const u8* positions, const MaxPool& s, u32 width, u32 i) {
-    Place at = place_of(i, s.channels, width, (s.in_w + 1) / 2, (s.in_h + 1) / 2);
-    // Windows that begin before these inputs and reach them, the farthest first.
-    u32 windows = (s.size + 1) / 2;
-    Eight sum[2][2] = {};
-    for (u32 up = windows; up > 0; up -= smaller(up, 2)) {
-        for (u32 left = windows; left > 0; left -= smaller(left, 2)) {
-            Window seen[4];
-            for (u32 j = 0; j < 4; ++j) {
-                u32 p = at.row - (up - 1) + j / 2, q = at.column - (left - 1) + j % 2;
-                // Below 0 is beyond the last.
-                u64 row = (u64)at.image * s.out_h + smaller(p, s.out_h - 1);
-                u64 place = (row * s.out_w + smaller(q, s.out_w - 1)) * s.channels + at.channel;
-                seen[j] = window_at<RECTIFIED, WHOLE>(d_y, rectified, positions, place, width);
-            }
-            for (u32 j = 0; j < 4; ++j) {
-                if (up - 1 < j / 2 || left - 1 < j % 2) continue;
-                u32 rows_up = up - 1 - j / 2, columns_left = left - 1 - j % 2;
-                if (at.row - rows_up >= s.out_h || at.column - columns_left >= s.out_w) continue;
-                for (u32 k = 0; k < 4; ++k) {
-                    u32 row = 2 * rows_up + k / 2, column = 2 * columns_left + k % 2;
-                    if (row < s.size && column < s.size) add_where(sum[k / 2][k % 2], seen[j], row * s.size + column);
-                }
-            }
-        }
-    }
-    for (u32 k = 0; k < 4; ++k) {
-        u32 row = 2 * at.row + k / 2, column = 2 * at.column + k % 2;
-        if (row >= s.in_h || column >= s.in_w) continue;
-        u64 place = ((u64)at.image * s.in_h + row) * s.in_w + column;
-        write_run(d_x + place * s.channels + at.channel, sum[k / 2][k % 2], width);
-    }
-}
-template <bool RECTIFIED>
-__device__ inline void max_pool_back_by_two_of(value* d_x, const value* d_y, const value* rectified, const u8* positions, const MaxPool& s, u32 width, u32 len) {
-    u32 i = (u32)thread_number();
-    if (i >= len) return;
-    if (are_whole(d_y, width) && are_whole(rectified, width) && (u64)positions % 8 == 0) {
-        max_pool_back_by_two<RECTIFIED, true>(d_x, d_y, rectified, positions, s, width, i);
-    } else {
-        max_pool_back_by_two<RECTIFIED, false>(d_x, d_y, rectified, positions, s, width, i);
+// The same of windows of three by three that begin at every second row and column, as all published tables
+// have them. The inputs of a square of two by two lie in the same four windows: a thread takes eight channels
+// of a square, and reads each window once for all four.
+//
+// What passed a ReLU is the gradient of a convolution's sums, and its sums down the channels are that of the
+// bias: their first round, over squares, is formed here of what is stored, and nobody need read it again for
+// them.
+
+// The windows that begin at the square before, above and left, and at this one. In place of one that is not
+// there another is read, whose maxima then are nowhere.
+__device__ inline void read_windows(Window (&windows)[4], const value* d_y, const u8* positions, const MaxPool& s, u32 rectified, const Place& square) {
+    for (u32 i = 0; i < 4; ++i) {
+        // Below 0 is beyond the last.
+        u32 p = square.row - 1 + i / 2, q = square.column - 1 + i % 2;
+        u32 row = square.image * s.out_h + smaller(p, s.out_h - 1);
+        u32 place = (row * s.out_w + smaller(q, s.out_w - 1)) * s.channels + square.channel;
+        windows[i] = {read_packed(d_y + place), open_positions(*(const u64*)(positions + place), rectified)};
+        windows[i].positions |= p < s.out_h && q < s.out_w ? 0 : ~0ull;
     }
 }
 
-extern "C" __global__ void max_pool_backward(value* d_x, const value* d_y, const u8* positions, MaxPool s, u32 width, u32 len) {
-    max_pool_back<false>(d_x, d_y, nullptr, positions, s, width, len);
+// Writes the square, and adds what is stored to the sum.
+__device__ inline void max_pool_back_square(Eight& sum, value* d_x, const value* d_y, const u8* positions, const MaxPool& s, u32 rectified, const Place& square) {
+    Window windows[4];
+    read_windows(windows, d_y, positions, s, rectified, square);
+    for (u32 i = 0; i < 4; ++i) {
+        u32 row = 2 * square.row + i / 2, column = 2 * square.column + i % 2;
+        Eight gradient = {};
+        for (u32 j = 0; j < 4; ++j) {
+            u32 down = 2 * (1 - j / 2) + i / 2, right = 2 * (1 - j % 2) + i % 2;
+            if (down < 3 && right < 3) add_where(gradient, windows[j], down * 3 + right);
+        }
+        if (row >= s.in_h || column >= s.in_w) continue;
+        u32 place = ((square.image * s.in_h + row) * s.in_w + column) * s.channels + square.channel;
+        Packed<value> stored = packed<value>(gradient);
+        write_packed(d_x + place, stored);
+        for (u32 k = 0; k < EIGHT; ++k) sum.at[k] += number_of(stored, k);
+    }
 }
-extern "C" __global__ void max_pool_backward_by_two(value* d_x, const value* d_y, const u8* positions, MaxPool s, u32 width, u32 len) {
-    max_pool_back_by_two_of<false>(d_x, d_y, nullptr, positions, s, width, len);
-}
-extern "C" __global__ void rectified_max_pool_backward(value* d_x, const value* d_y, const value* y, const u8* positions, MaxPool s, u32 width, u32 len) {
-    max_pool_back<true>(d_x, d_y, y, positions, s, width, len);
-}
-extern "C" __global__ void rectified_max_pool_backward_by_two(value* d_x, const value* d_y, const value* y, const u8* positions, MaxPool s, u32 width, u32 len) {
-    max_pool_back_by_two_of<true>(d_x, d_y, y, positions, s, width, len);
+
+extern "C" __global__ void max_pool_backward_of_threes(float* sums, value* d_x, const value* d_y, const u8* positions, MaxPool s, u32 rectified, u64 squares, Columns c) {
+    alignas(16) extern __shared__ float shared[];
+    u32 channel = column_of(c), columns = (s.in_w + 1) / 2, rows = (s.in_h + 1) / 2;
+    Rows own = rows_of(squares, c);
+    Eight sum[1] = {};
+    for (u32 i = (u32)own.first; i < own.end; i += own.deep) {
+        Place square = {channel, i % columns, i / columns % rows, i / columns / rows};
+        max_pool_back_square(sum[0], d_x, d_y, positions, s, rectified, square);
+    }
+    fold_down(shared, sums, sum, own, c);
 }
 
 struct AveragePool {

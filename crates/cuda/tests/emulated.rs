@@ -328,6 +328,12 @@ const FAULTS: [&[Fault]; 6] = [
             (BEHIND_PRODUCT, "tall, broad);\n    }"),
             "Linear",
         ),
+        fault(
+            "through a ReLU that is closed",
+            "suite of ConvMaxPool",
+            ("rectified ? ~0ull : ", "rectified ? 0x7f * EVERY_BYTE : "),
+            "ConvMaxPool",
+        ),
         fault("not mirrored", "suite of Images", ("side - 1 - x : x", "x : x"), "Images"),
         fault(
             "a norm of the first piece alone",
@@ -365,6 +371,12 @@ const FAULTS: [&[Fault]; 6] = [
                 "within / s.side, h = row * s.side + within % s.side",
             ),
             "Conv",
+        ),
+        fault(
+            "of a square its last place alone",
+            "bits",
+            ("sum.at[k] += number_of(stored, k);", "sum.at[k] = number_of(stored, k);"),
+            "begun",
         ),
         fault(
             "no barrier before a product",
