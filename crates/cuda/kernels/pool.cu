@@ -1,6 +1,6 @@
-// Max pooling with the place of each maximum, and adaptive average pooling. One thread for
-// eight channels of an output forward, of an input backward: a thread of the backward pass gathers from all windows that its
-// input lies in, so that none has to add to what another adds to.
+// Max pooling with the place of each maximum, and adaptive average pooling. A thread takes eight channels:
+// forward of an output, backward of an input or of a square of them, for which it gathers from all windows
+// that they lie in, so that none has to add to what another adds to.
 
 // Eight bytes, or the first of them, as `read_run` and `write_run`.
 __device__ inline u64 read_bytes(const u8* x, u32 count) {
@@ -34,68 +34,85 @@ __device__ inline Place place_of(u32 i, u32 channels, u32 width, u32 columns, u3
     return {i % runs * width, at % columns, at / columns % rows, at / columns / rows};
 }
 
-// Places of a window that are on their way at a time. More of them leave room for fewer threads.
-const u32 SEEN = 3;
-
 // A position is `row * size + column` within the window; of equals the first. Such are less than 128, and
 // so the highest bit says what a ReLU's way back asks of a maximum: so that need not be read again.
 const u32 NOT_ABOVE_0 = 0x80;
 const u64 EVERY_BYTE = 0x0101010101010101ull;
 
-template <bool WHOLE>
-__device__ inline void max_pool(value* y, u8* positions, const value* x, const float* bias, const MaxPool& s, u32 width, u32 i) {
-    Place at = place_of(i, s.channels, width, s.out_w, s.out_h);
-    u32 first_row = at.row * s.stride, first_column = at.column * s.stride;
-    // A window may stick out at the bottom and right. Behind its last place that one is seen once more,
-    // which is never larger than itself.
-    u32 rows = smaller(s.size, s.in_h - first_row), columns = smaller(s.size, s.in_w - first_column);
-    const value* corner = x + (((u64)at.image * s.in_h + first_row) * s.in_w + first_column) * s.channels + at.channel;
-    Eight best, seen = {};
-    for (u32 k = 0; k < EIGHT; ++k) best.at[k] = __uint_as_float(0xff800000u); // minus infinity
-    u32 position[EIGHT] = {}, row = 0, column = 0;
-    for (u32 left = rows * columns; left > 0; left -= smaller(left, SEEN)) {
-        Eight runs[SEEN];
-        u32 here[SEEN];
-        for (u32 j = 0; j < SEEN; ++j) {
-            runs[j] = read_part<WHOLE>(corner + ((u64)row * s.in_w + column) * s.channels, width);
-            here[j] = row * s.size + column;
-            u32 wraps = column + 1 == columns, goes_on = j + 1 < left;
-            row += goes_on & wraps;
-            column = goes_on ? (wraps ? 0 : column + 1) : column;
-        }
-        for (u32 j = 0; j < SEEN; ++j) {
-            for (u32 k = 0; k < EIGHT; ++k) {
-                bool better = runs[j].at[k] > best.at[k];
-                best.at[k] = better ? runs[j].at[k] : best.at[k];
-                position[k] = better ? here[j] : position[k];
-                seen.at[k] += spoilt(runs[j].at[k]);
-            }
+struct Maximum {
+    Eight best, spoilt;
+    u32 position[EIGHT];
+};
+__device__ inline Maximum nothing_yet() {
+    Maximum maximum = {};
+    for (u32 k = 0; k < EIGHT; ++k) maximum.best.at[k] = __uint_as_float(0xff800000u); // minus infinity
+    return maximum;
+}
+__device__ inline void look_at(Maximum& maximum, const Packed<value>& run, u32 position) {
+    for (u32 k = 0; k < EIGHT; ++k) {
+        float number = number_of(run, k);
+        bool better = number > maximum.best.at[k];
+        maximum.best.at[k] = better ? number : maximum.best.at[k];
+        maximum.position[k] = better ? position : maximum.position[k];
+        maximum.spoilt.at[k] += spoilt(number);
+    }
+}
+
+// Of the window whose first place is at `corner`, and which has so many rows and columns within the input.
+__device__ inline Maximum largest_of(const value* corner, const MaxPool& s, u32 rows, u32 columns, u32 width) {
+    Maximum maximum = nothing_yet();
+    for (u32 row = 0; row < rows; ++row) {
+        for (u32 column = 0; column < columns; ++column) {
+            const value* place = corner + ((u64)row * s.in_w + column) * s.channels;
+            look_at(maximum, packed<value>(read_run(place, width)), row * s.size + column);
         }
     }
-    for (u32 k = 0; k < EIGHT; ++k) best.at[k] += seen.at[k];
+    return maximum;
+}
+// The same of windows of three by three and whole runs, without a branch, so that no place waits for another.
+// In place of one beyond the border another is looked at once more, which is never larger than itself.
+__device__ inline Maximum largest_of_threes(const value* corner, const MaxPool& s, u32 rows, u32 columns) {
+    Maximum maximum = nothing_yet();
+    for (u32 row = 0; row < 3; ++row) {
+        Packed<value> runs[3];
+        for (u32 column = 0; column < 3; ++column) {
+            u32 place = smaller(row, rows - 1) * s.in_w + smaller(column, columns - 1);
+            runs[column] = read_packed(corner + place * s.channels);
+        }
+        for (u32 column = 0; column < 3; ++column) look_at(maximum, runs[column], row * 3 + column);
+    }
+    return maximum;
+}
+
+__device__ inline void max_pool(value* y, u8* positions, const value* x, const float* bias, const MaxPool& s, u32 width, u32 len) {
+    u32 i = (u32)thread_number();
+    if (i >= len) return;
+    Place at = place_of(i, s.channels, width, s.out_w, s.out_h);
+    u32 first_row = at.row * s.stride, first_column = at.column * s.stride;
+    // A window may stick out at the bottom and right.
+    u32 rows = smaller(s.size, s.in_h - first_row), columns = smaller(s.size, s.in_w - first_column);
+    const value* corner = x + (((u64)at.image * s.in_h + first_row) * s.in_w + first_column) * s.channels + at.channel;
+    bool threes = s.size == 3 && are_whole(x, width);
+    Maximum maximum = threes ? largest_of_threes(corner, s, rows, columns) : largest_of(corner, s, rows, columns, width);
+    Eight best;
+    for (u32 k = 0; k < EIGHT; ++k) best.at[k] = maximum.best.at[k] + maximum.spoilt.at[k];
     if (bias) {
         Eight sum = read_run(bias + at.channel, width);
         for (u32 k = 0; k < EIGHT; ++k) best.at[k] = rectified(best.at[k] + sum.at[k]);
     }
-    u64 first = (u64)i * width;
     Packed<value> stored = packed<value>(best);
-    for (u32 k = 0; k < EIGHT; ++k) position[k] |= number_of(stored, k) <= 0.0f ? NOT_ABOVE_0 : 0;
+    for (u32 k = 0; k < EIGHT; ++k) maximum.position[k] |= number_of(stored, k) <= 0.0f ? NOT_ABOVE_0 : 0;
+    u64 first = (u64)i * width;
     write_run(y + first, best, width);
-    write_bytes(positions + first, position, width);
-}
-__device__ inline void max_pool_of(value* y, u8* positions, const value* x, const float* bias, const MaxPool& s, u32 width, u32 len) {
-    u32 i = (u32)thread_number();
-    if (i >= len) return;
-    if (are_whole(x, width)) max_pool<true>(y, positions, x, bias, s, width, i);
-    else max_pool<false>(y, positions, x, bias, s, width, i);
+    write_bytes(positions + first, maximum.position, width);
 }
 extern "C" __global__ void max_pool_forward(value* y, u8* positions, const value* x, MaxPool s, u32 width, u32 len) {
-    max_pool_of(y, positions, x, nullptr, s, width, len);
+    max_pool(y, positions, x, nullptr, s, width, len);
 }
 // Of a convolution's sums, to which its bias and ReLU are still to come: neither makes another one
 // the largest.
 extern "C" __global__ void bias_max_pool_forward(value* y, u8* positions, const value* x, const float* bias, MaxPool s, u32 width, u32 len) {
-    max_pool_of(y, positions, x, bias, s, width, len);
+    max_pool(y, positions, x, bias, s, width, len);
 }
 
 // Of a window its gradient, and where its maximum was, a byte a channel. Both as they are read, which takes
@@ -104,9 +121,9 @@ struct Window {
     Packed<value> gradient;
     u64 positions;
 };
-// Which of a window's maxima let a gradient through: a ReLU stops it where they are not above 0, and so such
-// are nowhere.
-__device__ inline u64 open_positions(u64 positions, u32 rectified) {
+// Of maxima that passed a ReLU, those that are not above 0 let no gradient through: with their mark they are
+// nowhere. Of others the mark says nothing.
+__device__ inline u64 positions_of(u64 positions, u32 rectified) {
     return positions & (rectified ? ~0ull : ~(NOT_ABOVE_0 * EVERY_BYTE));
 }
 __device__ inline void add_where(Eight& sum, const Window& window, u32 here) {
@@ -130,7 +147,7 @@ extern "C" __global__ void max_pool_backward(value* d_x, const value* d_y, const
         for (u32 q = first_q; q < last_q; ++q) {
             u64 place = (((u64)at.image * s.out_h + p) * s.out_w + q) * s.channels + at.channel;
             Window window = {packed<value>(read_run(d_y + place, width)), read_bytes(positions + place, width)};
-            window.positions = open_positions(window.positions, rectified);
+            window.positions = positions_of(window.positions, rectified);
             add_where(sum, window, (row - p * s.stride) * s.size + (column - q * s.stride));
         }
     }
@@ -153,7 +170,7 @@ __device__ inline void read_windows(Window (&windows)[4], const value* d_y, cons
         u32 p = square.row - 1 + i / 2, q = square.column - 1 + i % 2;
         u32 row = square.image * s.out_h + smaller(p, s.out_h - 1);
         u32 place = (row * s.out_w + smaller(q, s.out_w - 1)) * s.channels + square.channel;
-        windows[i] = {read_packed(d_y + place), open_positions(*(const u64*)(positions + place), rectified)};
+        windows[i] = {read_packed(d_y + place), positions_of(*(const u64*)(positions + place), rectified)};
         windows[i].positions |= p < s.out_h && q < s.out_w ? 0 : ~0ull;
     }
 }

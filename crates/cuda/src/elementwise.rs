@@ -38,8 +38,8 @@ pub(crate) fn relu_backward(engine: &mut Engine, d: &mut Floats, y: &Floats, len
     let round = Round::of([rows, columns]);
     let sums: ViewMut<'_, f32> = scratch.begun.take(gpu, round.groups * columns);
     let arrays = [sums.into(), d.values_mut(len).into(), y.values(len).into()];
-    let (rows_there, numbers) = ((rows as u64).into(), round.numbers());
-    let arguments = [&arrays[..], &[rows_there, (&numbers).into()]].concat();
+    let (all, numbers) = ((rows as u64).into(), round.numbers());
+    let arguments = [&arrays[..], &[all, (&numbers).into()]].concat();
     gpu.launch("relu_backward_sums", round.launch(1), &arguments);
     scratch.begun_of = Some(Begun::of(d, [rows, columns], round.groups));
 }

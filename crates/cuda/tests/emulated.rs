@@ -285,7 +285,7 @@ const FAULTS: [&[Fault]; 6] = [
         fault(
             "the last of equals",
             "suite of MaxPool",
-            ("runs[j].at[k] > best.at[k];", "runs[j].at[k] >= best.at[k];"),
+            ("number > maximum.best.at[k];", "number >= maximum.best.at[k];"),
             "MaxPool",
         ),
         fault(

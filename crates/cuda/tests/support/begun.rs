@@ -144,12 +144,15 @@ fn given_back<D: Device>(
     down(device, d_x, shape.input_len())
 }
 
+/// Writes an array.
+type Write<'w> = &'w dyn Fn(&mut Floats);
+
 /// Whoever writes the array, and whatever else is summed up.
 fn begun_sums_are_not_those_of_what_was_there(device: &Cuda) {
     let layer = Layer::new(device, 6000, 16);
     let (len, other) = (layer.len(), filled(device, layer.len(), 4));
     let before = layer.bias_gradient(&layer.passed(3));
-    let between: [(&str, &dyn Fn(&mut Floats)); 5] = [
+    let between: [(&str, Write<'_>); 5] = [
         ("upload", &|d| device.upload(d, &conformance::values(len, 4, 1.0))),
         ("scale", &|d| device.scale(d, &other, 0.5, len)),
         ("relu_forward", &|d| device.relu_forward(d, &other, len)),
