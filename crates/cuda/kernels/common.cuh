@@ -49,6 +49,17 @@ __device__ inline u16 to_bf16(float number) {
 #endif
 }
 
+// Two neighbours, `a` being the first.
+__device__ inline u32 two_to_bf16(float a, float b) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    u32 rounded;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(rounded) : "f"(b), "f"(a));
+    return rounded;
+#else
+    return to_bf16(a) | (u32)to_bf16(b) << 16;
+#endif
+}
+
 __device__ inline float wide(float number) {
     return number;
 }
@@ -68,17 +79,46 @@ const u32 EIGHT = 8;
 struct Eight {
     float at[EIGHT];
 };
+
+// The same as they are stored: bf16 by twos, as they are rounded and widened with the fewest instructions.
 template <class T>
 struct alignas(16) Packed {
     T at[EIGHT];
 };
+template <>
+struct alignas(16) Packed<u16> {
+    u32 two_at[EIGHT / 2];
+};
+__device__ inline float number_of(const Packed<float>& packed, u32 k) {
+    return packed.at[k];
+}
+__device__ inline float number_of(const Packed<u16>& packed, u32 k) {
+    u32 two = packed.two_at[k / 2];
+    return __uint_as_float(k % 2 ? two & 0xffff0000u : two << 16);
+}
+__device__ inline void pack(Packed<float>& packed, const Eight& run) {
+    for (u32 k = 0; k < EIGHT; ++k) packed.at[k] = run.at[k];
+}
+__device__ inline void pack(Packed<u16>& packed, const Eight& run) {
+    for (u32 k = 0; k < EIGHT; k += 2) packed.two_at[k / 2] = two_to_bf16(run.at[k], run.at[k + 1]);
+}
+template <class T>
+__device__ inline Packed<T> packed(const Eight& run) {
+    Packed<T> packed;
+    pack(packed, run);
+    return packed;
+}
 
 // Eight neighbours that begin where the memory can give them at once.
 template <class T>
+__device__ inline Packed<T> read_packed(const T* x) {
+    return *(const Packed<T>*)x;
+}
+template <class T>
 __device__ inline Eight read_whole(const T* x) {
-    Packed<T> packed = *(const Packed<T>*)x;
+    Packed<T> packed = read_packed(x);
     Eight run;
-    for (u32 k = 0; k < EIGHT; ++k) run.at[k] = wide(packed.at[k]);
+    for (u32 k = 0; k < EIGHT; ++k) run.at[k] = number_of(packed, k);
     return run;
 }
 // The first `count` of eight neighbours, the others 0: at once if all are asked for and stand where
@@ -101,13 +141,12 @@ __device__ inline Eight read_part(const T* x, u32 width) {
     return WHOLE ? read_whole(x) : read_run(x, width);
 }
 template <class T>
+__device__ inline void write_packed(T* y, const Packed<T>& run) {
+    *(Packed<T>*)y = run;
+}
+template <class T>
 __device__ inline void write_run(T* y, const Eight& run, u32 count) {
-    if (count == EIGHT && (u64)y % 16 == 0) {
-        Packed<T> packed;
-        for (u32 k = 0; k < EIGHT; ++k) put(&packed.at[k], run.at[k]);
-        *(Packed<T>*)y = packed;
-        return;
-    }
+    if (count == EIGHT && (u64)y % 16 == 0) return write_packed(y, packed<T>(run));
     for (u32 k = 0; k < EIGHT; ++k) {
         if (k < count) put(y + k, run.at[k]);
     }

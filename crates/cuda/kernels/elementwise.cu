@@ -8,15 +8,32 @@ extern "C" __global__ void relu_forward(value* y, const value* x, u64 len) {
     write_run(y + begin, run, count);
 }
 
+// What a ReLU with this output lets through of a gradient.
+__device__ inline Eight let_through(Eight gradient, const Eight& output) {
+    for (u32 k = 0; k < EIGHT; ++k) gradient.at[k] = output.at[k] <= 0.0f ? 0.0f : gradient.at[k];
+    return gradient;
+}
+
 // In place: the gradient of the output becomes that of the input.
 extern "C" __global__ void relu_backward(value* d, const value* y, u64 len) {
     u64 begin = run_begin();
     u32 count = run_count(len);
-    Eight gradient = read_run(d + begin, count), output = read_run(y + begin, count);
-    for (u32 k = 0; k < EIGHT; ++k) {
-        if (output.at[k] <= 0.0f) gradient.at[k] = 0.0f;
-    }
-    write_run(d + begin, gradient, count);
+    write_run(d + begin, let_through(read_run(d + begin, count), read_run(y + begin, count)), count);
+}
+
+// The same of `d (rows, columns)`, columns being whole runs of eight, and the first round of its sums down
+// columns, to the bit that of `sum_value_rows`: so the gradient of a bias need not read it again.
+extern "C" __global__ void relu_backward_sums(float* sums, value* d, const value* y, u64 rows, Columns s) {
+    alignas(16) extern __shared__ float shared[];
+    u32 column = column_of(s);
+    auto gradient = [=](u64 row, Eight(&terms)[1]) {
+        u64 place = row * s.columns + column;
+        terms[0] = let_through(read_whole(d + place), read_whole(y + place));
+    };
+    // Behind all that is read, for else each would wait for what was written before it.
+    sum_down<1>(shared, sums, rows, s, gradient, [=](u64 row, const Eight(&terms)[1]) {
+        write_packed(d + row * s.columns + column, packed<value>(terms[0]));
+    });
 }
 
 // The curves flatten an infinity to a number; `spoilt` keeps it in sight.

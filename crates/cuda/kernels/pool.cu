@@ -1,16 +1,13 @@
-// Max pooling with the place of each maximum, and adaptive average pooling. One thread for
-// eight channels of an output forward, of an input backward: a thread of the backward pass gathers from all windows that its
-// input lies in, so that none has to add to what another adds to.
+// Max pooling with the place of each maximum, and adaptive average pooling. A thread takes eight channels:
+// forward of an output, backward of an input or of a square of them, for which it gathers from all windows
+// that they lie in, so that none has to add to what another adds to.
 
-// Eight bytes, or the first of them, as `read_run` and `write_run`; at once if they are known to be WHOLE.
-template <bool WHOLE>
-__device__ inline void read_bytes(u32 run[EIGHT], const u8* x, u32 count) {
-    if (WHOLE || (count == EIGHT && (u64)x % 8 == 0)) {
-        u64 packed = *(const u64*)x;
-        for (u32 k = 0; k < EIGHT; ++k) run[k] = (u32)(packed >> 8 * k) & 0xff;
-        return;
-    }
-    for (u32 k = 0; k < EIGHT; ++k) run[k] = k < count ? x[k] : 0xff;
+// Eight bytes, or the first of them, as `read_run` and `write_run`.
+__device__ inline u64 read_bytes(const u8* x, u32 count) {
+    if (count == EIGHT && (u64)x % 8 == 0) return *(const u64*)x;
+    u64 bytes = 0;
+    for (u32 k = 0; k < EIGHT; ++k) bytes |= k < count ? (u64)x[k] << 8 * k : 0;
+    return bytes;
 }
 __device__ inline void write_bytes(u8* y, const u32 run[EIGHT], u32 count) {
     if (count == EIGHT && (u64)y % 8 == 0) {
@@ -37,85 +34,106 @@ __device__ inline Place place_of(u32 i, u32 channels, u32 width, u32 columns, u3
     return {i % runs * width, at % columns, at / columns % rows, at / columns / rows};
 }
 
-// Places of a window that are on their way at a time. More of them leave room for fewer threads.
-const u32 SEEN = 3;
+// A position is `row * size + column` within the window; of equals the first. Such are less than 128, and
+// so the highest bit says what a ReLU's way back asks of a maximum: so that need not be read again.
+const u32 NOT_ABOVE_0 = 0x80;
+const u64 EVERY_BYTE = 0x0101010101010101ull;
 
-// A position is `row * size + column` within the window; of equals the first.
-template <bool WHOLE>
-__device__ inline void max_pool(value* y, u8* positions, const value* x, const float* bias, const MaxPool& s, u32 width, u32 i) {
-    Place at = place_of(i, s.channels, width, s.out_w, s.out_h);
-    u32 first_row = at.row * s.stride, first_column = at.column * s.stride;
-    // A window may stick out at the bottom and right. Behind its last place that one is seen once more,
-    // which is never larger than itself.
-    u32 rows = smaller(s.size, s.in_h - first_row), columns = smaller(s.size, s.in_w - first_column);
-    const value* corner = x + (((u64)at.image * s.in_h + first_row) * s.in_w + first_column) * s.channels + at.channel;
-    Eight best, seen = {};
-    for (u32 k = 0; k < EIGHT; ++k) best.at[k] = __uint_as_float(0xff800000u); // minus infinity
-    u32 position[EIGHT] = {}, row = 0, column = 0;
-    for (u32 left = rows * columns; left > 0; left -= smaller(left, SEEN)) {
-        Eight runs[SEEN];
-        u32 here[SEEN];
-        for (u32 j = 0; j < SEEN; ++j) {
-            runs[j] = read_part<WHOLE>(corner + ((u64)row * s.in_w + column) * s.channels, width);
-            here[j] = row * s.size + column;
-            u32 wraps = column + 1 == columns, goes_on = j + 1 < left;
-            row += goes_on & wraps;
-            column = goes_on ? (wraps ? 0 : column + 1) : column;
-        }
-        for (u32 j = 0; j < SEEN; ++j) {
-            for (u32 k = 0; k < EIGHT; ++k) {
-                bool better = runs[j].at[k] > best.at[k];
-                best.at[k] = better ? runs[j].at[k] : best.at[k];
-                position[k] = better ? here[j] : position[k];
-                seen.at[k] += spoilt(runs[j].at[k]);
-            }
+struct Maximum {
+    Eight best, spoilt;
+    u32 position[EIGHT];
+};
+__device__ inline Maximum nothing_yet() {
+    Maximum maximum = {};
+    for (u32 k = 0; k < EIGHT; ++k) maximum.best.at[k] = __uint_as_float(0xff800000u); // minus infinity
+    return maximum;
+}
+__device__ inline void look_at(Maximum& maximum, const Packed<value>& run, u32 position) {
+    for (u32 k = 0; k < EIGHT; ++k) {
+        float number = number_of(run, k);
+        bool better = number > maximum.best.at[k];
+        maximum.best.at[k] = better ? number : maximum.best.at[k];
+        maximum.position[k] = better ? position : maximum.position[k];
+        maximum.spoilt.at[k] += spoilt(number);
+    }
+}
+
+// Of the window whose first place is at `corner`, and which has so many rows and columns within the input.
+__device__ inline Maximum largest_of(const value* corner, const MaxPool& s, u32 rows, u32 columns, u32 width) {
+    Maximum maximum = nothing_yet();
+    for (u32 row = 0; row < rows; ++row) {
+        for (u32 column = 0; column < columns; ++column) {
+            const value* place = corner + ((u64)row * s.in_w + column) * s.channels;
+            look_at(maximum, packed<value>(read_run(place, width)), row * s.size + column);
         }
     }
-    for (u32 k = 0; k < EIGHT; ++k) best.at[k] += seen.at[k];
+    return maximum;
+}
+// The same of windows of three by three and whole runs, without a branch, so that no place waits for another.
+// In place of one beyond the border another is looked at once more, which is never larger than itself.
+__device__ inline Maximum largest_of_threes(const value* corner, const MaxPool& s, u32 rows, u32 columns) {
+    Maximum maximum = nothing_yet();
+    for (u32 row = 0; row < 3; ++row) {
+        Packed<value> runs[3];
+        for (u32 column = 0; column < 3; ++column) {
+            u32 place = smaller(row, rows - 1) * s.in_w + smaller(column, columns - 1);
+            runs[column] = read_packed(corner + place * s.channels);
+        }
+        for (u32 column = 0; column < 3; ++column) look_at(maximum, runs[column], row * 3 + column);
+    }
+    return maximum;
+}
+
+__device__ inline void max_pool(value* y, u8* positions, const value* x, const float* bias, const MaxPool& s, u32 width, u32 len) {
+    u32 i = (u32)thread_number();
+    if (i >= len) return;
+    Place at = place_of(i, s.channels, width, s.out_w, s.out_h);
+    u32 first_row = at.row * s.stride, first_column = at.column * s.stride;
+    // A window may stick out at the bottom and right.
+    u32 rows = smaller(s.size, s.in_h - first_row), columns = smaller(s.size, s.in_w - first_column);
+    const value* corner = x + (((u64)at.image * s.in_h + first_row) * s.in_w + first_column) * s.channels + at.channel;
+    bool threes = s.size == 3 && are_whole(x, width);
+    Maximum maximum = threes ? largest_of_threes(corner, s, rows, columns) : largest_of(corner, s, rows, columns, width);
+    Eight best;
+    for (u32 k = 0; k < EIGHT; ++k) best.at[k] = maximum.best.at[k] + maximum.spoilt.at[k];
     if (bias) {
         Eight sum = read_run(bias + at.channel, width);
         for (u32 k = 0; k < EIGHT; ++k) best.at[k] = rectified(best.at[k] + sum.at[k]);
     }
+    Packed<value> stored = packed<value>(best);
+    for (u32 k = 0; k < EIGHT; ++k) maximum.position[k] |= number_of(stored, k) <= 0.0f ? NOT_ABOVE_0 : 0;
     u64 first = (u64)i * width;
     write_run(y + first, best, width);
-    write_bytes(positions + first, position, width);
-}
-__device__ inline void max_pool_of(value* y, u8* positions, const value* x, const float* bias, const MaxPool& s, u32 width, u32 len) {
-    u32 i = (u32)thread_number();
-    if (i >= len) return;
-    if (are_whole(x, width)) max_pool<true>(y, positions, x, bias, s, width, i);
-    else max_pool<false>(y, positions, x, bias, s, width, i);
+    write_bytes(positions + first, maximum.position, width);
 }
 extern "C" __global__ void max_pool_forward(value* y, u8* positions, const value* x, MaxPool s, u32 width, u32 len) {
-    max_pool_of(y, positions, x, nullptr, s, width, len);
+    max_pool(y, positions, x, nullptr, s, width, len);
 }
 // Of a convolution's sums, to which its bias and ReLU are still to come: neither makes another one
 // the largest.
 extern "C" __global__ void bias_max_pool_forward(value* y, u8* positions, const value* x, const float* bias, MaxPool s, u32 width, u32 len) {
-    max_pool_of(y, positions, x, bias, s, width, len);
+    max_pool(y, positions, x, bias, s, width, len);
 }
 
-// Of a window its gradient and where its maximum was; of the gradient what the maximum lets through, where
-// that passed a ReLU, and all of it where there was none.
+// Of a window its gradient, and where its maximum was, a byte a channel. Both as they are read, which takes
+// the fewest registers.
 struct Window {
-    Eight gradient;
-    u32 position[EIGHT];
+    Packed<value> gradient;
+    u64 positions;
 };
-template <bool RECTIFIED, bool WHOLE>
-__device__ inline Window window_at(const value* d_y, const value* rectified, const u8* positions, u64 place, u32 width) {
-    Window window = {read_part<WHOLE>(d_y + place, width)};
-    read_bytes<WHOLE>(window.position, positions + place, width);
-    if (!RECTIFIED) return window;
-    Eight maximum = read_part<WHOLE>(rectified + place, width);
-    for (u32 k = 0; k < EIGHT; ++k) window.gradient.at[k] = maximum.at[k] <= 0.0f ? 0.0f : window.gradient.at[k];
-    return window;
+// Of maxima that passed a ReLU, those that are not above 0 let no gradient through: with their mark they are
+// nowhere. Of others the mark says nothing.
+__device__ inline u64 positions_of(u64 positions, u32 rectified) {
+    return positions & (rectified ? ~0ull : ~(NOT_ABOVE_0 * EVERY_BYTE));
 }
 __device__ inline void add_where(Eight& sum, const Window& window, u32 here) {
-    for (u32 k = 0; k < EIGHT; ++k) sum.at[k] += window.position[k] == here ? window.gradient.at[k] : 0.0f;
+    u64 others = window.positions ^ here * EVERY_BYTE;
+    for (u32 k = 0; k < EIGHT; ++k) {
+        if ((others & 0xffull << 8 * k) == 0) sum.at[k] += number_of(window.gradient, k);
+    }
 }
 
-template <bool RECTIFIED>
-__device__ inline void max_pool_back(value* d_x, const value* d_y, const value* rectified, const u8* positions, const MaxPool& s, u32 width, u32 len) {
+extern "C" __global__ void max_pool_backward(value* d_x, const value* d_y, const u8* positions, MaxPool s, u32 rectified, u32 width, u32 len) {
     u32 i = (u32)thread_number();
     if (i >= len) return;
     Place at = place_of(i, s.channels, width, s.in_w, s.in_h);
@@ -128,72 +146,64 @@ __device__ inline void max_pool_back(value* d_x, const value* d_y, const value* 
     for (u32 p = first_p; p < last_p; ++p) {
         for (u32 q = first_q; q < last_q; ++q) {
             u64 place = (((u64)at.image * s.out_h + p) * s.out_w + q) * s.channels + at.channel;
-            Window window = window_at<RECTIFIED, false>(d_y, rectified, positions, place, width);
+            Window window = {packed<value>(read_run(d_y + place, width)), read_bytes(positions + place, width)};
+            window.positions = positions_of(window.positions, rectified);
             add_where(sum, window, (row - p * s.stride) * s.size + (column - q * s.stride));
         }
     }
     write_run(d_x + (u64)i * width, sum, width);
 }
 
-// The same where windows begin at every second row and column: one thread for eight channels of two
-// inputs by two, which lie in the same windows, so that each window is read once for all four. Two
-// windows by two are on their way at a time; in place of one that is not there, another is read.
-template <bool RECTIFIED, bool WHOLE>
-__device__ inline void max_pool_back_by_two(value* d_x, const value* d_y, const value* rectified, const u8* positions, const MaxPool& s, u32 width, u32 i) {
-    Place at = place_of(i, s.channels, width, (s.in_w + 1) / 2, (s.in_h + 1) / 2);
-    // Windows that begin before these inputs and reach them, the farthest first.
-    u32 windows = (s.size + 1) / 2;
-    Eight sum[2][2] = {};
-    for (u32 up = windows; up > 0; up -= smaller(up, 2)) {
-        for (u32 left = windows; left > 0; left -= smaller(left, 2)) {
-            Window seen[4];
-            for (u32 j = 0; j < 4; ++j) {
-                u32 p = at.row - (up - 1) + j / 2, q = at.column - (left - 1) + j % 2;
-                // Below 0 is beyond the last.
-                u64 row = (u64)at.image * s.out_h + smaller(p, s.out_h - 1);
-                u64 place = (row * s.out_w + smaller(q, s.out_w - 1)) * s.channels + at.channel;
-                seen[j] = window_at<RECTIFIED, WHOLE>(d_y, rectified, positions, place, width);
-            }
-            for (u32 j = 0; j < 4; ++j) {
-                if (up - 1 < j / 2 || left - 1 < j % 2) continue;
-                u32 rows_up = up - 1 - j / 2, columns_left = left - 1 - j % 2;
-                if (at.row - rows_up >= s.out_h || at.column - columns_left >= s.out_w) continue;
-                for (u32 k = 0; k < 4; ++k) {
-                    u32 row = 2 * rows_up + k / 2, column = 2 * columns_left + k % 2;
-                    if (row < s.size && column < s.size) add_where(sum[k / 2][k % 2], seen[j], row * s.size + column);
-                }
-            }
-        }
-    }
-    for (u32 k = 0; k < 4; ++k) {
-        u32 row = 2 * at.row + k / 2, column = 2 * at.column + k % 2;
-        if (row >= s.in_h || column >= s.in_w) continue;
-        u64 place = ((u64)at.image * s.in_h + row) * s.in_w + column;
-        write_run(d_x + place * s.channels + at.channel, sum[k / 2][k % 2], width);
-    }
-}
-template <bool RECTIFIED>
-__device__ inline void max_pool_back_by_two_of(value* d_x, const value* d_y, const value* rectified, const u8* positions, const MaxPool& s, u32 width, u32 len) {
-    u32 i = (u32)thread_number();
-    if (i >= len) return;
-    if (are_whole(d_y, width) && are_whole(rectified, width) && (u64)positions % 8 == 0) {
-        max_pool_back_by_two<RECTIFIED, true>(d_x, d_y, rectified, positions, s, width, i);
-    } else {
-        max_pool_back_by_two<RECTIFIED, false>(d_x, d_y, rectified, positions, s, width, i);
+// The same of windows of three by three that begin at every second row and column, as all published tables
+// have them. The inputs of a square of two by two lie in the same four windows: a thread takes eight channels
+// of a square, and reads each window once for all four.
+//
+// What passed a ReLU is the gradient of a convolution's sums, and its sums down the channels are that of the
+// bias: their first round, over squares, is formed here of what is stored, and nobody need read it again for
+// them.
+
+// The windows that begin at the square before, above and left, and at this one. In place of one that is not
+// there another is read, whose maxima then are nowhere.
+__device__ inline void read_windows(Window (&windows)[4], const value* d_y, const u8* positions, const MaxPool& s, u32 rectified, const Place& square) {
+    for (u32 i = 0; i < 4; ++i) {
+        // Below 0 is beyond the last.
+        u32 p = square.row - 1 + i / 2, q = square.column - 1 + i % 2;
+        u32 row = square.image * s.out_h + smaller(p, s.out_h - 1);
+        u32 place = (row * s.out_w + smaller(q, s.out_w - 1)) * s.channels + square.channel;
+        windows[i] = {read_packed(d_y + place), positions_of(*(const u64*)(positions + place), rectified)};
+        windows[i].positions |= p < s.out_h && q < s.out_w ? 0 : ~0ull;
     }
 }
 
-extern "C" __global__ void max_pool_backward(value* d_x, const value* d_y, const u8* positions, MaxPool s, u32 width, u32 len) {
-    max_pool_back<false>(d_x, d_y, nullptr, positions, s, width, len);
+// Writes the square, and adds what is stored to the sum.
+__device__ inline void max_pool_back_square(Eight& sum, value* d_x, const value* d_y, const u8* positions, const MaxPool& s, u32 rectified, const Place& square) {
+    Window windows[4];
+    read_windows(windows, d_y, positions, s, rectified, square);
+    for (u32 i = 0; i < 4; ++i) {
+        u32 row = 2 * square.row + i / 2, column = 2 * square.column + i % 2;
+        Eight gradient = {};
+        for (u32 j = 0; j < 4; ++j) {
+            u32 down = 2 * (1 - j / 2) + i / 2, right = 2 * (1 - j % 2) + i % 2;
+            if (down < 3 && right < 3) add_where(gradient, windows[j], down * 3 + right);
+        }
+        if (row >= s.in_h || column >= s.in_w) continue;
+        u32 place = ((square.image * s.in_h + row) * s.in_w + column) * s.channels + square.channel;
+        Packed<value> stored = packed<value>(gradient);
+        write_packed(d_x + place, stored);
+        for (u32 k = 0; k < EIGHT; ++k) sum.at[k] += number_of(stored, k);
+    }
 }
-extern "C" __global__ void max_pool_backward_by_two(value* d_x, const value* d_y, const u8* positions, MaxPool s, u32 width, u32 len) {
-    max_pool_back_by_two_of<false>(d_x, d_y, nullptr, positions, s, width, len);
-}
-extern "C" __global__ void rectified_max_pool_backward(value* d_x, const value* d_y, const value* y, const u8* positions, MaxPool s, u32 width, u32 len) {
-    max_pool_back<true>(d_x, d_y, y, positions, s, width, len);
-}
-extern "C" __global__ void rectified_max_pool_backward_by_two(value* d_x, const value* d_y, const value* y, const u8* positions, MaxPool s, u32 width, u32 len) {
-    max_pool_back_by_two_of<true>(d_x, d_y, y, positions, s, width, len);
+
+extern "C" __global__ void max_pool_backward_of_threes(float* sums, value* d_x, const value* d_y, const u8* positions, MaxPool s, u32 rectified, u64 squares, Columns c) {
+    alignas(16) extern __shared__ float shared[];
+    u32 channel = column_of(c), columns = (s.in_w + 1) / 2, rows = (s.in_h + 1) / 2;
+    Rows own = rows_of(squares, c);
+    Eight sum[1] = {};
+    for (u32 i = (u32)own.first; i < own.end; i += own.deep) {
+        Place square = {channel, i % columns, i / columns % rows, i / columns / rows};
+        max_pool_back_square(sum[0], d_x, d_y, positions, s, rectified, square);
+    }
+    fold_down(shared, sums, sum, own, c);
 }
 
 struct AveragePool {

@@ -10,7 +10,7 @@ struct Columns {
 };
 
 // Rows that a thread has on their way at a time: the memory answers after hundreds of additions.
-const u32 AT_ONCE = 4;
+const u32 ROWS_AT_ONCE = 4;
 
 // The first column of this thread's run; beyond the last where it has none.
 __device__ inline u32 column_of(const Columns& s) {
@@ -18,47 +18,25 @@ __device__ inline u32 column_of(const Columns& s) {
     return (blockIdx.x % across * s.lanes + threadIdx.x % s.lanes) * s.width;
 }
 
-// What a block has to sum up of N sums a column.
-template <u32 N>
-struct Down {
-    Eight sum[N], lost[N];
+// The rows of this thread: of its block's group `first`, and every `deep`th after it, until `end`.
+struct Rows {
+    u64 group, first, end;
+    u32 behind, deep;
 };
-
-// Carries to the next addition what each one rounds away (Kahan), for a mean over a hundred thousand
-// places would otherwise lose it.
-template <u32 N>
-__device__ inline void add_terms(Down<N>& down, const Eight (&terms)[N]) {
-    for (u32 n = 0; n < N; ++n) {
-        for (u32 k = 0; k < EIGHT; ++k) {
-            float& sum = down.sum[n].at[k];
-            float& lost = down.lost[n].at[k];
-            float term = terms[n].at[k] - lost;
-            float next = sum + term;
-            lost = (next - sum) - term;
-            sum = next;
-        }
-    }
-}
-
-// `sums (groups, N, columns)` of what `terms` gives of the thread's run in each row.
-template <u32 N, class TERMS>
-__device__ inline void sum_down(float* shared, float* sums, u64 rows, const Columns& s, TERMS terms) {
-    u32 behind = threadIdx.x / s.lanes, deep = blockDim.x / s.lanes, column = column_of(s);
+__device__ inline Rows rows_of(u64 rows, const Columns& s) {
+    u32 behind = threadIdx.x / s.lanes, deep = blockDim.x / s.lanes;
     u64 group = blockIdx.x / ((s.columns / s.width + s.lanes - 1) / s.lanes), first = group * s.group;
     u64 end = first + s.group < rows ? first + s.group : rows;
-    bool takes_part = column < s.columns && behind < deep;
-    Down<N> down = {};
-    for (u64 row = first + behind; takes_part && row < end; row += AT_ONCE * deep) {
-        // Without a branch between them, so that none waits for another: in place of a row that is not
-        // there, the first once more.
-        Eight found[AT_ONCE][N];
-        for (u32 i = 0; i < AT_ONCE; ++i) terms(row + i * deep < end ? row + i * deep : row, found[i]);
-        for (u32 i = 0; i < AT_ONCE; ++i) {
-            if (row + i * deep < end) add_terms(down, found[i]);
-        }
-    }
+    bool takes_part = column_of(s) < s.columns && behind < deep;
+    return {group, first + behind, takes_part ? end : 0, behind, deep};
+}
+
+// What the block's threads summed up of N sums a column becomes `sums (groups, N, columns)`.
+template <u32 N>
+__device__ inline void fold_down(float* shared, float* sums, const Eight (&sum)[N], const Rows& own_rows, const Columns& s) {
+    u32 behind = own_rows.behind, deep = own_rows.deep, column = column_of(s);
     float* own = shared + threadIdx.x;
-    for (u32 at = 0; at < N * EIGHT; ++at) own[at * blockDim.x] = down.sum[at / EIGHT].at[at % EIGHT];
+    for (u32 at = 0; at < N * EIGHT; ++at) own[at * blockDim.x] = sum[at / EIGHT].at[at % EIGHT];
     u32 half = 1;
     while (2 * half < deep) half *= 2;
     for (; half > 0; half /= 2) {
@@ -68,10 +46,53 @@ __device__ inline void sum_down(float* shared, float* sums, u64 rows, const Colu
     }
     if (behind > 0 || column >= s.columns) return;
     for (u32 n = 0; n < N; ++n) {
-        Eight sum;
-        for (u32 k = 0; k < EIGHT; ++k) sum.at[k] = own[(n * EIGHT + k) * blockDim.x];
-        write_run(sums + (group * N + n) * s.columns + column, sum, s.width);
+        Eight whole;
+        for (u32 k = 0; k < EIGHT; ++k) whole.at[k] = own[(n * EIGHT + k) * blockDim.x];
+        write_run(sums + (own_rows.group * N + n) * s.columns + column, whole, s.width);
     }
+}
+
+// Adds to sums, and carries to the next addition what each one rounds away (Kahan), for a mean over a hundred
+// thousand places would otherwise lose it.
+template <u32 N>
+__device__ inline void add_terms(Eight (&sums)[N], Eight (&losses)[N], const Eight (&terms)[N]) {
+    for (u32 n = 0; n < N; ++n) {
+        for (u32 k = 0; k < EIGHT; ++k) {
+            float& sum = sums[n].at[k];
+            float& lost = losses[n].at[k];
+            float term = terms[n].at[k] - lost;
+            float next = sum + term;
+            lost = (next - sum) - term;
+            sum = next;
+        }
+    }
+}
+
+// Rows that a thread has on their way at a time: the memory answers after hundreds of additions.
+const u32 AT_ONCE = 4;
+
+// `sums (groups, N, columns)` of what `terms` gives of the thread's run in each row; `use` has it once more
+// when all that are on their way have come.
+template <u32 N, class TERMS, class USE>
+__device__ inline void sum_down(float* shared, float* sums, u64 rows, const Columns& s, TERMS terms, USE use) {
+    Rows own = rows_of(rows, s);
+    Eight sum[N] = {}, lost[N] = {};
+    for (u64 row = own.first; row < own.end; row += AT_ONCE * own.deep) {
+        // Without a branch between them, so that none waits for another: in place of a row that is not
+        // there, the first once more.
+        Eight found[AT_ONCE][N];
+        for (u32 i = 0; i < AT_ONCE; ++i) terms(row + i * own.deep < own.end ? row + i * own.deep : row, found[i]);
+        for (u32 i = 0; i < AT_ONCE; ++i) {
+            if (row + i * own.deep >= own.end) continue;
+            use(row + i * own.deep, found[i]);
+            add_terms(sum, lost, found[i]);
+        }
+    }
+    fold_down(shared, sums, sum, own, s);
+}
+template <u32 N, class TERMS>
+__device__ inline void sum_down(float* shared, float* sums, u64 rows, const Columns& s, TERMS terms) {
+    sum_down<N>(shared, sums, rows, s, terms, [](u64, const Eight(&)[N]) {});
 }
 
 template <bool WHOLE, class T>

@@ -15,7 +15,7 @@ use crate::driver::{Gpu, Launch, Matrix, Product, Reals, RealsMut, ViewMut};
 use crate::elementwise::{add_bias, factor};
 use crate::floats::Floats;
 use crate::pieces::pieces;
-use crate::reduce::{sum_rows, word};
+use crate::reduce::{sum_columns, word};
 use crate::scratch::Room;
 use crate::{Engine, direct};
 
@@ -76,6 +76,7 @@ pub(crate) fn forward(
     forward_sums(engine, y, [x, weights], shape);
     let sums = y.values_mut(shape.output_len());
     add_bias(engine, sums, bias.first(shape.out_c), activation);
+    y.has_columns(shape.out_c);
 }
 
 /// The same without what follows the sums.
@@ -169,9 +170,7 @@ pub(crate) fn backward_weights(
         backward_weights_products(engine, d_weights, d_y, x, shape);
     }
     let sizes = [shape.batch * shape.out_h * shape.out_w, shape.out_c];
-    let Engine { gpu, scratch, .. } = engine;
-    let d_y = d_y.values(shape.output_len());
-    sum_rows(gpu, &mut scratch.sums, d_bias.first_mut(shape.out_c), d_y, sizes);
+    sum_columns(engine, d_bias.first_mut(shape.out_c), d_y, sizes);
 }
 
 fn backward_weights_products(

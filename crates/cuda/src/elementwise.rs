@@ -3,10 +3,10 @@
 use alexnet_ops::{Activation, DropoutKey, Saturation, philox};
 
 use crate::Engine;
-use crate::driver::{Argument, Gpu, Launch, Reals, RealsMut, View, ViewMut};
+use crate::driver::{Argument, EIGHT, Gpu, Launch, Reals, RealsMut, View, ViewMut};
 use crate::floats::Floats;
 use crate::pieces::pieces;
-use crate::reduce::word;
+use crate::reduce::{Begun, Round, word};
 use crate::scratch::{Room, Scratch};
 
 /// A kernel of `y`, `x` and their length, a thread for eight.
@@ -21,6 +21,27 @@ fn map_each(gpu: &Gpu, kernel: &str, y: RealsMut<'_>, x: Reals<'_>) {
     let len = y.len();
     assert_eq!(len, x.len());
     gpu.launch(kernel, Launch::threads(len), &[y.into(), x.into(), (len as u64).into()]);
+}
+
+/// Of rows of whole runs of eight, begins the sums down their columns: such a gradient is that of a bias,
+/// too.
+pub(crate) fn relu_backward(engine: &mut Engine, d: &mut Floats, y: &Floats, len: usize) {
+    let Engine { gpu, scratch, .. } = engine;
+    let are_whole = |columns: &usize| {
+        let runs = columns.is_multiple_of(EIGHT) && len.is_multiple_of(*columns);
+        runs && d.begins_whole() && y.begins_whole()
+    };
+    let Some(columns) = y.columns().filter(are_whole) else {
+        return map(gpu, "relu_backward", d.values_mut(len), y.values(len));
+    };
+    let rows = len / columns;
+    let round = Round::of([rows, columns]);
+    let sums: ViewMut<'_, f32> = scratch.begun.take(gpu, round.groups * columns);
+    let arrays = [sums.into(), d.values_mut(len).into(), y.values(len).into()];
+    let (all, numbers) = ((rows as u64).into(), round.numbers());
+    let arguments = [&arrays[..], &[all, (&numbers).into()]].concat();
+    gpu.launch("relu_backward_sums", round.launch(1), &arguments);
+    scratch.begun_of = Some(Begun::of(d, [rows, columns], round.groups));
 }
 
 pub(crate) fn saturation(gpu: &Gpu, y: RealsMut<'_>, x: Reals<'_>, curve: Saturation) {

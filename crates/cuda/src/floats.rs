@@ -15,6 +15,7 @@ pub struct Floats {
     wide: Option<Buffer<f32>>,
     rounded: Option<Buffer<u16>>,
     stamp: u64,
+    columns: Option<usize>,
 }
 
 /// A number that no array had yet.
@@ -28,23 +29,42 @@ const VALUES_ONLY: &str = "an array of a network's values where one of f32 is wa
 impl Floats {
     /// `len` zeros in `f32`.
     pub(crate) fn wide(gpu: &Gpu, len: usize) -> Self {
-        Self { wide: Some(gpu.zeros(len)), rounded: None, stamp: new_stamp() }
+        Self::new(Some(gpu.zeros(len)), None)
     }
 
     /// `len` zeros in bf16.
     pub(crate) fn rounded(gpu: &Gpu, len: usize) -> Self {
-        Self { wide: None, rounded: Some(gpu.zeros(len)), stamp: new_stamp() }
+        Self::new(None, Some(gpu.zeros(len)))
     }
 
     /// `len` zeros in both.
     pub(crate) fn both(gpu: &Gpu, len: usize) -> Self {
-        let (wide, rounded) = (Some(gpu.zeros(len)), Some(gpu.zeros(len)));
-        Self { wide, rounded, stamp: new_stamp() }
+        Self::new(Some(gpu.zeros(len)), Some(gpu.zeros(len)))
+    }
+
+    fn new(wide: Option<Buffer<f32>>, rounded: Option<Buffer<u16>>) -> Self {
+        Self { wide, rounded, stamp: new_stamp(), columns: None }
     }
 
     /// Another number after whatever may have written the array.
     pub(crate) fn stamp(&self) -> u64 {
         self.stamp
+    }
+
+    /// What there is to be known of its contents is another from now on.
+    fn is_written(&mut self) {
+        self.stamp = new_stamp();
+        self.columns = None;
+    }
+
+    /// Says that rows of so many stand in it.
+    pub(crate) fn has_columns(&mut self, columns: usize) {
+        self.columns = Some(columns);
+    }
+
+    /// How long its rows are, where that was said since it was last written.
+    pub(crate) fn columns(&self) -> Option<usize> {
+        self.columns
     }
 
     /// The first `len` numbers in `f32`, to be read.
@@ -54,7 +74,7 @@ impl Floats {
 
     /// The same to be written.
     pub(crate) fn first_mut(&mut self, len: usize) -> ViewMut<'_, f32> {
-        self.stamp = new_stamp();
+        self.is_written();
         assert!(self.rounded.is_none(), "weights are written with their roundings");
         self.wide.as_mut().expect(VALUES_ONLY).first_mut(len)
     }
@@ -64,7 +84,7 @@ impl Floats {
         &mut self,
         len: usize,
     ) -> (ViewMut<'_, f32>, Option<ViewMut<'_, u16>>) {
-        self.stamp = new_stamp();
+        self.is_written();
         let wide = self.wide.as_mut().expect(VALUES_ONLY).first_mut(len);
         (wide, self.rounded.as_mut().map(|buffer| buffer.first_mut(len)))
     }
@@ -79,7 +99,7 @@ impl Floats {
 
     /// The same to be written.
     pub(crate) fn values_mut(&mut self, len: usize) -> RealsMut<'_> {
-        self.stamp = new_stamp();
+        self.is_written();
         match (&mut self.wide, &mut self.rounded) {
             (Some(wide), _) => RealsMut::F32(wide.first_mut(len)),
             (None, rounded) => {
@@ -88,9 +108,17 @@ impl Floats {
         }
     }
 
+    /// Whether its values begin where kernels can take eight of them at once.
+    pub(crate) fn begins_whole(&self) -> bool {
+        match self.values(0) {
+            Reals::F32(view) => view.begins_whole(),
+            Reals::Bf16(view) => view.begins_whole(),
+        }
+    }
+
     /// Copies `src` to the beginning. When this returns, `src` was read.
     pub(crate) fn upload(&mut self, gpu: &Gpu, crossing: &mut Room, src: &[f32]) {
-        self.stamp = new_stamp();
+        self.is_written();
         let len = src.len();
         if let Some(wide) = &mut self.wide {
             gpu.upload(wide.first_mut(len), src);

@@ -7,11 +7,11 @@ use alexnet_ops::Precision;
 const FILES: [&str; 12] = [
     include_str!("../kernels/common.cuh"),
     include_str!("../kernels/images.cu"),
+    include_str!("../kernels/reduce.cu"),
     include_str!("../kernels/elementwise.cu"),
     include_str!("../kernels/dropout.cu"),
     include_str!("../kernels/pool.cu"),
     include_str!("../kernels/lrn.cu"),
-    include_str!("../kernels/reduce.cu"),
     include_str!("../kernels/batch_norm.cu"),
     include_str!("../kernels/loss.cu"),
     include_str!("../kernels/sgd.cu"),

@@ -380,7 +380,7 @@ impl Device for Cuda {
         elementwise::map(&self.engine().gpu, "relu_forward", y.values_mut(len), x.values(len));
     }
     fn relu_backward(&self, d: &mut Floats, y: &Floats, len: usize) {
-        elementwise::map(&self.engine().gpu, "relu_backward", d.values_mut(len), y.values(len));
+        elementwise::relu_backward(&mut self.engine(), d, y, len);
     }
     fn saturation_forward(&self, y: &mut Floats, x: &Floats, curve: Saturation, len: usize) {
         elementwise::saturation(&self.engine().gpu, y.values_mut(len), x.values(len), curve);
@@ -418,17 +418,17 @@ impl Device for Cuda {
         positions: &Bytes,
         shape: &MaxPoolShape,
     ) {
-        pool::max_backward(&mut self.engine(), d_x, d_y, None, positions, shape);
+        pool::max_backward(&mut self.engine(), d_x, d_y, false, positions, shape);
     }
     fn rectified_max_pool_backward(
         &self,
         d_x: &mut Floats,
         d_y: &mut Floats,
-        y: &Floats,
+        _y: &Floats,
         positions: &Bytes,
         shape: &MaxPoolShape,
     ) {
-        pool::max_backward(&mut self.engine(), d_x, d_y, Some(y), positions, shape);
+        pool::max_backward(&mut self.engine(), d_x, d_y, true, positions, shape);
     }
     fn average_pool_forward(&self, y: &mut Floats, x: &Floats, shape: &AveragePoolShape) {
         pool::average_forward(&mut self.engine(), y, x, shape);

@@ -13,7 +13,7 @@ use crate::driver::{EIGHT, Gpu, Launch, Matrix, Product, Reals, RealsMut, View};
 use crate::elementwise::{add_bias, factor};
 use crate::floats::Floats;
 use crate::pieces::{Limits, pieces};
-use crate::reduce::{sum_rows, word};
+use crate::reduce::{sum_columns, word};
 use crate::update::{Updated, figures, update};
 
 /// Rows of a gradient that are formed together are a multiple of this, so that every piece begins
@@ -46,7 +46,7 @@ pub(crate) fn forward(
     shape: &LinearShape,
 ) {
     let LinearShape { batch, inputs, outputs } = *shape;
-    let mut y = y.values_mut(batch * outputs);
+    let mut sums = y.values_mut(batch * outputs);
     let product = Product {
         batch: 1,
         rows: batch,
@@ -61,8 +61,9 @@ pub(crate) fn forward(
     let [for_x, for_weights] = &mut scratch.rounded;
     let x = factor(gpu, *bf16, for_x, x, batch * inputs);
     let weights = factor(gpu, *bf16, for_weights, weights, inputs * outputs);
-    gpu.multiply(y.again(), x, weights, &product);
-    add_bias(engine, y, bias.first(outputs), activation);
+    gpu.multiply(sums.again(), x, weights, &product);
+    add_bias(engine, sums, bias.first(outputs), activation);
+    y.has_columns(outputs);
 }
 
 pub(crate) fn backward_input(
@@ -222,9 +223,7 @@ pub(crate) fn backward_bias(
     shape: &LinearShape,
 ) {
     let LinearShape { batch, outputs, .. } = *shape;
-    let Engine { gpu, scratch, .. } = engine;
-    let d_y = d_y.values(batch * outputs);
-    sum_rows(gpu, &mut scratch.sums, d_bias.first_mut(outputs), d_y, [batch, outputs]);
+    sum_columns(engine, d_bias.first_mut(outputs), d_y, [batch, outputs]);
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use alexnet_ops::{AveragePoolShape, MaxPoolShape};
 
-use crate::driver::{Argument, Launch};
+use crate::driver::{Argument, EIGHT, Launch, ViewMut};
 use crate::floats::Floats;
 use crate::pieces::pieces;
-use crate::reduce::{width, word};
+use crate::reduce::{Begun, Round, width, word};
 use crate::{Bytes, Engine};
 
 /// Elements of an image in the input and in the output.
@@ -26,7 +26,7 @@ pub(crate) fn max_forward(
     bias: Option<&Floats>,
     shape: &MaxPoolShape,
 ) {
-    assert!(shape.size <= MaxPoolShape::SIZE_MAX, "a position fits a byte");
+    assert!(shape.size <= MaxPoolShape::SIZE_MAX, "a position fits seven bits");
     let (_, [input, output]) = max_numbers(shape, 0);
     let (mut y, x) = (y.values_mut(shape.output_len()), x.values(shape.input_len()));
     let width = width(shape.channels);
@@ -48,42 +48,82 @@ pub(crate) fn max_forward(
     }
 }
 
-/// With rectified maxima: of their sums' gradient, which they let through where they are not 0.
+/// Of maxima that were `rectified`, only those above 0 let their gradient through.
 pub(crate) fn max_backward(
     engine: &mut Engine,
     d_x: &mut Floats,
     d_y: &Floats,
-    rectified: Option<&Floats>,
+    rectified: bool,
+    positions: &Bytes,
+    shape: &MaxPoolShape,
+) {
+    let are_whole = d_x.begins_whole() && d_y.begins_whole() && positions.view().begins_whole();
+    if are_whole && (shape.size, shape.stride, width(shape.channels)) == (3, 2, EIGHT) {
+        return max_backward_of_threes(engine, d_x, d_y, rectified, positions, shape);
+    }
+    let (_, [input, output]) = max_numbers(shape, 0);
+    let mut d_x = d_x.values_mut(shape.input_len());
+    let (d_y, positions) = (d_y.values(shape.output_len()), positions.first(shape.output_len()));
+    let (width, rectified) = (width(shape.channels), u32::from(rectified));
+    for images in pieces(shape.batch, input.max(output), engine.limits.elements) {
+        let (numbers, _) = max_numbers(shape, images.len());
+        let [inputs, outputs] = [input, output].map(|each| images.start * each..images.end * each);
+        let threads = inputs.len() / width;
+        let arguments = [
+            d_x.part(inputs).into(),
+            d_y.part(outputs.clone()).into(),
+            positions.part(outputs).into(),
+            (&numbers).into(),
+            rectified.into(),
+            word(width).into(),
+            word(threads).into(),
+        ];
+        engine.gpu.launch("max_pool_backward", Launch::threads(threads), &arguments);
+    }
+}
+
+/// The same of whole runs of eight channels and windows of three by three at every second place, by squares
+/// of two inputs by two; begins the sums down the channels, for such a gradient is that of a bias, too.
+fn max_backward_of_threes(
+    engine: &mut Engine,
+    d_x: &mut Floats,
+    d_y: &Floats,
+    rectified: bool,
     positions: &Bytes,
     shape: &MaxPoolShape,
 ) {
     let (_, [input, output]) = max_numbers(shape, 0);
-    let mut d_x = d_x.values_mut(shape.input_len());
-    let read = [Some(d_y), rectified].map(|array| array.map(|a| a.values(shape.output_len())));
-    let width = width(shape.channels);
-    let (kernel, places) = match (shape.stride, rectified.is_some()) {
-        (2, false) => ("max_pool_backward_by_two", by_two(shape)),
-        (2, true) => ("rectified_max_pool_backward_by_two", by_two(shape)),
-        (_, false) => ("max_pool_backward", shape.in_h * shape.in_w),
-        (_, true) => ("rectified_max_pool_backward", shape.in_h * shape.in_w),
-    };
-    for images in pieces(shape.batch, input.max(output), engine.limits.elements) {
-        let (numbers, _) = max_numbers(shape, images.len());
+    let Engine { gpu, scratch, limits, .. } = engine;
+    let sizes = [shape.batch * shape.in_h * shape.in_w, shape.channels];
+    let rounds: Vec<_> = pieces(shape.batch, input.max(output), limits.elements)
+        .map(|images| {
+            let squares = images.len() * shape.in_h.div_ceil(2) * shape.in_w.div_ceil(2);
+            (images, squares, Round::of_squares([squares, shape.channels]))
+        })
+        .collect();
+    let groups = rounds.iter().map(|(_, _, round)| round.groups).sum();
+    let mut sums: ViewMut<'_, f32> = scratch.begun.take(gpu, groups * shape.channels);
+    let mut gradient = d_x.values_mut(shape.input_len());
+    let (d_y, positions) = (d_y.values(shape.output_len()), positions.first(shape.output_len()));
+    let mut first = 0;
+    for (images, squares, round) in rounds {
+        let (numbers, columns) = (max_numbers(shape, images.len()).0, round.numbers());
         let [inputs, outputs] = [input, output].map(|each| images.start * each..images.end * each);
-        let threads = images.len() * places * shape.channels / width;
-        let read = read.into_iter().flatten().map(|values| values.part(outputs.clone()).into());
-        let positions = positions.view().part(outputs.clone()).into();
-        let sizes: [Argument<'_>; 3] =
-            [(&numbers).into(), word(width).into(), word(threads).into()];
-        let written = [d_x.part(inputs).into()].into_iter();
-        let arguments: Vec<_> = written.chain(read).chain([positions]).chain(sizes).collect();
-        engine.gpu.launch(kernel, Launch::threads(threads), &arguments);
+        let own = first * shape.channels..(first + round.groups) * shape.channels;
+        let arguments = [
+            sums.part(own).into(),
+            gradient.part(inputs).into(),
+            d_y.part(outputs.clone()).into(),
+            positions.part(outputs).into(),
+            (&numbers).into(),
+            u32::from(rectified).into(),
+            (squares as u64).into(),
+            (&columns).into(),
+        ];
+        gpu.launch("max_pool_backward_of_threes", round.launch(1), &arguments);
+        first += round.groups;
     }
-}
-
-/// Squares of two inputs by two.
-fn by_two(shape: &MaxPoolShape) -> usize {
-    shape.in_h.div_ceil(2) * shape.in_w.div_ceil(2)
+    scratch.begun_of = Some(Begun::of(d_x, sizes, groups));
 }
 
 fn average_numbers(shape: &AveragePoolShape, images: usize) -> ([u32; 6], PerImage) {

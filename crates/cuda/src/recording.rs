@@ -33,8 +33,7 @@ impl Recording {
         if gpu.leaves_recording() {
             scratch.forget();
         }
-        // What is remembered lays out inputs unseen.
-        scratch.blocks_of = None;
+        scratch.forget_arrays();
         step_there(gpu, scratch, step);
         let is_current = self.generation == scratch.generation();
         match &self.state {
@@ -57,7 +56,7 @@ impl Recording {
     /// Whether they were done.
     pub(crate) fn end(&mut self, engine: &mut Engine) -> bool {
         let Engine { gpu, scratch, .. } = engine;
-        scratch.blocks_of = None;
+        scratch.forget_arrays();
         match self.state {
             State::Listening => match gpu.end_recording().filter(|tape| gpu.play(tape)) {
                 Some(tape) => {

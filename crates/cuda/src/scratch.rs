@@ -5,6 +5,7 @@
 use alexnet_ops::ConvShape;
 
 use crate::driver::{Buffer, Element, Gpu, RealsMut, ViewMut, grown};
+use crate::reduce::Begun;
 
 /// Room for one array, and how often it was made anew.
 #[derive(Default)]
@@ -89,6 +90,9 @@ pub(crate) struct Scratch {
     pub(crate) rounded: [Room; 2],
     /// Sums that are not finished.
     pub(crate) sums: [Room; 2],
+    /// Those that were begun where an array was written, and of which they are.
+    pub(crate) begun: Room,
+    pub(crate) begun_of: Option<Begun>,
     /// What finished sums are needed for.
     pub(crate) whole: Room,
     /// A gradient that is used up at once; terms of a normalisation.
@@ -98,15 +102,22 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// Another number whenever a room is another array than before.
     pub(crate) fn generation(&self) -> u64 {
-        let Self { columns, blocks, workspace, table, step, crossing, whole, terms, .. } = self;
-        let rooms = [columns, blocks, workspace, table, step, crossing, whole, terms].into_iter();
+        let Self { columns, blocks, workspace, table, step, crossing, begun, .. } = self;
+        let rooms = [columns, blocks, workspace, table, step, crossing, begun].into_iter();
+        let rooms = rooms.chain([&self.whole, &self.terms]);
         rooms.chain(&self.rounded).chain(&self.sums).map(|room| room.1).sum()
     }
 
     /// Nothing is known of what stands in any room: it may have been asked for and not done.
     pub(crate) fn forget(&mut self) {
-        self.blocks_of = None;
+        self.forget_arrays();
         self.table_is = Vec::new();
         self.step_is = None;
+    }
+
+    /// Nothing is known of which arrays it is: what is remembered as a graph writes both unseen.
+    pub(crate) fn forget_arrays(&mut self) {
+        self.blocks_of = None;
+        self.begun_of = None;
     }
 }

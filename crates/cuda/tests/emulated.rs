@@ -308,7 +308,7 @@ const FAULTS: [&[Fault]; 6] = [
         fault(
             "the last of equals",
             "suite of MaxPool",
-            ("runs[j].at[k] > best.at[k];", "runs[j].at[k] >= best.at[k];"),
+            ("number > maximum.best.at[k];", "number >= maximum.best.at[k];"),
             "MaxPool",
         ),
         fault(
@@ -350,6 +350,12 @@ const FAULTS: [&[Fault]; 6] = [
             "bf16 of Linear",
             (BEHIND_PRODUCT, "tall, broad);\n    }"),
             "Linear",
+        ),
+        fault(
+            "through a ReLU that is closed",
+            "suite of ConvMaxPool",
+            ("rectified ? ~0ull : ", "rectified ? 0x7f * EVERY_BYTE : "),
+            "ConvMaxPool",
         ),
         fault("not mirrored", "suite of Images", ("side - 1 - x : x", "x : x"), "Images"),
         fault(
@@ -402,6 +408,12 @@ const FAULTS: [&[Fault]; 6] = [
                 "within / s.side, h = row * s.side + within % s.side",
             ),
             "Conv",
+        ),
+        fault(
+            "of a square its last place alone",
+            "bits",
+            ("sum.at[k] += number_of(stored, k);", "sum.at[k] = number_of(stored, k);"),
+            "begun",
         ),
         fault(
             "no barrier before a product",

@@ -418,8 +418,8 @@ pub trait Device {
         shape: &MaxPoolShape,
     );
 
-    /// [`Self::relu_backward`] of rectified maxima `y` and then [`Self::max_pool_backward`]. What is
-    /// left in `d_y` is the device's matter.
+    /// [`Self::relu_backward`] of rectified maxima `y`, which are as they were found with `positions`,
+    /// and then [`Self::max_pool_backward`]. What is left in `d_y` is the device's matter.
     fn rectified_max_pool_backward(
         &self,
         d_x: &mut Self::Floats,

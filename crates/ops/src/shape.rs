@@ -124,15 +124,16 @@ pub struct MaxPoolShape {
     pub out_w: usize,
     /// C: channels.
     pub channels: usize,
-    /// Window side; at most [`MaxPoolShape::SIZE_MAX`], so that a position in it fits a byte.
+    /// Window side; at most [`MaxPoolShape::SIZE_MAX`], so that a position in it fits seven bits.
     pub size: usize,
     /// Step between windows; smaller than `size` means overlapping pooling (paper §3.4).
     pub stride: usize,
 }
 
 impl MaxPoolShape {
-    /// Largest window side: 15·15 = 225 positions fit a byte.
-    pub const SIZE_MAX: usize = 15;
+    /// Largest window side: 11·11 = 121 positions fit seven bits of a byte, and a device has one for
+    /// itself.
+    pub const SIZE_MAX: usize = 11;
     /// Elements of the input `(N, H, W, C)`.
     pub fn input_len(&self) -> usize {
         self.batch * self.in_h * self.in_w * self.channels

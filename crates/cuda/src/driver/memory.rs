@@ -72,6 +72,9 @@ impl<T> Buffer<T> {
     }
 }
 
+/// Bytes that a thread reads or writes at once at the most.
+const WHOLE_BYTES: u64 = 16;
+
 /// A part of an array, to be read.
 pub(crate) struct View<'a, T> {
     address: u64,
@@ -100,6 +103,10 @@ impl<T> View<'_, T> {
     }
     pub(super) fn address(&self) -> u64 {
         self.address
+    }
+    /// Whether it begins where the memory can give the most at once, as the arrays of a GPU's driver do.
+    pub(crate) fn begins_whole(&self) -> bool {
+        self.address.is_multiple_of(WHOLE_BYTES)
     }
     /// These elements of it.
     pub(crate) fn part(self, range: Range<usize>) -> Self {

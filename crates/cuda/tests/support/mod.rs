@@ -1,5 +1,7 @@
 //! What is asked of a device of this crate, emulated or real.
 
+mod begun;
+
 use alexnet_cuda::{Cuda, Floats, Recording, catch};
 use alexnet_ops::conformance::{self, Case, Outputs, cases, compare};
 use alexnet_ops::{
@@ -7,6 +9,7 @@ use alexnet_ops::{
     LossShape, LrnRegion, LrnShape, Normalisation, Picture, Reference, SgdStep, SgdUpdate,
     UpdateRule,
 };
+use begun::begun_sums_are_of_what_is_there;
 
 /// Every case beside the plain loops, positions of maxima included: the gradient shows them.
 #[track_caller]
@@ -125,6 +128,7 @@ pub(crate) fn bf16(exact: &Cuda, rounding: &Cuda) {
         agrees_in_bf16(rounding, &curves, 3.0 * TOLERANCE_BF16);
     }
     lays_out_what_is_there(rounding);
+    begun_sums_are_of_what_is_there(rounding);
     updates_in_place_are_gradients_and_updates(rounding);
     updates_are_held_back(rounding);
     many_updates_are_those_of_each(rounding);
@@ -207,6 +211,7 @@ pub(crate) fn bits(device: &Cuda) {
     many_updates_are_those_of_each(device);
     many_are_those_asked_for_when_repeated(device);
     lays_out_what_is_there(device);
+    begun_sums_are_of_what_is_there(device);
     images_are_those_asked_for(device);
     labels_are_those_given(device);
 }

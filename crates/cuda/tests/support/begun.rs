@@ -1,0 +1,209 @@
+//! Sums down columns that are begun where an array is written: the gradient of a bias takes them, and never
+//! those of something else.
+
+use alexnet_cuda::{Cuda, Floats, Recording};
+use alexnet_ops::conformance;
+use alexnet_ops::{Activation, Device, LinearShape, MaxPoolShape, Reference};
+
+/// A gradient of so many rows and columns, a ReLU's output over it, and a bias.
+struct Layer<'d> {
+    device: &'d Cuda,
+    shape: LinearShape,
+    y: Floats,
+}
+
+impl<'d> Layer<'d> {
+    fn new(device: &'d Cuda, rows: usize, columns: usize) -> Self {
+        let shape = LinearShape { batch: rows, inputs: 2, outputs: columns };
+        let (x, bias) = (filled(device, 2 * rows, 1), device.floats(columns));
+        let mut weights = device.weights(2 * columns);
+        device.upload(&mut weights, &conformance::values(2 * columns, 2, 1.0));
+        let mut y = device.values(rows * columns);
+        device.linear_forward(&mut y, &x, &weights, &bias, Activation::Relu, &shape);
+        Self { device, shape, y }
+    }
+
+    fn len(&self) -> usize {
+        self.shape.batch * self.shape.outputs
+    }
+
+    /// A gradient that passed the ReLU.
+    fn passed(&self, salt: u32) -> Floats {
+        let mut d = filled(self.device, self.len(), salt);
+        self.device.relu_backward(&mut d, &self.y, self.len());
+        d
+    }
+
+    fn bias_gradient(&self, d: &Floats) -> Vec<f32> {
+        let mut d_bias = self.device.floats(self.shape.outputs);
+        self.device.linear_backward_bias(&mut d_bias, d, &self.shape);
+        down(self.device, &d_bias, self.shape.outputs)
+    }
+
+    /// The same of these numbers in an array that nobody knows.
+    fn bias_gradient_anew(&self, d: &Floats) -> Vec<f32> {
+        let mut copy = self.device.values(self.len());
+        self.device.upload(&mut copy, &down(self.device, d, self.len()));
+        self.bias_gradient(&copy)
+    }
+}
+
+/// To what bf16 holds.
+fn rounded(number: f32) -> f32 {
+    f32::from_bits(number.to_bits() & 0xffff_0000)
+}
+
+fn filled(device: &Cuda, len: usize, salt: u32) -> Floats {
+    let mut array = device.values(len);
+    device.upload(&mut array, &conformance::values(len, salt, 1.0));
+    array
+}
+
+fn down<D: Device>(device: &D, array: &D::Floats, len: usize) -> Vec<f32> {
+    let mut found = vec![0.0; len];
+    device.download(&mut found, array);
+    found
+}
+
+/// Whether sums that were begun are used, where they are sums of what is there, and only there.
+#[track_caller]
+pub(crate) fn begun_sums_are_of_what_is_there(device: &Cuda) {
+    what_passed_a_relu_has_the_bits_of_sums_formed_later(device);
+    what_a_pooling_gave_back_has_the_sums_of_what_is_stored(device);
+    begun_sums_are_not_those_of_what_was_there(device);
+    begun_sums_are_not_those_of_what_was_repeated(device);
+}
+
+/// One block, one round, and two.
+fn what_passed_a_relu_has_the_bits_of_sums_formed_later(device: &Cuda) {
+    for (rows, columns) in [(5, 16), (300, 48), (6000, 16), (7, 10)] {
+        let layer = Layer::new(device, rows, columns);
+        let d = layer.passed(3);
+        let (begun, anew) = (layer.bias_gradient(&d), layer.bias_gradient_anew(&d));
+        assert!(begun == anew, "{rows} x {columns}: {begun:?} {anew:?}");
+        assert!(begun.iter().any(|&sum| sum != 0.0));
+    }
+    let layer = Layer::new(device, 6000, 16);
+    let rounds = |d: &Floats| {
+        device.begin_timing();
+        layer.bias_gradient(d);
+        device.end_timing().iter().filter(|timed| timed.operation.starts_with("sum")).count()
+    };
+    assert_eq!((rounds(&layer.passed(3)), rounds(&filled(device, layer.len(), 3))), (1, 2));
+}
+
+/// Inputs of even and odd sides, windows that stick out, and channels that are no runs of eight; of maxima
+/// as they are, and of those that passed a ReLU.
+fn what_a_pooling_gave_back_has_the_sums_of_what_is_stored(device: &Cuda) {
+    for (in_h, in_w, out_h, out_w, channels) in
+        [(13, 13, 6, 6, 16), (8, 7, 4, 3, 24), (4, 9, 1, 4, 8), (7, 7, 3, 3, 10)]
+    {
+        let (batch, size, stride) = (5, 3, 2);
+        let shape = MaxPoolShape { batch, in_h, in_w, out_h, out_w, channels, size, stride };
+        // Few maxima are above 0.
+        let x: Vec<f32> = conformance::values(shape.input_len(), 1, 1.0);
+        let x: Vec<f32> = x.iter().map(|x| rounded(x - 0.75)).collect();
+        let d_y: Vec<f32> = conformance::values(shape.output_len(), 2, 1.0);
+        let d_y: Vec<f32> = d_y.iter().map(|&d_y| rounded(d_y)).collect();
+        for rectified in [false, true] {
+            let mut d_x = device.values(shape.input_len());
+            let found = given_back(device, &mut d_x, [&x, &d_y], rectified, &shape);
+            let reference = Reference::<f32>::new();
+            let mut there = reference.values(shape.input_len());
+            let expected = given_back(&reference, &mut there, [&x, &d_y], rectified, &shape);
+            let difference = conformance::compare("pooled", "d_x", &expected, &found, 1e-2);
+            assert!(difference.is_none(), "{shape:?} {rectified}: {difference:?}");
+            let layer = Layer::new(device, batch * in_h * in_w, channels);
+            let (begun, anew) = (layer.bias_gradient(&d_x), layer.bias_gradient_anew(&d_x));
+            let difference = conformance::compare("begun", "d_bias", &anew, &begun, 1e-6);
+            assert!(difference.is_none(), "{shape:?} {rectified}: {difference:?}");
+        }
+    }
+}
+
+fn given_back<D: Device>(
+    device: &D,
+    d_x: &mut D::Floats,
+    arrays: [&[f32]; 2],
+    rectified: bool,
+    shape: &MaxPoolShape,
+) -> Vec<f32> {
+    let [x, mut d_y] = arrays.map(|numbers| {
+        let mut array = device.values(numbers.len());
+        device.upload(&mut array, numbers);
+        array
+    });
+    let mut y = device.values(shape.output_len());
+    let mut positions = device.bytes(shape.output_len());
+    device.max_pool_forward(&mut y, &mut positions, &x, shape);
+    if rectified {
+        device.rectified_max_pool_backward(d_x, &mut d_y, &y, &positions, shape);
+    } else {
+        device.max_pool_backward(d_x, &d_y, &positions, shape);
+    }
+    down(device, d_x, shape.input_len())
+}
+
+/// Writes an array.
+type Write<'w> = &'w dyn Fn(&mut Floats);
+
+/// Whoever writes the array, and whatever else is summed up.
+fn begun_sums_are_not_those_of_what_was_there(device: &Cuda) {
+    let layer = Layer::new(device, 6000, 16);
+    let (len, other) = (layer.len(), filled(device, layer.len(), 4));
+    let before = layer.bias_gradient(&layer.passed(3));
+    let between: [(&str, Write<'_>); 5] = [
+        ("upload", &|d| device.upload(d, &conformance::values(len, 4, 1.0))),
+        ("scale", &|d| device.scale(d, &other, 0.5, len)),
+        ("relu_forward", &|d| device.relu_forward(d, &other, len)),
+        ("another ReLU", &|d| device.relu_backward(d, &other, len)),
+        ("the same again", &|d| {
+            device.scale(d, &other, 0.5, len);
+            device.relu_backward(d, &layer.y, len);
+        }),
+    ];
+    for (name, write) in between {
+        let mut d = layer.passed(3);
+        write(&mut d);
+        let (found, expected) = (layer.bias_gradient(&d), layer.bias_gradient_anew(&d));
+        assert!(found == expected && found != before, "{name}");
+    }
+    let d = layer.passed(3);
+    let another = layer.bias_gradient(&layer.passed(4));
+    assert!(layer.bias_gradient(&d) == before && another != before, "another array's");
+    // Rows of another length.
+    let d = layer.passed(3);
+    let wider = Layer::new(device, 3000, 32);
+    assert!(wider.bias_gradient(&d) == wider.bias_gradient_anew(&d));
+}
+
+/// What is remembered writes arrays, and begins sums, unseen.
+fn begun_sums_are_not_those_of_what_was_repeated(device: &Cuda) {
+    let layer = Layer::new(device, 6000, 16);
+    let len = layer.len();
+    let mut source = device.values(len);
+    let mut gradients = [0, 1].map(|_| (device.values(len), device.floats(layer.shape.outputs)));
+    let mut recordings = [0, 1].map(|_| Recording::default());
+    // Each is done, remembered and repeated; the last that was asked for is not the last that was done.
+    let order = [0, 0, 0, 1, 1, 0, 1, 0];
+    let salts = 3..3 + order.len() as u32;
+    let expected: Vec<_> =
+        salts.clone().map(|salt| layer.bias_gradient(&layer.passed(salt))).collect();
+    for ((number, salt), expected) in order.into_iter().zip(salts).zip(expected) {
+        device.upload(&mut source, &conformance::values(len, salt, 1.0));
+        let (d, d_bias) = &mut gradients[number];
+        while device.begin_repeat(&mut recordings[number], 0) {
+            device.scale(d, &source, 1.0, len);
+            device.relu_backward(d, &layer.y, len);
+            device.linear_backward_bias(d_bias, d, &layer.shape);
+            if device.end_repeat(&mut recordings[number]) {
+                break;
+            }
+        }
+        for (d, _) in &gradients {
+            assert!(layer.bias_gradient(d) == layer.bias_gradient_anew(d), "afterwards, {salt}");
+        }
+        let found = down(device, &gradients[number].1, layer.shape.outputs);
+        assert!(found == expected, "repeated, {salt}");
+    }
+}
