@@ -9,9 +9,6 @@ struct Columns {
     u32 columns, group, width, lanes;
 };
 
-// Rows that a thread has on their way at a time: the memory answers after hundreds of additions.
-const u32 ROWS_AT_ONCE = 4;
-
 // The first column of this thread's run; beyond the last where it has none.
 __device__ inline u32 column_of(const Columns& s) {
     u32 across = (s.columns / s.width + s.lanes - 1) / s.lanes;
