@@ -59,6 +59,8 @@ def arguments():
     parser.add_argument("--limit-s", type=float, default=400, help="seconds after which no case begins")
     parser.add_argument("--compile-limit-s", type=float, default=180, help="seconds PyTorch may compile a case")
     parser.add_argument("--gemm-backends", default="ATEN,TRITON", help="PyTorch may form matrix products by")
+    parser.add_argument("--conv-backends", default="ATEN,TRITON", help="PyTorch may form convolutions by")
+    parser.add_argument("--steps-only", action="store_true", help="not what layers and operations of ours take")
     parser.add_argument("--commit", help="what is measured, where there is no git")
     # To try this out where there is no GPU.
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help=argparse.SUPPRESS)
@@ -228,7 +230,8 @@ class Torch:
     def __init__(self, given, case, threads):
         self.lines, self.last_words = queue.Queue(), collections.deque(maxlen=3)
         seconds = given.seconds_per_case / given.rounds / 2
-        options = ["--gemm-backends", given.gemm_backends, "--seconds", str(seconds)]
+        options = ["--gemm-backends", given.gemm_backends, "--conv-backends", given.conv_backends]
+        options += ["--seconds", str(seconds)]
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "gpu_torch.py"), *case.asked(given), *options],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -286,7 +289,8 @@ def first_of_ours(given, case, work):
     guess = given.seconds_per_case / 6 * GUESSED_FLOPS_PER_S[given.device] / work["flops"]
     with Memory() as memory:
         operations = ["--operations"] if given.device == "cuda" else []
-        answer = timed(given, case, min(max(int(guess), MIN_STEPS), MAX_STEPS // 10), operations)
+        more = ["--steps-only"] if given.steps_only else operations
+        answer = timed(given, case, min(max(int(guess), MIN_STEPS), MAX_STEPS // 10), more)
     milliseconds = given.seconds_per_case / given.rounds / 2 * 1e3
     steps = min(max(round(milliseconds / answer["median_ms"]), MIN_STEPS), MAX_STEPS)
     known = {key: answer.get(key) for key in ("device", "peak_rss_bytes", "layers", "operations")}
@@ -365,7 +369,8 @@ def compiled(given, run, left):
     # All compile at a time, and share the cores.
     threads = max(1, (os.cpu_count() or 1) // max(1, len(left)))
     for case in left:
-        processes[case] = Torch(given, case, threads), {"gemm_backends": given.gemm_backends, "rounds": []}
+        backends = {"gemm_backends": given.gemm_backends, "conv_backends": given.conv_backends}
+        processes[case] = Torch(given, case, threads), backends | {"rounds": []}
         if case is left[0]:
             know(run, processes[case][0])
         processes[case][0].tell("compile")
@@ -409,13 +414,14 @@ def line(found):
     share = [f"{short(bound['ms'])}, {bound['bound_by']}" if bound else ""]
     share.append(f"{100 * bound['share']:.0f} %" if bound and bound["share"] else "")
     name = [found["model"], found["task"], found["batch"]]
-    compiled = [theirs["gemm_backends"], short(theirs["compile_s"]) if "compile_s" in theirs else ""]
+    by = f"{theirs['gemm_backends']} / {theirs.get('conv_backends', 'ATEN,TRITON')}"
+    compiled = [by, short(theirs["compile_s"]) if "compile_s" in theirs else ""]
     return [*name, *times(ours), *times(theirs), ratio, *share, f"{memory / 1e9:.2f}" if memory else "", *compiled]
 
 
 def table(found):
     header = ["network", "task", "batch", "ours, ms", "images/s", "PyTorch, ms", "images/s", "PyTorch / ours"]
-    header += ["roofline, ms", "our share of it", "our memory, GB", "PyTorch's products by", "compiled in, s"]
+    header += ["roofline, ms", "our share of it", "our memory, GB", "PyTorch's products / convolutions by", "compiled in, s"]
     lines = [header, ["---"] * len(header), *[line(one) for one in found]]
     return "".join(f"| {' | '.join(str(cell) for cell in cells)} |\n" for cells in lines)
 

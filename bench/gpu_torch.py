@@ -38,6 +38,7 @@ def arguments():
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--gemm-backends", default="ATEN,TRITON", help="what may form matrix products")
+    parser.add_argument("--conv-backends", default="ATEN,TRITON", help="what may form convolutions")
     parser.add_argument("--seconds", type=float, default=0.5, help="about, of a round")
     return parser.parse_args()
 
@@ -86,6 +87,7 @@ def made(given):
     model = model.to(given.device, torch.float32 if training else torch.bfloat16, memory_format=order)
     if given.device == "cuda":
         inductor.max_autotune_gemm_backends = given.gemm_backends
+        inductor.max_autotune_conv_backends = given.conv_backends
         model = torch.compile(model, mode="max-autotune")
     images = torch.randn(given.batch_size, 3, given.image_size, given.image_size, device=given.device)
     images = images.contiguous(memory_format=order)

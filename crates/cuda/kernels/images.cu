@@ -117,6 +117,19 @@ __device__ inline u64 read_levels(const u8* x, u32 count) {
     return bytes;
 }
 
+// What a thread makes of a picture's row, `count` neighbours from `column` on. Rows of odd pictures begin
+// anywhere, but runs where the memory takes eight numbers at once: a row's first and last are parts of
+// eight, and of its `runs` some may be none.
+struct PartOfRow {
+    u32 at, column, count;
+};
+__device__ inline PartOfRow part_of_row(u32 n, u32 i, u32 side, u32 runs) {
+    u32 row = side * 3, at = i / runs;
+    u32 before = (u32)(((u64)n * side + at) * row % EIGHT), begin = i % runs * EIGHT;
+    u32 column = begin < before ? 0 : begin - before, end = smaller(row, begin + EIGHT - before);
+    return {at, column, at < side && column < end ? end - column : 0};
+}
+
 // Eight neighbours of a picture's row, or `count`, the first that of `column`, from their levels,
 // normalised: the difference and the product each rounded, as on every other device.
 __device__ inline void write_levels(value* y, const u32 levels[EIGHT], const Picture& picture, u32 column, u32 count) {
@@ -134,26 +147,25 @@ __device__ inline void write_levels(value* y, const u32 levels[EIGHT], const Pic
 }
 
 // `y (N, side, side, 3)` from the `rows` of as many pictures, normalised: a thread eight neighbours of
-// one row, or as many as the row ends with, and for each picture so many `blocks`.
-extern "C" __global__ void picture_heights(value* y, const u8* rows, const u32* filters, const u32* pictures, u32 side, u32 blocks) {
-    u32 n = blockIdx.x / blocks, i = blockIdx.x % blocks * blockDim.x + threadIdx.x;
-    u32 row = side * 3, runs = (row + EIGHT - 1) / EIGHT;
-    u32 at = i / runs, column = i % runs * EIGHT;
-    if (at >= side) return;
+// one row, and for each picture so many `blocks`.
+extern "C" __global__ void picture_heights(value* y, const u8* rows, const u32* filters, const u32* pictures, u32 side, u32 runs, u32 blocks) {
+    u32 n = blockIdx.x / blocks, row = side * 3;
+    PartOfRow part = part_of_row(n, blockIdx.x % blocks * blockDim.x + threadIdx.x, side, runs);
+    if (part.count == 0) return;
     const Picture& picture = ((const Picture*)pictures)[n];
-    u32 taps = picture.down.taps, count = smaller(EIGHT, row - column);
+    u32 taps = picture.down.taps;
     const u32* own = filters + picture.down.filter;
-    const u32* weights = own + side + (u64)at * taps;
-    const u8* seen = rows + (u64)picture.rows * PIECE + (u64)own[at] * row + column;
+    const u32* weights = own + side + (u64)part.at * taps;
+    const u8* seen = rows + (u64)picture.rows * PIECE + (u64)own[part.at] * row + part.column;
     u32 sums[EIGHT];
     for (u32 k = 0; k < EIGHT; ++k) sums[k] = HALF_LEVEL;
     for (u32 tap = 0; tap < taps; ++tap, seen += row) {
         u32 weight = weights[tap];
-        u64 bytes = read_levels(seen, count);
+        u64 bytes = read_levels(seen, part.count);
         for (u32 k = 0; k < EIGHT; ++k) sums[k] += (u8)(bytes >> (8 * k)) * weight;
     }
     for (u32 k = 0; k < EIGHT; ++k) sums[k] >>= WEIGHT_BITS;
-    write_levels(y + ((u64)n * side + at) * row + column, sums, picture, column, count);
+    write_levels(y + ((u64)n * side + part.at) * row + part.column, sums, picture, part.column, part.count);
 }
 
 // The pixel of the cut that a place is, where places are pixels.
@@ -163,21 +175,22 @@ __device__ inline u32 pixel_of(const Axis& axis, u32 at) {
 
 // The same of pictures that are their windows as they are, from the `levels` themselves: what the three
 // kernels above make of them, to the bit.
-extern "C" __global__ void picture_levels(value* y, const u8* levels, const u32* pictures, u32 side, u32 blocks) {
-    u32 n = blockIdx.x / blocks, i = blockIdx.x % blocks * blockDim.x + threadIdx.x;
-    u32 row = side * 3, runs = (row + EIGHT - 1) / EIGHT;
-    u32 at = i / runs, column = i % runs * EIGHT;
-    if (at >= side) return;
+extern "C" __global__ void picture_levels(value* y, const u8* levels, const u32* pictures, u32 side, u32 runs, u32 blocks) {
+    u32 n = blockIdx.x / blocks;
+    PartOfRow part = part_of_row(n, blockIdx.x % blocks * blockDim.x + threadIdx.x, side, runs);
+    if (part.count == 0) return;
     const Picture& picture = ((const Picture*)pictures)[n];
-    u32 count = smaller(EIGHT, row - column);
-    u64 pixel = (u64)pixel_of(picture.down, at) * picture.columns + pixel_of(picture.across, 0);
+    u64 pixel = (u64)pixel_of(picture.down, part.at) * picture.columns + pixel_of(picture.across, 0);
     const u8* seen = levels + (u64)picture.levels * PIECE + pixel * 3;
     u32 run[EIGHT] = {};
     if (picture.flip) {
-        for (u32 k = 0; k < count; ++k) run[k] = seen[(side - 1 - (column + k) / 3) * 3 + (column + k) % 3];
+        for (u32 k = 0; k < part.count; ++k) {
+            u32 at = part.column + k;
+            run[k] = seen[(side - 1 - at / 3) * 3 + at % 3];
+        }
     } else {
-        u64 bytes = read_levels(seen + column, count);
+        u64 bytes = read_levels(seen + part.column, part.count);
         for (u32 k = 0; k < EIGHT; ++k) run[k] = (u8)(bytes >> (8 * k));
     }
-    write_levels(y + ((u64)n * side + at) * row + column, run, picture, column, count);
+    write_levels(y + ((u64)n * side + part.at) * side * 3 + part.column, run, picture, part.column, part.count);
 }

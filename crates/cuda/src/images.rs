@@ -58,6 +58,11 @@ fn word(number: usize) -> u32 {
     u32::try_from(number).expect("images of a batch are less than 64 GiB")
 }
 
+/// Runs of eight that a row of so many numbers lies in at most, wherever it begins among other such rows.
+fn runs_of(row: usize) -> usize {
+    if row.is_multiple_of(EIGHT) { row / EIGHT } else { (row + 2 * (EIGHT - 1)) / EIGHT }
+}
+
 /// Begins to bring images, beside what is being computed; gives their number.
 pub(crate) fn bring(engine: &mut Engine, levels: Levels<'_>) -> u64 {
     let (pictures, side) = (levels.pictures.len(), levels.side);
@@ -82,11 +87,12 @@ pub(crate) fn make(engine: &mut Engine, dst: &mut Floats) {
         return;
     }
     let (levels, words) = crossing.arrived(gpu, levels, pictures * WORDS);
-    let by_eights = Launch::threads_each(pictures, side * (side * 3).div_ceil(EIGHT));
-    let (out, width) = (dst.values_mut(len).into(), word(side).into());
+    let runs = runs_of(side * 3);
+    let by_eights = Launch::threads_each(pictures, side * runs);
+    let (out, width, runs) = (dst.values_mut(len).into(), word(side).into(), word(runs).into());
     if unresized == pictures {
         let (launch, blocks) = by_eights;
-        let arguments = [out, levels.into(), words.into(), width, blocks.into()];
+        let arguments = [out, levels.into(), words.into(), width, runs, blocks.into()];
         gpu.launch("picture_levels", launch, &arguments);
         return crossing.used(gpu);
     }
@@ -102,7 +108,7 @@ pub(crate) fn make(engine: &mut Engine, dst: &mut Floats) {
     let arguments = [narrow, levels.into(), filters, words.into(), width, blocks.into()];
     gpu.launch("picture_widths", launch, &arguments);
     let (launch, blocks) = by_eights;
-    let arguments = [out, rows.read().into(), filters, words.into(), width, blocks.into()];
+    let arguments = [out, rows.read().into(), filters, words.into(), width, runs, blocks.into()];
     gpu.launch("picture_heights", launch, &arguments);
     crossing.used(gpu);
 }
