@@ -152,6 +152,53 @@ __device__ inline void write_run(T* y, const Eight& run, u32 count) {
     }
 }
 
+// Four neighbours from one place and four from another, as a run. Threads side by side that take fours of
+// `float` have whole lines of memory between them; with eight each, an instruction would have half of every
+// sector, and what it writes would be put together again, half by half.
+const u32 FOUR = 4;
+struct alignas(16) Four {
+    float at[FOUR];
+};
+struct alignas(8) RoundedFour {
+    u32 two_at[FOUR / 2];
+};
+// Whether fours of an array can be taken at once.
+__device__ inline bool are_whole_fours(const float* numbers) {
+    return (u64)numbers % sizeof(Four) == 0;
+}
+__device__ inline bool are_whole_fours(const u16* numbers) {
+    return (u64)numbers % sizeof(RoundedFour) == 0;
+}
+template <bool WHOLE>
+__device__ inline Eight read_fours(const float* one, const float* other) {
+    Four fours[2] = {};
+    if (WHOLE) {
+        fours[0] = *(const Four*)one;
+        fours[1] = *(const Four*)other;
+    }
+    Eight run;
+    for (u32 k = 0; k < FOUR; ++k) {
+        run.at[k] = WHOLE ? fours[0].at[k] : one[k];
+        run.at[FOUR + k] = WHOLE ? fours[1].at[k] : other[k];
+    }
+    return run;
+}
+template <bool WHOLE>
+__device__ inline void write_four(float* y, const float* four) {
+    if (WHOLE) *(Four*)y = {four[0], four[1], four[2], four[3]};
+    for (u32 k = 0; k < FOUR && !WHOLE; ++k) y[k] = four[k];
+}
+template <bool WHOLE>
+__device__ inline void write_four(u16* y, const float* four) {
+    if (WHOLE) *(RoundedFour*)y = {two_to_bf16(four[0], four[1]), two_to_bf16(four[2], four[3])};
+    for (u32 k = 0; k < FOUR && !WHOLE; ++k) put(y + k, four[k]);
+}
+template <bool WHOLE, class T>
+__device__ inline void write_fours(T* one, T* other, const Eight& run) {
+    write_four<WHOLE>(one, run.at);
+    write_four<WHOLE>(other, run.at + FOUR);
+}
+
 // The run of this thread where threads share an array of `len` elements: where it begins, and how
 // many of its eight there are.
 __device__ inline u64 run_begin() {

@@ -82,7 +82,8 @@ __device__ inline void multiply_stage(Sums& sums, const Stage& stage, u32 tall, 
     }
 }
 
-// Forms the square, and gives every eight neighbours of the gradient to `use`, with their place.
+// Forms the square, and gives the gradient to `use`, four neighbours of a row and four of another at a time,
+// with their places.
 template <class USE>
 __device__ inline void outer_product(float* shared, const u16* d_y, const u16* x, const LinearShape& s, USE use) {
     Stage* stages = (Stage*)shared;
@@ -108,10 +109,13 @@ __device__ inline void outer_product(float* shared, const u16* d_y, const u16* x
             for (u32 k = 0; k < 4; ++k) place[k / 2 * 8 * SLICE_PITCH + 8 * j + k % 2] = sums.at[i][j][k];
         }
         __syncwarp();
-        for (u32 row = lane / 4; row < SLICE; row += 8) {
-            u64 output = at.output + tall + i * SLICE + row, input = at.input + broad + lane % 4 * EIGHT;
+        // Rows of eight outputs are there or not as one.
+        for (u32 row = lane / 8; row < SLICE; row += 2 * FOUR) {
+            u64 output = at.output + tall + i * SLICE + row, input = at.input + broad + lane % 8 * FOUR;
             if (output >= s.outputs || input >= s.inputs) continue;
-            use(output * s.inputs + input, read_run(slice + row * SLICE_PITCH + lane % 4 * EIGHT, EIGHT));
+            const float* formed = slice + row * SLICE_PITCH + lane % 8 * FOUR;
+            u64 one = output * s.inputs + input;
+            use(one, one + FOUR * s.inputs, read_fours<true>(formed, formed + FOUR * SLICE_PITCH));
         }
         __syncwarp();
     }
@@ -131,8 +135,10 @@ __device__ inline void expect_square(const float* array, const LinearShape& s) {
 template <Step STEP>
 __device__ inline void updated(float* shared, float* weights, float* velocity, u16* rounded, const u16* d_y, const u16* x, const LinearShape& s, float rate, float momentum, float decay) {
     expect_square(weights, s);
-    outer_product(shared, d_y, x, s, [=](u64 at, const Eight& gradient) {
-        sgd<STEP>(weights + at, velocity + at, rounded + at, gradient, EIGHT, rate, momentum, decay);
+    bool whole = are_whole_fours(weights, velocity, rounded);
+    outer_product(shared, d_y, x, s, [=](u64 one, u64 other, const Eight& gradient) {
+        if (whole) sgd_fours<STEP, true>(weights, velocity, rounded, one, other, gradient, rate, momentum, decay);
+        else sgd_fours<STEP, false>(weights, velocity, rounded, one, other, gradient, rate, momentum, decay);
     });
 }
 
@@ -148,12 +154,14 @@ extern "C" __global__ void linear_update_pytorch(float* weights, float* velocity
 // The same gradient kept, or added to what stands there.
 extern "C" __global__ void linear_gradient(float* gradient, const u16* d_y, const u16* x, LinearShape s, u32 adds) {
     alignas(16) extern __shared__ float shared[];
-    outer_product(shared, d_y, x, s, [=](u64 at, const Eight& formed) {
+    bool whole = are_whole_fours(gradient);
+    outer_product(shared, d_y, x, s, [=](u64 one, u64 other, const Eight& formed) {
         Eight sum = formed;
         if (adds) {
-            Eight there = read_run(gradient + at, EIGHT);
+            Eight there = read_fours<false>(gradient + one, gradient + other);
             for (u32 k = 0; k < EIGHT; ++k) sum.at[k] += there.at[k];
         }
-        write_run(gradient + at, sum, EIGHT);
+        if (whole) write_fours<true>(gradient + one, gradient + other, sum);
+        else write_fours<false>(gradient + one, gradient + other, sum);
     });
 }

@@ -50,9 +50,28 @@ __device__ inline void sgd(float* weights, float* velocity, u16* rounded, const 
     if (rounded) write_run(rounded, w, count);
 }
 
-// Each thread its eight of an array.
+// A step of four neighbours from one place and four from another.
+template <Step STEP, bool WHOLE>
+__device__ inline void sgd_fours(float* weights, float* velocity, u16* rounded, u64 one, u64 other, const Eight& gradient, float rate, float momentum, float decay) {
+    Eight w = read_fours<WHOLE>(weights + one, weights + other), v = read_fours<WHOLE>(velocity + one, velocity + other);
+    STEP(w, v, gradient, rate, momentum, decay);
+    write_fours<WHOLE>(weights + one, weights + other, w);
+    write_fours<WHOLE>(velocity + one, velocity + other, v);
+    if (rounded) write_fours<WHOLE>(rounded + one, rounded + other, w);
+}
+__device__ inline bool are_whole_fours(const float* weights, const float* velocity, const u16* rounded) {
+    return are_whole_fours(weights) && are_whole_fours(velocity) && are_whole_fours(rounded);
+}
+
+// Each thread eight of an array: two fours, and neighbours where the block reaches beyond the end.
 template <Step STEP>
 __device__ inline void sgd(float* weights, float* velocity, u16* rounded, const float* gradient, float rate, float momentum, float decay, u64 len) {
+    u64 one = (u64)blockIdx.x * blockDim.x * EIGHT + threadIdx.x * FOUR, other = one + blockDim.x * FOUR;
+    bool reaches_beyond = (u64)(blockIdx.x + 1) * blockDim.x * EIGHT > len;
+    if (!reaches_beyond && are_whole_fours(gradient) && are_whole_fours(weights, velocity, rounded)) {
+        Eight g = read_fours<true>(gradient + one, gradient + other);
+        return sgd_fours<STEP, true>(weights, velocity, rounded, one, other, g, rate, momentum, decay);
+    }
     u64 begin = run_begin();
     u32 count = run_count(len);
     u16* beside = rounded ? rounded + begin : nullptr;
