@@ -2,7 +2,9 @@
 //!
 //! Tensor cores want channels by the eight, and with `f32` the engines that do without them want some
 //! too: of three channels in this order cuDNN 9.26 names for some GPUs none but its last resort.
-//! Where a layer has fewer, as the first one has, it is taken in blocks: `kernels/blocks.cu` says how.
+//! Where a layer has fewer, as the first one has, it is taken in blocks: `kernels/blocks.cu` says how. And
+//! they want a group by itself: engines for several copy what they are given, each time and slowly. So groups
+//! are laid out apart (`kernels/groups.cu`), unless they are so small that launches count more.
 
 use alexnet_ops::{ConvPass, ConvShape};
 
@@ -10,8 +12,9 @@ use crate::Engine;
 use crate::driver::{Convolutions, EIGHT, Gpu, Launch, Reals, RealsMut, View, ViewMut};
 use crate::elementwise::{factor, widen};
 use crate::floats::Floats;
+use crate::groups::Groups;
 use crate::reduce::word;
-use crate::scratch::{Room, Scratch};
+use crate::scratch::{LaidOut, Room, Scratch};
 
 /// Says whether it could, as the others do.
 pub(crate) fn forward(
@@ -25,10 +28,11 @@ pub(crate) fn forward(
     let Engine { gpu, scratch, convolutions: Some(convolutions), .. } = engine else {
         return false;
     };
-    let Scratch { blocks, blocks_of, rounded, workspace, .. } = scratch;
-    let x = way.input(gpu, (blocks, blocks_of), x, shape);
+    let Scratch { blocks, apart: [inputs, outputs], rounded, workspace, .. } = scratch;
+    let x = way.input(gpu, [blocks, inputs], x, shape);
     let weights = way.weights(gpu, &mut rounded[0], weights, shape);
-    way.run(gpu, convolutions, workspace, y, [x, weights])
+    let y = (y, Groups::of_outputs(shape));
+    way.run_and_join(gpu, convolutions, (workspace, outputs.room()), y, [x, weights])
 }
 
 pub(crate) fn backward_input(
@@ -42,9 +46,11 @@ pub(crate) fn backward_input(
     let Engine { gpu, scratch, convolutions: Some(convolutions), .. } = engine else {
         return false;
     };
-    let d_y = d_y.values(shape.output_len());
-    let weights = way.weights(gpu, &mut scratch.rounded[0], weights, shape);
-    way.run(gpu, convolutions, &mut scratch.workspace, d_x, [weights, d_y])
+    let Scratch { apart: [inputs, outputs], rounded, workspace, .. } = scratch;
+    let d_y = way.output(gpu, outputs, d_y, shape);
+    let weights = way.weights(gpu, &mut rounded[0], weights, shape);
+    let d_x = (d_x, Groups::of_inputs(shape));
+    way.run_and_join(gpu, convolutions, (workspace, inputs.room()), d_x, [weights, d_y])
 }
 
 pub(crate) fn backward_weights(
@@ -58,70 +64,130 @@ pub(crate) fn backward_weights(
     let Engine { gpu, scratch, convolutions: Some(convolutions), .. } = engine else {
         return false;
     };
-    let Scratch { blocks, blocks_of, rounded, workspace, .. } = scratch;
-    let x = way.input(gpu, (blocks, blocks_of), x, shape);
-    let d_y = d_y.values(shape.output_len());
+    let Scratch { blocks, apart: [inputs, outputs], rounded, workspace, .. } = scratch;
+    let x = way.input(gpu, [blocks, inputs], x, shape);
+    let d_y = way.output(gpu, outputs, d_y, shape);
+    let blocks = match &way.layout {
+        Layout::Blocks(blocks) => Some(blocks),
+        Layout::AsItIs | Layout::Apart => None,
+    };
     // A gradient of bf16 values comes in bf16, and that of blocks in blocks.
-    if way.blocks.is_none() && !way.bf16 {
+    if blocks.is_none() && !way.bf16 {
         return way.run(gpu, convolutions, workspace, RealsMut::F32(d_weights), [x, d_y]);
     }
-    let mut formed = rounded[0].reals(gpu, way.shape.weights_len(), way.bf16);
+    let len = way.runs * way.shape.weights_len();
+    let mut formed = rounded[0].reals(gpu, len, way.bf16);
     if !way.run(gpu, convolutions, workspace, formed.again(), [x, d_y]) {
         return false;
     }
-    match &way.blocks {
+    match blocks {
         Some(blocks) => blocks.leave_weights(gpu, d_weights, formed.into_read()),
         None => widen(gpu, d_weights, formed.into_read()),
     }
     true
 }
 
-/// Elements that cuDNN's engines surely count to.
+/// Elements that cuDNN's engines surely count to, and kernels that move groups.
 const ELEMENTS_MAX: usize = i32::MAX as usize;
 
 /// How cuDNN runs a pass.
 struct Way {
+    layout: Layout,
     /// The convolution that it is asked for.
     shape: ConvShape,
+    /// How often: once for each of the groups that are apart.
+    runs: usize,
     pass: ConvPass,
     workspace_bytes: usize,
-    blocks: Option<Blocks>,
     bf16: bool,
 }
 
-impl Way {
-    fn of(engine: &mut Engine, shape: &ConvShape, pass: ConvPass) -> Option<Self> {
-        let convolutions = engine.convolutions.as_mut()?;
+/// How arrays are laid out for it.
+enum Layout {
+    AsItIs,
+    Blocks(Blocks),
+    /// Groups apart: each is a convolution of its own.
+    Apart,
+}
+
+impl Layout {
+    /// `None` where tensor cores would not take it.
+    fn of(shape: &ConvShape, pass: ConvPass, groups_bytes: usize, bf16: bool) -> Option<Self> {
         let by_eight = |channels: usize| (channels / shape.groups).is_multiple_of(EIGHT);
-        let blocks = if by_eight(shape.in_c) { None } else { Some(Blocks::of(shape, pass)?) };
         if !by_eight(shape.out_c) {
             return None;
         }
-        let shape = blocks.as_ref().map_or(*shape, |blocks| blocks.shape(shape));
-        if shape.input_len().max(shape.output_len()) > ELEMENTS_MAX {
-            return None;
+        if !by_eight(shape.in_c) {
+            return Blocks::of(shape, pass).map(Self::Blocks);
         }
-        let workspace_bytes = convolutions.workspace_bytes(&shape, pass)?;
-        Some(Self { shape, pass, workspace_bytes, blocks, bf16: engine.bf16 })
+        let bytes = (shape.input_len() + shape.output_len()) * if bf16 { 2 } else { 4 };
+        let are_apart = shape.groups > 1 && bytes >= groups_bytes;
+        Some(if are_apart { Self::Apart } else { Self::AsItIs })
     }
 
-    /// The input as cuDNN is to have it. What a forward pass laid out in blocks still stands there for
-    /// the weights' gradient.
+    /// The convolution that cuDNN is asked for, and how often.
+    fn asked(&self, of: &ConvShape) -> (ConvShape, usize) {
+        match self {
+            Self::AsItIs => (*of, 1),
+            Self::Blocks(blocks) => (blocks.shape(of), 1),
+            Self::Apart => {
+                let [in_c, out_c] = [of.in_c, of.out_c].map(|channels| channels / of.groups);
+                (ConvShape { in_c, out_c, groups: 1, ..*of }, of.groups)
+            }
+        }
+    }
+}
+
+impl Way {
+    fn of(engine: &mut Engine, of: &ConvShape, pass: ConvPass) -> Option<Self> {
+        let Engine { convolutions, limits, bf16, .. } = engine;
+        let layout = Layout::of(of, pass, limits.groups_bytes, *bf16)?;
+        let (shape, runs) = layout.asked(of);
+        let longest = |shape: &ConvShape| shape.input_len().max(shape.output_len());
+        if longest(of).max(longest(&shape)) > ELEMENTS_MAX {
+            return None;
+        }
+        let workspace_bytes = convolutions.as_mut()?.workspace_bytes(&shape, pass)?;
+        Some(Self { layout, shape, runs, pass, workspace_bytes, bf16: *bf16 })
+    }
+
+    /// The input as cuDNN is to have it. What a forward pass laid out still stands there for the weights'
+    /// gradient, of groups if no other layer's came between.
     fn input<'a>(
         &self,
         gpu: &Gpu,
-        (room, room_of): (&'a mut Room, &mut Option<(u64, ConvShape)>),
+        [in_blocks, apart]: [&'a mut LaidOut; 2],
         x: &'a Floats,
         shape: &ConvShape,
     ) -> Reals<'a> {
         let (key, values) = ((x.stamp(), *shape), x.values(shape.input_len()));
-        let Some(blocks) = &self.blocks else { return values };
-        let mut there = room.reals(gpu, self.shape.input_len(), self.bf16);
-        if *room_of != Some(key) {
-            blocks.input(gpu, there.again(), values);
-            *room_of = Some(key);
+        let kind = (self.runs * self.shape.input_len(), self.bf16);
+        match &self.layout {
+            Layout::AsItIs => values,
+            Layout::Blocks(blocks) => {
+                in_blocks.of(gpu, kind, key, |there| blocks.input(gpu, there, values))
+            }
+            Layout::Apart => {
+                let groups = Groups::of_inputs(shape);
+                apart.of(gpu, kind, key, |there| groups.part(gpu, there, values))
+            }
         }
-        there.into_read()
+    }
+
+    /// The output's gradient so. What was laid out for that of the weights still stands there for the
+    /// input's.
+    fn output<'a>(
+        &self,
+        gpu: &Gpu,
+        apart: &'a mut LaidOut,
+        d_y: &'a Floats,
+        shape: &ConvShape,
+    ) -> Reals<'a> {
+        let (key, values) = ((d_y.stamp(), *shape), d_y.values(shape.output_len()));
+        let Layout::Apart = self.layout else { return values };
+        let groups = Groups::of_outputs(shape);
+        let kind = (values.len(), self.bf16);
+        apart.of(gpu, kind, key, |there| groups.part(gpu, there, values))
     }
 
     fn weights<'a>(
@@ -132,7 +198,7 @@ impl Way {
         shape: &ConvShape,
     ) -> Reals<'a> {
         let len = shape.weights_len();
-        let Some(blocks) = &self.blocks else {
+        let Layout::Blocks(blocks) = &self.layout else {
             return factor(gpu, self.bf16, room, weights, len);
         };
         let mut there = room.reals(gpu, self.shape.weights_len(), self.bf16);
@@ -140,16 +206,43 @@ impl Way {
         there.into_read()
     }
 
+    /// Each run has its part of every array, which begins at a multiple of eight numbers, where engines want
+    /// it to.
     fn run(
         &self,
         gpu: &Gpu,
         convolutions: &mut Convolutions,
         room: &mut Room,
-        out: RealsMut<'_>,
+        mut out: RealsMut<'_>,
         inputs: [Reals<'_>; 2],
     ) -> bool {
-        let room = room.take(gpu, self.workspace_bytes);
-        convolutions.run(gpu, (&self.shape, self.pass), out, inputs, room)
+        let mut room = room.take(gpu, self.workspace_bytes);
+        (0..self.runs).all(|at| {
+            let part = |len: usize| at * len / self.runs..(at + 1) * len / self.runs;
+            let inputs = inputs.map(|input| input.part(part(input.len())));
+            let out = out.part(part(out.len()));
+            convolutions.run(gpu, (&self.shape, self.pass), out, inputs, room.again())
+        })
+    }
+
+    /// The same of an output whose groups are to stand beside each other.
+    fn run_and_join(
+        &self,
+        gpu: &Gpu,
+        convolutions: &mut Convolutions,
+        (room, apart): (&mut Room, &mut Room),
+        (out, groups): (RealsMut<'_>, Groups),
+        inputs: [Reals<'_>; 2],
+    ) -> bool {
+        let Layout::Apart = self.layout else {
+            return self.run(gpu, convolutions, room, out, inputs);
+        };
+        let mut parts = apart.reals(gpu, out.len(), self.bf16);
+        let could = self.run(gpu, convolutions, room, parts.again(), inputs);
+        if could {
+            groups.join(gpu, out, parts.into_read());
+        }
+        could
     }
 }
 

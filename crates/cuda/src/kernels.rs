@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use alexnet_ops::Precision;
 
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     include_str!("../kernels/common.cuh"),
     include_str!("../kernels/images.cu"),
     include_str!("../kernels/reduce.cu"),
@@ -17,6 +17,7 @@ const FILES: [&str; 12] = [
     include_str!("../kernels/sgd.cu"),
     include_str!("../kernels/unfold.cu"),
     include_str!("../kernels/blocks.cu"),
+    include_str!("../kernels/groups.cu"),
 ];
 
 /// Those that values in bf16 alone have a use for.
@@ -43,6 +44,7 @@ fn joined(value: &str, more: &[&str]) -> String {
 mod tests {
     use super::*;
     use crate::driver::{BLOCK, EIGHT, PIECE};
+    use crate::groups::GROUP_ROWS;
     use crate::images::PICTURE_ROWS;
     use crate::linear::{DEPTH, SIDE};
 
@@ -51,6 +53,7 @@ mod tests {
         for (name, number) in [
             ("EIGHT", EIGHT),
             ("PIECE", PIECE),
+            ("GROUP_ROWS", GROUP_ROWS),
             ("PICTURE_ROWS", PICTURE_ROWS),
             ("SIDE", SIDE),
             ("DEPTH", DEPTH),

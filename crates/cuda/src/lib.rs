@@ -17,6 +17,7 @@ mod direct;
 mod driver;
 mod elementwise;
 mod floats;
+mod groups;
 mod guard;
 mod images;
 mod kernels;

@@ -4,7 +4,7 @@
 
 use alexnet_ops::ConvShape;
 
-use crate::driver::{Buffer, Element, Gpu, RealsMut, ViewMut, grown};
+use crate::driver::{Buffer, Element, Gpu, Reals, RealsMut, ViewMut, grown};
 use crate::reduce::Begun;
 
 /// Room for one array, and how often it was made anew.
@@ -62,14 +62,44 @@ fn whole(floats: usize) -> usize {
     floats.next_multiple_of(2)
 }
 
+/// A room for an array as a convolution is to have it, and of which array, as its stamp says, and for which
+/// convolution that is.
+#[derive(Default)]
+pub(crate) struct LaidOut(Room, Option<(u64, ConvShape)>);
+
+impl LaidOut {
+    /// As it stands there, or is laid there now.
+    pub(crate) fn of(
+        &mut self,
+        gpu: &Gpu,
+        (len, bf16): (usize, bool),
+        key: (u64, ConvShape),
+        lay: impl FnOnce(RealsMut<'_>),
+    ) -> Reals<'_> {
+        let mut there = self.0.reals(gpu, len, bf16);
+        if self.1 != Some(key) {
+            lay(there.again());
+            self.1 = Some(key);
+        }
+        there.into_read()
+    }
+
+    /// The room for something else.
+    pub(crate) fn room(&mut self) -> &mut Room {
+        self.1 = None;
+        &mut self.0
+    }
+}
+
 /// All rooms.
 #[derive(Default)]
 pub(crate) struct Scratch {
     /// A convolution's unfolded inputs.
     pub(crate) columns: Room,
-    /// Those in blocks, and of which array, as its stamp says, they are.
-    pub(crate) blocks: Room,
-    pub(crate) blocks_of: Option<(u64, ConvShape)>,
+    /// Its inputs in blocks.
+    pub(crate) blocks: LaidOut,
+    /// Its inputs and its outputs, or their gradients, with groups apart.
+    pub(crate) apart: [LaidOut; 2],
     /// What cuDNN works in.
     pub(crate) workspace: Room,
     /// Which arrays are looked at, and what stands there.
@@ -102,9 +132,9 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// Another number whenever a room is another array than before.
     pub(crate) fn generation(&self) -> u64 {
-        let Self { columns, blocks, workspace, table, step, crossing, begun, .. } = self;
-        let rooms = [columns, blocks, workspace, table, step, crossing, begun].into_iter();
-        let rooms = rooms.chain([&self.whole, &self.terms]);
+        let Self { columns, workspace, table, step, crossing, begun, whole, terms, .. } = self;
+        let rooms = [columns, workspace, table, step, crossing, begun, whole, terms].into_iter();
+        let rooms = rooms.chain([&self.blocks, &self.apart[0], &self.apart[1]].map(|laid| &laid.0));
         rooms.chain(&self.rounded).chain(&self.sums).map(|room| room.1).sum()
     }
 
@@ -117,7 +147,8 @@ impl Scratch {
 
     /// Nothing is known of which arrays it is: what is remembered as a graph writes both unseen.
     pub(crate) fn forget_arrays(&mut self) {
-        self.blocks_of = None;
+        self.blocks.1 = None;
+        self.apart.iter_mut().for_each(|laid| laid.1 = None);
         self.begun_of = None;
     }
 }

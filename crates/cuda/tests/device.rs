@@ -7,7 +7,10 @@ mod support;
 use alexnet_cuda::{Cuda, Products};
 use alexnet_ops::conformance::{TOLERANCE, cases};
 use alexnet_ops::{Device, Precision};
-use support::{agrees, bf16, bits, borders, by_eights, tf32};
+use support::{
+    TOLERANCE_BF16, agrees, agrees_in_bf16, bf16, bits, borders, by_eights,
+    groups_are_of_what_is_there, tf32,
+};
 
 /// Sums of thousands of products differ more between a GPU's order and a loop's than between two
 /// loops: the project asks for 1e-4 on a GPU.
@@ -33,7 +36,10 @@ fn the_gpu_passes_the_suite() {
     agrees(&device, &cases(), TOLERANCE_GPU);
     agrees(&device, &borders(), TOLERANCE_GPU);
     agrees(&device, &by_eights(), TOLERANCE_GPU);
-    agrees(&device.in_small_pieces(), &cases(), TOLERANCE_GPU);
+    let device = device.in_small_pieces();
+    agrees(&device, &cases(), TOLERANCE_GPU);
+    agrees(&device, &by_eights(), TOLERANCE_GPU);
+    groups_are_of_what_is_there(&device);
 }
 
 #[test]
@@ -41,6 +47,9 @@ fn in_bf16_the_gpu_is_within_a_hundredth() {
     let Some(exact) = gpu(Precision::F32) else { return };
     let Some(rounding) = gpu(Precision::Bf16) else { return };
     bf16(&exact, &rounding);
+    let rounding = rounding.in_small_pieces();
+    agrees_in_bf16(&rounding, &by_eights(), TOLERANCE_BF16);
+    groups_are_of_what_is_there(&rounding);
 }
 
 #[test]

@@ -17,8 +17,8 @@ use alexnet_cuda::{Cuda, Products, catch};
 use alexnet_ops::conformance::{Case, TOLERANCE, cases};
 use alexnet_ops::{Device, Precision};
 use support::{
-    TOLERANCE_BF16, TOLERANCE_TF32, agrees, agrees_in_bf16, bf16, bits, borders, by_eights, tf32,
-    what_is_repeated_is_what_was_asked_for,
+    TOLERANCE_BF16, TOLERANCE_TF32, agrees, agrees_in_bf16, bf16, bits, borders, by_eights,
+    groups_are_of_what_is_there, tf32, what_is_repeated_is_what_was_asked_for,
 };
 
 /// The libraries with the kernels as they are, built once.
@@ -58,34 +58,20 @@ fn the_device_passes_the_suite_when_everything_is_taken_in_pieces_without_cudnn(
     succeeds("suite in pieces", &[("EMULATED_CUDNN_ENGINES", "none")]);
 }
 
-/// The two counts that a line of the emulated libraries' begins with.
-fn counted(output: &Output, line: &str) -> [usize; 2] {
+/// How many convolutions cuDNN computed as they are, and how many with rounded factors.
+fn convolved(output: &Output) -> [usize; 2] {
     let told = said(output);
     assert!(output.status.success(), "{told}");
-    let line = told.lines().find(|told| told.starts_with(line)).expect("counts");
+    let line = told.lines().find(|line| line.starts_with("emulated cuDNN: ")).expect("counts");
     let counts: Vec<usize> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
     counts.try_into().expect("two counts")
 }
 
-/// How many convolutions cuDNN computed as they are, and how many with rounded factors.
-fn convolved(output: &Output) -> [usize; 2] {
-    counted(output, "emulated cuDNN: ")
-}
-
 #[test]
-fn groups_are_run_together_and_singly_and_either_may_be_the_fastest() {
-    let Some(libraries) = sound() else { return };
-    for task in ["by eights", "by eights in tf32", "by eights in bf16"] {
-        let groups = |engines| {
-            let variables = [("EMULATED_CUDNN_ENGINES", engines), ("EMULATED_COUNTS", "1")];
-            counted(&run(libraries, task, &variables), "emulated cuDNN's groups: ")
-        };
-        let [together, singly] = groups("all");
-        assert!(together > 0 && singly > 0, "{task}: both are tried: {together} {singly}");
-        let [together, singly] = groups("together");
-        assert!(together > 0 && singly == 0, "{task}: {together} {singly}");
-        let [together, singly] = groups("singly");
-        assert!(together == 0 && singly > 0, "{task}: {together} {singly}");
+fn groups_are_run_together_and_apart_in_every_kind_of_products() {
+    for products in ["", " in tf32", " in bf16"] {
+        succeeds(&format!("by eights{products}"), &[]);
+        succeeds(&format!("apart{products}"), &[]);
     }
 }
 
@@ -317,6 +303,12 @@ const FAULTS: [&[Fault]; 6] = [
             ("axis.first_max);", "axis.first_max + 1);"),
             "Images",
         ),
+        fault(
+            "a thread's last row stays where it was",
+            "apart",
+            ("< s.rows) leave_eight", "< s.rows && k + 1 < GROUP_ROWS) leave_eight"),
+            "Conv",
+        ),
     ],
     &[
         fault(
@@ -452,6 +444,9 @@ fn the_child_does_its_task() {
         "by eights in bf16" => {
             agrees_in_bf16(&open_in(Products::Bf16), &by_eights(), TOLERANCE_BF16);
         }
+        "apart" => apart(Products::F32, TOLERANCE),
+        "apart in tf32" => apart(Products::Tf32, TOLERANCE_TF32),
+        "apart in bf16" => apart(Products::Bf16, TOLERANCE_BF16),
         _ if task.starts_with("suite of ") => {
             let of = |case: &Case| format!("{case:?}").starts_with(&task["suite of ".len()..]);
             cases().into_iter().filter(of).for_each(|case| agrees(&open(), &[case], TOLERANCE));
@@ -498,6 +493,19 @@ fn exactly(products: Products) {
         let own = matches!(case, Case::Images(..)).then(|| open_in(products));
         drop(case.run_exact(own.as_ref().unwrap_or(&device)));
     }
+    // And what is laid out apart where it is in small pieces.
+    let device = device.in_small_pieces();
+    by_eights().iter().for_each(|case| drop(case.run_exact(&device)));
+}
+
+/// Convolutions whose groups are laid out apart.
+fn apart(products: Products, tolerance: f32) {
+    let device = open_in(products).in_small_pieces();
+    match products {
+        Products::Bf16 => agrees_in_bf16(&device, &by_eights(), tolerance),
+        Products::F32 | Products::Tf32 => agrees(&device, &by_eights(), tolerance),
+    }
+    groups_are_of_what_is_there(&device);
 }
 
 fn say_what_opens(index: usize, precision: Precision) {

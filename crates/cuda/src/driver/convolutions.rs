@@ -3,9 +3,8 @@
 //! cuDNN is told of a convolution as a graph of one operation; its heuristics then name engines that
 //! could run it, best first. Of those that form the same bits every time, the first few are tried on
 //! the first arrays that come, and the fastest is kept: cuDNN's own first choice is sometimes far from
-//! it. With groups there are two such lists: of engines for all of them together, and of engines for one,
-//! which are run for each, one after the other. Which one is the fastest depends on a clock, so it is
-//! written down for later runs, whose bits are then the same.
+//! it. Which one that is depends on a clock, so it is written down for later runs, whose bits are then the
+//! same.
 //!
 //! - `descriptors` declares a convolution to cuDNN.
 //! - `plans` asks for engines, and runs one.

@@ -237,13 +237,6 @@ struct Tensor {
     int64_t id, size[4], step[4];
     size_t bytes() const { return type == DATA_BFLOAT16 ? 2 : 4; }
     int64_t count() const { return size[0] * size[1] * size[2] * size[3]; }
-    // From the first element to the last, with what lies between them.
-    int64_t extent() const {
-        int64_t extent = 1;
-        for (int i = 0; i < 4; ++i) extent += (size[i] - 1) * step[i];
-        return extent;
-    }
-    bool apart() const { return extent() > count(); }
 };
 
 Tensor tensor(const Descriptor& d) {
@@ -305,12 +298,9 @@ struct Convolution {
     const Tensor& written() const { return kind == FORWARD ? y : kind == BACKWARD_DATA ? x : w; }
     const Tensor& read() const { return kind == FORWARD ? x : y; }
     const Tensor& also_read() const { return kind == BACKWARD_FILTER ? x : w; }
-    bool apart() const { return x.apart() || y.apart(); }
-    // Engines copy what lies apart, and those for groups everything.
+    // Engines for groups copy what they read and write.
     int64_t workspace_bytes() const {
-        int64_t bytes = 512;
-        for (const Tensor* t : {&x, &y}) bytes += t->apart() || groups > 1 ? t->count() * (int64_t)t->bytes() : 0;
-        return bytes;
+        return 512 + (groups > 1 ? x.count() * (int64_t)x.bytes() + y.count() * (int64_t)y.bytes() : 0);
     }
 };
 
@@ -358,16 +348,14 @@ struct Engine {
     std::vector<int> notes;
 };
 
-// Which ones there are for a convolution, in the library's order: of floats, those without tensor cores
-// last. `EMULATED_CUDNN_ENGINES` is `none`, `rounding` (of floats only those that round factors to TF32),
-// `rounding unsaid` (these, and they do not say so), `together` (none for arrays with others' elements
-// between theirs) or `singly` (none for several groups); all if it is not set.
-std::vector<Engine> engines(const Convolution& conv, int mode) {
+// Which ones there are for floats or bf16, in the library's order: of floats, those without tensor cores
+// last. `EMULATED_CUDNN_ENGINES` is `none`, `rounding` (of floats only those that round factors to TF32) or
+// `rounding unsaid` (these, and they do not say so); all if it is not set.
+std::vector<Engine> engines(int type, int mode) {
     const char* text = std::getenv("EMULATED_CUDNN_ENGINES");
     std::string which = text ? text : "all";
     bool fallback = mode == HEUR_MODE_FALLBACK;
-    int type = conv.read().type;
-    if (which == "none" || (which == "together" && conv.apart()) || (which == "singly" && conv.groups > 1)) return {};
+    if (which == "none") return {};
     if (type == DATA_FLOAT && which == "rounding") return {{ROUNDING, {TENSOR_CORE}}};
     if (type == DATA_FLOAT && which == "rounding unsaid") return {{ROUNDING, {}}};
     if (fallback) return {{PLAIN, {}}};
@@ -379,18 +367,17 @@ std::vector<Engine> engines(const Convolution& conv, int mode) {
 
 // How many convolutions engines have computed, for a test to read when the process ends.
 struct Counts {
-    size_t plain = 0, rounding = 0, grouped = 0, apart = 0;
+    size_t plain = 0, rounding = 0;
     ~Counts() {
         if (!std::getenv("EMULATED_COUNTS")) return;
         std::fprintf(stderr, "emulated cuDNN: %zu plain convolutions, %zu with rounded factors\n", plain, rounding);
-        std::fprintf(stderr, "emulated cuDNN's groups: %zu convolutions of several, %zu of one\n", grouped, apart);
     }
 } counts;
 
 void add_results(Descriptor& heuristics) {
     const Descriptor& operation = heuristics.of(ENGINEHEUR_OPERATION_GRAPH).of(GRAPH_OPS);
     std::vector<Reference> configs;
-    for (const Engine& found : engines(convolution(operation), heuristics.get<int>(ENGINEHEUR_MODE))) {
+    for (const Engine& found : engines(convolution(operation).read().type, heuristics.get<int>(ENGINEHEUR_MODE))) {
         Descriptor engine = {ENGINE, true}, config = {ENGINECFG, true};
         engine.values[ENGINE_OPERATION_GRAPH] = heuristics.values[ENGINEHEUR_OPERATION_GRAPH];
         engine.put(ENGINE_GLOBAL_INDEX, INT64, std::vector<int64_t>{found.does});
@@ -739,7 +726,6 @@ int cudnnBackendExecute(void* handle, void* plan_name, void* pack_name) {
             return;
         }
         ++(does == ROUNDING ? counts.rounding : counts.plain);
-        counts.grouped += conv.groups > 1, counts.apart += conv.apart();
         Convolution read = conv;
         if (does == ROUNDING) read.x.type = read.w.type = read.y.type = AS_TF32;
         compute(read, x, w, y, out);

@@ -53,13 +53,13 @@ fn rounded(number: f32) -> f32 {
     f32::from_bits(number.to_bits() & 0xffff_0000)
 }
 
-fn filled(device: &Cuda, len: usize, salt: u32) -> Floats {
+pub(super) fn filled(device: &Cuda, len: usize, salt: u32) -> Floats {
     let mut array = device.values(len);
     device.upload(&mut array, &conformance::values(len, salt, 1.0));
     array
 }
 
-fn down<D: Device>(device: &D, array: &D::Floats, len: usize) -> Vec<f32> {
+pub(super) fn down<D: Device>(device: &D, array: &D::Floats, len: usize) -> Vec<f32> {
     let mut found = vec![0.0; len];
     device.download(&mut found, array);
     found

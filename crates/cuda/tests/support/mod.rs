@@ -1,5 +1,6 @@
 //! What is asked of a device of this crate, emulated or real.
 
+mod apart;
 mod begun;
 
 use alexnet_cuda::{Cuda, Floats, Recording, catch};
@@ -9,6 +10,7 @@ use alexnet_ops::{
     LossShape, LrnRegion, LrnShape, Normalisation, Picture, Reference, SgdStep, SgdUpdate,
     UpdateRule,
 };
+pub(crate) use apart::groups_are_of_what_is_there;
 use begun::begun_sums_are_of_what_is_there;
 
 /// Every case beside the plain loops, positions of maxima included: the gradient shows them.
@@ -82,6 +84,8 @@ pub(crate) fn by_eights() -> Vec<Case> {
             ..shape
         },
         ConvShape { in_c: 5, ..shape },
+        // In groups, with fewer outputs than inputs.
+        ConvShape { in_c: 32, out_c: 48, groups: 2, out_h: 6, out_w: 5, stride: 2, ..shape },
         ConvShape {
             in_h: 8,
             in_w: 8,

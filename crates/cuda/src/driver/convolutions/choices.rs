@@ -10,7 +10,7 @@ use crate::driver::gpu::Gpu;
 
 /// Changes with the engines that are tried and the order in which these are counted: what was the fastest
 /// among others is found anew.
-const LISTS: u32 = 2;
+const LISTS: u32 = 3;
 
 /// The engines found to be the fastest, in this run and in earlier ones.
 pub(super) struct Choices {

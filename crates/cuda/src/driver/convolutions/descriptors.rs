@@ -20,22 +20,19 @@ pub(super) const NUMBERS: [i64; 3] = [1, 2, 3];
 
 pub(super) type Done<T> = Result<T, CudnnError>;
 
-/// A graph of one operation, over arrays of this kind: one of so many equal parts of a convolution, each
-/// with some of its groups. The channels of the others lie between its own in memory.
+/// A graph of one operation, over arrays of this kind.
 pub(super) fn graph(
     target: &Target,
     kind: sys::cudnnDataType_t,
     shape: &ConvShape,
-    parts: usize,
     pass: ConvPass,
 ) -> Done<Descriptor> {
     let ConvShape { batch, in_h, in_w, in_c, out_h, out_w, out_c, kernel, groups, .. } = *shape;
     let [x, w, y] = NUMBERS;
-    let x = tensor(x, kind, [batch, in_c / parts, in_h, in_w], in_c)?;
+    let x = tensor(x, kind, [batch, in_c, in_h, in_w])?;
     // That there are groups follows from the channels.
-    let of_a_group = in_c / groups;
-    let w = tensor(w, kind, [out_c / parts, of_a_group, kernel, kernel], of_a_group)?;
-    let y = tensor(y, kind, [batch, out_c / parts, out_h, out_w], out_c)?;
+    let w = tensor(w, kind, [out_c, in_c / groups, kernel, kernel])?;
+    let y = tensor(y, kind, [batch, out_c, out_h, out_w])?;
     let convolution = convolution(shape)?;
     let names = Names::of(pass);
     let mut operation = Descriptor::new(names.operation)?;
@@ -100,16 +97,10 @@ impl Names {
 }
 
 /// An array with these sizes, channels before rows and columns as cuDNN counts them, and last in
-/// memory, where those of the next column stand so many numbers further.
-fn tensor(
-    number: i64,
-    kind: sys::cudnnDataType_t,
-    sizes: [usize; 4],
-    column: usize,
-) -> Done<Descriptor> {
+/// memory.
+fn tensor(number: i64, kind: sys::cudnnDataType_t, sizes: [usize; 4]) -> Done<Descriptor> {
     let [count, channels, rows, columns] = sizes.map(|size| size as i64);
-    let column = column as i64;
-    let strides = [rows * columns * column, 1, columns * column, column];
+    let strides = [rows * columns * channels, 1, columns * channels, channels];
     let mut tensor = Descriptor::new(Kind::CUDNN_BACKEND_TENSOR_DESCRIPTOR)?;
     tensor.set(Name::CUDNN_ATTR_TENSOR_DATA_TYPE, Type::CUDNN_TYPE_DATA_TYPE, &[kind])?;
     tensor.longs(Name::CUDNN_ATTR_TENSOR_DIMENSIONS, &[count, channels, rows, columns])?;

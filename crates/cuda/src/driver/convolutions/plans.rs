@@ -16,7 +16,7 @@ const WORKSPACE_BYTES_MAX: usize = 256 << 20;
 /// Engines asked for. With `f32` those without tensor cores come last: of 37 that cuDNN 9.26 names for
 /// 192 to 384 maps of 13 by 13 on an H100, the first is the 32nd.
 const ENGINES_MAX: usize = 100;
-/// Engines tried of each list, those for all groups and those for one.
+/// Engines tried.
 const TRIED_MAX: usize = 10;
 /// What an engine says of itself that rules it out: sums in an order that varies, or in fewer bits;
 /// inputs made narrower, which have a smaller range besides; Winograd's tiles of 13 by 13. Modelled in
@@ -39,35 +39,11 @@ pub(super) struct Plan {
     pub(super) number: usize,
     plan: Descriptor,
     pub(super) workspace_bytes: usize,
-    runs: Runs,
-}
-
-/// Runs that a convolution takes: one for all groups, or one for each, of a part of every array.
-#[derive(Clone, Copy)]
-struct Runs {
-    count: usize,
-    /// Between the parts' beginnings in x, w and y. A group's channels are a multiple of eight, so each
-    /// is aligned as its array is.
-    bytes_apart: [usize; 3],
-}
-
-impl Runs {
-    fn new(products: Products, shape: &ConvShape, count: usize) -> Self {
-        let apart = [shape.in_c, shape.weights_len(), shape.out_c].map(|all| all / count);
-        Self { count, bytes_apart: apart.map(|numbers| numbers * number_bytes(products)) }
-    }
 }
 
 impl Plan {
     /// Runs it over x, w and y at these addresses, with room.
     pub(super) fn run(&self, handle: sys::cudnnHandle_t, arrays: [u64; 3], room: u64) -> Done<()> {
-        (0..self.runs.count).try_for_each(|at| {
-            let [x, w, y] = self.runs.bytes_apart.map(|bytes| (at * bytes) as u64);
-            self.run_once(handle, [arrays[0] + x, arrays[1] + w, arrays[2] + y], room)
-        })
-    }
-
-    fn run_once(&self, handle: sys::cudnnHandle_t, arrays: [u64; 3], room: u64) -> Done<()> {
         let mut pack = Descriptor::new(Kind::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)?;
         let pointers = arrays.map(|address| address as *mut c_void);
         let room = [room as *mut c_void];
@@ -112,8 +88,7 @@ impl Target {
     }
 }
 
-/// Plans that can run the pass with the same bits every time: those of engines for all groups together,
-/// then those of engines for one of several, both as cuDNN orders them. Numbers count all engines.
+/// Plans of the engines that can run the pass with the same bits every time, as cuDNN orders them.
 pub(super) fn plans(
     target: &Target,
     products: Products,
@@ -124,39 +99,32 @@ pub(super) fn plans(
         Products::F32 | Products::Tf32 => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
         Products::Bf16 => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,
     };
-    let mut ways = vec![1, shape.groups];
-    ways.dedup();
-    let (mut plans, mut first_number) = (Vec::new(), 0);
-    for count in ways {
-        let Ok(graph) = graph(target, kind, shape, count, pass) else { continue };
-        let (engines, runs) = (engines(target, &graph), Runs::new(products, shape, count));
-        let bytes_max = workspace_max(products, shape, count);
-        let plan = |(number, config)| {
-            if is_ruled_out(config, products != Products::F32).unwrap_or(true) {
-                return None;
-            }
-            let plan = plan_of(target, config, number, runs).ok()?;
-            (plan.workspace_bytes <= bytes_max).then_some(plan)
-        };
-        plans.extend((first_number..).zip(&engines).filter_map(plan).take(TRIED_MAX));
-        first_number += engines.len();
-    }
-    plans
+    let Ok(graph) = graph(target, kind, shape, pass) else { return Vec::new() };
+    let modes = [
+        sys::cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_A,
+        sys::cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_FALLBACK,
+    ];
+    let engines =
+        modes.into_iter().flat_map(|mode| engines(target, &graph, mode).unwrap_or_default());
+    let (tensor_cores, bytes_max) = (products != Products::F32, workspace_max(products, shape));
+    let plan = |(number, config)| {
+        if is_ruled_out(&config, tensor_cores).unwrap_or(true) {
+            return None;
+        }
+        let plan = plan_of(target, &config, number).ok()?;
+        (plan.workspace_bytes <= bytes_max).then_some(plan)
+    };
+    engines.enumerate().filter_map(plan).take(TRIED_MAX).collect()
 }
 
-/// Bytes of a number in x, w and y.
-fn number_bytes(products: Products) -> usize {
-    if products == Products::Bf16 { 2 } else { 4 }
-}
-
-/// Room that a plan may ask for that takes so many runs. Engines that want the arrays in another order ask
-/// for as much as these take: with cuDNN 9.26 and an H100 all for groups, in every precision, and most for
-/// `f32` without tensor cores; with 9.28 all that take a group by itself, whose places lie apart. For a
-/// large batch nothing but its last resorts would be left without them.
-fn workspace_max(products: Products, shape: &ConvShape, runs: usize) -> usize {
+/// Room that a plan for this shape may ask for. Engines that want the arrays in another order ask for as
+/// much as these take: with cuDNN 9.26 and an H100 all for groups, in every precision, and most for `f32`
+/// without tensor cores. For a large batch nothing but its last resorts would be left without them.
+fn workspace_max(products: Products, shape: &ConvShape) -> usize {
+    let number_bytes = if products == Products::Bf16 { 2 } else { 4 };
     let numbers = shape.input_len() + shape.weights_len() + shape.output_len();
     // And a little for what is beside the copies.
-    WORKSPACE_BYTES_MAX.max(numbers / runs * number_bytes(products) / 8 * 9)
+    WORKSPACE_BYTES_MAX.max(numbers * number_bytes / 8 * 9)
 }
 
 /// Whether what an engine says of itself rules it out.
@@ -179,7 +147,7 @@ fn notes(config: &Descriptor) -> Done<Vec<u32>> {
 }
 
 /// The plan of one engine.
-fn plan_of(target: &Target, config: &Descriptor, number: usize, runs: Runs) -> Done<Plan> {
+fn plan_of(target: &Target, config: &Descriptor, number: usize) -> Done<Plan> {
     let mut plan = Descriptor::new(Kind::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?;
     let names =
         [Name::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, Name::CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP];
@@ -189,20 +157,11 @@ fn plan_of(target: &Target, config: &Descriptor, number: usize, runs: Runs) -> D
     let mut bytes = [0_i64];
     let name = Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE;
     plan.get(name, Type::CUDNN_TYPE_INT64, &mut bytes)?;
-    Ok(Plan { number, plan, workspace_bytes: usize::try_from(bytes[0]).unwrap_or(0), runs })
+    Ok(Plan { number, plan, workspace_bytes: usize::try_from(bytes[0]).unwrap_or(0) })
 }
 
-/// Engines for a graph, best first, and then the last resorts.
-fn engines(target: &Target, graph: &Descriptor) -> Vec<Descriptor> {
-    let modes = [
-        sys::cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_A,
-        sys::cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_FALLBACK,
-    ];
-    modes.into_iter().flat_map(|mode| named(target, graph, mode).unwrap_or_default()).collect()
-}
-
-/// Engines that one of cuDNN's heuristics names.
-fn named(
+/// Engines for a graph, best first.
+fn engines(
     target: &Target,
     graph: &Descriptor,
     mode: sys::cudnnBackendHeurMode_t,
@@ -223,8 +182,6 @@ fn named(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use cudarc::cudnn::result::CudnnError;
 
     use super::*;
@@ -253,7 +210,7 @@ mod tests {
 
     /// Whether one of these plans' engines is another than cuDNN's last resort, the only one that says
     /// so of NaN.
-    fn any_is_meant_for_it<'a>(mut plans: impl Iterator<Item = &'a Plan>) -> bool {
+    fn any_is_meant_for_it(plans: &[Plan]) -> bool {
         let is_last = |plan: &Plan| {
             let config = Descriptor::new(Kind::CUDNN_BACKEND_ENGINECFG_DESCRIPTOR)?;
             let (name, mut found) = (Name::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, [config.0]);
@@ -261,7 +218,7 @@ mod tests {
             let last = Note::CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP as u32;
             Ok::<_, CudnnError>(notes(&config)?.contains(&last))
         };
-        plans.any(|plan| !is_last(plan).expect("an engine's notes"))
+        plans.iter().any(|plan| !is_last(plan).expect("an engine's notes"))
     }
 
     #[test]
@@ -270,7 +227,7 @@ mod tests {
         let Some(target) = described() else {
             return eprintln!("SKIPPED: no cuDNN here that knows GPUs which are not there");
         };
-        // Layers of `modern` and `paper`: the first in blocks, the second in groups, together and singly.
+        // Layers of `modern` and `paper`: the first in blocks, the second in groups and one of these apart.
         let conv3 = ConvShape {
             batch: 1024,
             in_h: 13,
@@ -293,17 +250,13 @@ mod tests {
         };
         let first = ConvShape { in_c: 48, out_c: 64, pad: 0, ..sized(conv3, 57, 55) };
         let grouped = ConvShape { in_c: 96, out_c: 256, kernel: 5, pad: 2, groups: 2, ..conv3 };
-        for shape in [first, sized(grouped, 27, 27), conv3, ConvShape { batch: 1, ..conv3 }] {
+        let grouped = sized(grouped, 27, 27);
+        let apart = ConvShape { in_c: 48, out_c: 128, groups: 1, ..grouped };
+        for shape in [first, grouped, apart, conv3, ConvShape { batch: 1, ..conv3 }] {
             for pass in [ConvPass::Forward, ConvPass::BackwardInput, ConvPass::BackwardWeights] {
                 for products in [Products::F32, Products::Tf32, Products::Bf16] {
                     let plans = plans(&target, products, &shape, pass);
-                    for runs in [1, shape.groups] {
-                        let plans = plans.iter().filter(|plan| plan.runs.count == runs);
-                        let context = (pass, products, shape, runs);
-                        assert!(any_is_meant_for_it(plans), "{context:?}");
-                    }
-                    let numbers: BTreeSet<_> = plans.iter().map(|plan| plan.number).collect();
-                    assert_eq!(numbers.len(), plans.len(), "{pass:?} {products:?} {shape:?}");
+                    assert!(any_is_meant_for_it(&plans), "{pass:?} {products:?} {shape:?}");
                 }
             }
         }
