@@ -14,12 +14,17 @@ pub(crate) struct Limits {
     /// Elements of a linear layer's gradient formed at a time: 2²³ are 32 MiB, of which much is
     /// still in the second cache when the update reads it.
     pub(crate) gradient: usize,
+    /// Blocks from which on sums are begun where a bias is added: fewer would leave processors idle, where
+    /// inference of a few images would wait for them.
+    pub(crate) blocks: usize,
 }
 
 impl Limits {
-    pub(crate) const USUAL: Self = Self { elements: 1 << 31, columns: 1 << 25, gradient: 1 << 23 };
+    pub(crate) const USUAL: Self =
+        Self { elements: 1 << 31, columns: 1 << 25, gradient: 1 << 23, blocks: 256 };
     /// So small that the smallest layers are taken in many pieces.
-    pub(crate) const TINY: Self = Self { elements: 1_000, columns: 2_000, gradient: 100 };
+    pub(crate) const TINY: Self =
+        Self { elements: 1_000, columns: 2_000, gradient: 100, blocks: 1 };
 }
 
 /// `0..count` in pieces of whole items of `each` elements, at most `limit` elements or one item.
