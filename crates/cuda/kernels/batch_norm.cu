@@ -8,8 +8,9 @@ __device__ inline void sum_centred(float* shared, float* squares, const value* x
     u32 column = column_of(s);
     Eight mean = read_run(sums + column, column < s.columns ? s.width : 0);
     for (u32 k = 0; k < EIGHT; ++k) mean.at[k] /= (float)rows;
-    sum_down<1>(shared, squares, rows, s, [=](u64 row, Eight(&terms)[1]) {
-        Eight run = read_part<WHOLE>(x + row * s.columns + column, s.width);
+    auto find = [=](u64 row) { return read_part<WHOLE>(x + row * s.columns + column, s.width); };
+    sum_down<1>(shared, squares, rows, s, find, [=](u64, const Packed<value>& found, Eight(&terms)[1]) {
+        Eight run = unpacked(found);
         for (u32 k = 0; k < EIGHT; ++k) {
             float distance = run.at[k] - mean.at[k];
             terms[0].at[k] = distance * distance;
@@ -22,12 +23,13 @@ extern "C" __global__ void sum_centred_squares(float* squares, const value* x, c
     else sum_centred<false>(shared, squares, x, sums, rows, s);
 }
 
-// The batch's statistics from its sums, and their share in the running ones. One thread a channel.
-extern "C" __global__ void batch_norm_statistics(float* statistics, float* running, const float* sums, const float* squares, u64 rows, u32 channels, float epsilon, float share) {
+// The batch's statistics, in place of its sums and then squares, and their share in the running ones. One
+// thread a channel.
+extern "C" __global__ void batch_norm_statistics(float* statistics, float* running, u64 rows, u32 channels, float epsilon, float share) {
     u64 c = thread_number();
     if (c >= channels) return;
-    float mean = sums[c] / (float)rows, variance = squares[c] / (float)rows;
-    float unbiased = squares[c] / (float)(rows > 1 ? rows - 1 : 1);
+    float mean = statistics[c] / (float)rows, squares = statistics[channels + c];
+    float variance = squares / (float)rows, unbiased = squares / (float)(rows > 1 ? rows - 1 : 1);
     statistics[c] = mean;
     statistics[channels + c] = 1.0f / sqrtf(variance + epsilon);
     running[c] = running[c] * (1.0f - share) + mean * share;
@@ -42,25 +44,24 @@ extern "C" __global__ void batch_norm_running(float* statistics, const float* ru
     statistics[channels + c] = 1.0f / sqrtf(running[channels + c] + epsilon);
 }
 
-// `of_channel` of a run of eight that begins at channel c, and of those that begin again behind the last
-// channel: at once where channels are whole runs.
-__device__ inline Eight read_channels(const float* of_channel, u32 c, u32 channels) {
-    if (channels % EIGHT == 0) return read_run(of_channel + c, EIGHT);
-    Eight run;
-    for (u32 k = 0; k < EIGHT; ++k) run.at[k] = of_channel[(c + k) % channels];
-    return run;
+// A thread keeps what it needs of its run of channels, in as few numbers a channel as can be, and walks down
+// the rows: to read it anew for each run would be more than to read the run.
+template <bool WHOLE>
+__device__ inline void normalise(value* y, const value* x, const float* affine, const float* statistics, u64 rows, const Columns& s) {
+    u32 column = column_of(s), width = column < s.columns ? s.width : 0;
+    Eight mean = read_run(statistics + column, width), inverse = read_run(statistics + s.columns + column, width);
+    Eight factor = read_run(affine + column, width), shift = read_run(affine + s.columns + column, width);
+    for (u32 k = 0; k < EIGHT; ++k) factor.at[k] *= inverse.at[k];
+    auto find = [=](u64 row) { return read_part<WHOLE>(x + row * s.columns + column, s.width); };
+    walk_down(rows_of(rows, s), find, [=](u64 row, const Packed<value>& found) {
+        Eight run = unpacked(found);
+        for (u32 k = 0; k < EIGHT; ++k) run.at[k] = (run.at[k] - mean.at[k]) * factor.at[k] + shift.at[k];
+        write_part<WHOLE>(y + row * s.columns + column, packed<value>(run), s.width);
+    });
 }
-
-extern "C" __global__ void batch_norm_apply(value* y, const value* x, const float* affine, const float* statistics, u32 channels, u64 len) {
-    u64 begin = run_begin();
-    u32 count = run_count(len), c = (u32)(begin % channels);
-    Eight run = read_run(x + begin, count);
-    Eight mean = read_channels(statistics, c, channels), inverse = read_channels(statistics + channels, c, channels);
-    Eight scale = read_channels(affine, c, channels), shift = read_channels(affine + channels, c, channels);
-    for (u32 k = 0; k < EIGHT; ++k) {
-        run.at[k] = (run.at[k] - mean.at[k]) * inverse.at[k] * scale.at[k] + shift.at[k];
-    }
-    write_run(y + begin, run, count);
+extern "C" __global__ void batch_norm_apply(value* y, const value* x, const float* affine, const float* statistics, u64 rows, Columns s) {
+    if (are_whole(y, s.width) && are_whole(x, s.width)) normalise<true>(y, x, affine, statistics, rows, s);
+    else normalise<false>(y, x, affine, statistics, rows, s);
 }
 
 // First step of the gradients of scale and shift, `sums (groups, 2, channels)`: finished by
@@ -69,9 +70,13 @@ template <bool WHOLE>
 __device__ inline void sum_gradients(float* shared, float* sums, const value* d_y, const value* x, const float* statistics, u64 rows, const Columns& s) {
     u32 column = column_of(s), width = column < s.columns ? s.width : 0;
     Eight mean = read_run(statistics + column, width), inverse = read_run(statistics + s.columns + column, width);
-    sum_down<2>(shared, sums, rows, s, [=](u64 row, Eight(&terms)[2]) {
-        Eight run = read_part<WHOLE>(x + row * s.columns + column, s.width);
-        terms[1] = read_part<WHOLE>(d_y + row * s.columns + column, s.width);
+    auto find = [=](u64 row) {
+        u64 place = row * s.columns + column;
+        return Beside{read_part<WHOLE>(d_y + place, s.width), read_part<WHOLE>(x + place, s.width)};
+    };
+    sum_down<2>(shared, sums, rows, s, find, [=](u64, const Beside& found, Eight(&terms)[2]) {
+        Eight run = unpacked(found.number);
+        terms[1] = unpacked(found.gradient);
         for (u32 k = 0; k < EIGHT; ++k) {
             terms[0].at[k] = terms[1].at[k] * ((run.at[k] - mean.at[k]) * inverse.at[k]);
         }
@@ -84,19 +89,40 @@ extern "C" __global__ void sum_norm_gradients(float* sums, const value* d_y, con
 }
 
 // Mean and variance depend on every row, which takes the gradient's mean and its component along
-// the normalised input away.
-extern "C" __global__ void batch_norm_backward(value* d_x, const value* d_y, const value* x, const float* affine, const float* statistics, const float* d_affine, u64 rows, u32 channels, u64 len) {
-    u64 begin = run_begin();
-    u32 count = run_count(len), c = (u32)(begin % channels);
-    Eight d = read_run(d_y + begin, count), run = read_run(x + begin, count);
-    Eight mean = read_channels(statistics, c, channels), inverse = read_channels(statistics + channels, c, channels);
-    Eight d_scale = read_channels(d_affine, c, channels), d_shift = read_channels(d_affine + channels, c, channels);
-    Eight scale = read_channels(affine, c, channels);
+// the normalised input away: of two rows that leaves little more than roundings, so it is formed in the order
+// of the plain loops. The first round of what is stored down the columns is left in `sums`, to the bit that
+// of `sum_value_rows`.
+template <bool WHOLE>
+__device__ inline void normalise_back(float* shared, float* sums, value* d_x, const value* d_y, const value* x, const float* affine, const float* statistics, const float* d_affine, u64 rows, const Columns& s) {
+    u32 column = column_of(s), width = column < s.columns ? s.width : 0;
+    Eight mean = read_run(statistics + column, width), inverse = read_run(statistics + s.columns + column, width);
+    Eight factor = read_run(affine + column, width);
+    Eight d_scale = read_run(d_affine + column, width), d_mean = read_run(d_affine + s.columns + column, width);
     float share = 1.0f / (float)rows;
     for (u32 k = 0; k < EIGHT; ++k) {
-        float normal = (run.at[k] - mean.at[k]) * inverse.at[k];
-        float centred = d.at[k] - d_shift.at[k] * share - normal * d_scale.at[k] * share;
-        d.at[k] = scale.at[k] * inverse.at[k] * centred;
+        factor.at[k] *= inverse.at[k];
+        d_mean.at[k] *= share;
     }
-    write_run(d_x + begin, d, count);
+    auto find = [=](u64 row) {
+        u64 place = row * s.columns + column;
+        return Beside{read_part<WHOLE>(d_y + place, s.width), read_part<WHOLE>(x + place, s.width)};
+    };
+    sum_down<1>(shared, sums, rows, s, find, [=](u64 row, const Beside& found, Eight(&terms)[1]) {
+        Eight d = unpacked(found.gradient), run = unpacked(found.number);
+        for (u32 k = 0; k < EIGHT; ++k) {
+            float normal = (run.at[k] - mean.at[k]) * inverse.at[k];
+            d.at[k] = factor.at[k] * (d.at[k] - d_mean.at[k] - normal * d_scale.at[k] * share);
+        }
+        Packed<value> stored = packed<value>(d);
+        write_part<WHOLE>(d_x + row * s.columns + column, stored, s.width);
+        terms[0] = unpacked(stored);
+    });
+}
+extern "C" __global__ void batch_norm_backward(float* sums, value* d_x, const value* d_y, const value* x, const float* affine, const float* statistics, const float* d_affine, u64 rows, Columns s) {
+    alignas(16) extern __shared__ float shared[];
+    if (are_whole(d_x, s.width) && are_whole(d_y, s.width) && are_whole(x, s.width)) {
+        normalise_back<true>(shared, sums, d_x, d_y, x, affine, statistics, d_affine, rows, s);
+    } else {
+        normalise_back<false>(shared, sums, d_x, d_y, x, affine, statistics, d_affine, rows, s);
+    }
 }

@@ -115,11 +115,14 @@ __device__ inline Packed<T> read_packed(const T* x) {
     return *(const Packed<T>*)x;
 }
 template <class T>
-__device__ inline Eight read_whole(const T* x) {
-    Packed<T> packed = read_packed(x);
+__device__ inline Eight unpacked(const Packed<T>& packed) {
     Eight run;
     for (u32 k = 0; k < EIGHT; ++k) run.at[k] = number_of(packed, k);
     return run;
+}
+template <class T>
+__device__ inline Eight read_whole(const T* x) {
+    return unpacked(read_packed(x));
 }
 // The first `count` of eight neighbours, the others 0: at once if all are asked for and stand where
 // the memory can give them so.
@@ -131,14 +134,14 @@ __device__ inline Eight read_run(const T* x, u32 count) {
     return run;
 }
 // Whether every run of `width` neighbours of an array can be read at once, where the array is whole runs
-// of eight; and such a run, if that is known.
+// of eight; and such a run, if that is known, as it is stored: so it takes the fewest registers.
 template <class T>
 __device__ inline bool are_whole(const T* numbers, u32 width) {
     return width == EIGHT && (u64)numbers % 16 == 0;
 }
 template <bool WHOLE, class T>
-__device__ inline Eight read_part(const T* x, u32 width) {
-    return WHOLE ? read_whole(x) : read_run(x, width);
+__device__ inline Packed<T> read_part(const T* x, u32 width) {
+    return WHOLE ? read_packed(x) : packed<T>(read_run(x, width));
 }
 template <class T>
 __device__ inline void write_packed(T* y, const Packed<T>& run) {
@@ -150,6 +153,11 @@ __device__ inline void write_run(T* y, const Eight& run, u32 count) {
     for (u32 k = 0; k < EIGHT; ++k) {
         if (k < count) put(y + k, run.at[k]);
     }
+}
+template <bool WHOLE, class T>
+__device__ inline void write_part(T* y, const Packed<T>& run, u32 width) {
+    if (WHOLE) return write_packed(y, run);
+    write_run(y, unpacked(run), width);
 }
 
 // Four neighbours from one place and four from another, as a run. Threads side by side that take fours of

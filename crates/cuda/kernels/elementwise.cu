@@ -26,12 +26,12 @@ extern "C" __global__ void relu_backward(value* d, const value* y, u64 len) {
 extern "C" __global__ void relu_backward_sums(float* sums, value* d, const value* y, u64 rows, Columns s) {
     alignas(16) extern __shared__ float shared[];
     u32 column = column_of(s);
-    auto gradient = [=](u64 row, Eight(&terms)[1]) {
+    auto find = [=](u64 row) {
         u64 place = row * s.columns + column;
-        terms[0] = let_through(read_whole(d + place), read_whole(y + place));
+        return Beside{read_packed(d + place), read_packed(y + place)};
     };
-    // Behind all that is read, for else each would wait for what was written before it.
-    sum_down<1>(shared, sums, rows, s, gradient, [=](u64 row, const Eight(&terms)[1]) {
+    sum_down<1>(shared, sums, rows, s, find, [=](u64 row, const Beside& found, Eight(&terms)[1]) {
+        terms[0] = let_through(unpacked(found.gradient), unpacked(found.number));
         write_packed(d + row * s.columns + column, packed<value>(terms[0]));
     });
 }
@@ -86,6 +86,22 @@ extern "C" __global__ void bias_activation(value* y, const float* bias, u32 chan
         c = c + 1 == channels ? 0 : c + 1;
     }
     write_run(y + begin, run, count);
+}
+
+// The same without a ReLU of rows of whole runs of eight, and the first round of their sums down columns, to
+// the bit that of `sum_value_rows`: so the mean of a normalisation need not read them again.
+extern "C" __global__ void bias_sums(float* sums, value* y, const float* bias, u64 rows, Columns s) {
+    alignas(16) extern __shared__ float shared[];
+    u32 column = column_of(s);
+    Eight of_column = read_run(bias + column, column < s.columns ? EIGHT : 0);
+    auto find = [=](u64 row) { return read_packed(y + row * s.columns + column); };
+    sum_down<1>(shared, sums, rows, s, find, [=](u64 row, const Packed<value>& found, Eight(&terms)[1]) {
+        Eight run = unpacked(found);
+        for (u32 k = 0; k < EIGHT; ++k) run.at[k] += of_column.at[k];
+        Packed<value> stored = packed<value>(run);
+        write_packed(y + row * s.columns + column, stored);
+        terms[0] = unpacked(stored);
+    });
 }
 
 extern "C" __global__ void round_to_bf16(u16* rounded, const float* numbers, u64 len) {

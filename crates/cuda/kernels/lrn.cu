@@ -166,9 +166,9 @@ __device__ inline Eight sums_of_squares(const Eight& x, float* ends, const Run& 
 // formed anew, for to keep it would be a pass over memory more; both ways see the same numbers, in `float`.
 template <bool RECTIFIES, bool WHOLE>
 __device__ inline Eight read_input(const value* x, const float* bias, u32 channels, const Run& run) {
-    Eight own = read_part<WHOLE>(x + run.first, EIGHT);
+    Eight own = unpacked(read_part<WHOLE>(x + run.first, EIGHT));
     if (!RECTIFIES) return own;
-    Eight sum = read_part<WHOLE>(bias + run.number % (channels / EIGHT) * EIGHT, EIGHT);
+    Eight sum = unpacked(read_part<WHOLE>(bias + run.number % (channels / EIGHT) * EIGHT, EIGHT));
     for (u32 k = 0; k < EIGHT; ++k) own.at[k] = rectified(own.at[k] + sum.at[k]);
     return own;
 }

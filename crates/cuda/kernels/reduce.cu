@@ -65,38 +65,53 @@ __device__ inline void add_terms(Eight (&sums)[N], Eight (&losses)[N], const Eig
     }
 }
 
-// Rows that a thread has on their way at a time: the memory answers after hundreds of additions.
-const u32 AT_ONCE = 4;
+// Rows that a thread has on their way at a time, for the memory answers after hundreds of additions: of what
+// takes many registers half as many.
+template <class T>
+constexpr u32 AT_ONCE = sizeof(T) <= 2 * sizeof(Packed<u16>) ? 4 : 2;
 
-// `sums (groups, N, columns)` of what `terms` gives of the thread's run in each row; `use` has it once more
-// when all that are on their way have come.
-template <u32 N, class TERMS, class USE>
-__device__ inline void sum_down(float* shared, float* sums, u64 rows, const Columns& s, TERMS terms, USE use) {
-    Rows own = rows_of(rows, s);
-    Eight sum[N] = {}, lost[N] = {};
-    for (u64 row = own.first; row < own.end; row += AT_ONCE * own.deep) {
+// Has `find` read what the thread needs of each of its rows, and `use` have it when all that are on their way
+// have come: behind all that is read, for else each would wait for what was written before it.
+template <class FIND, class USE>
+__device__ inline void walk_down(const Rows& own, FIND find, USE use) {
+    using Found = decltype(find(own.first));
+    const u32 rows = AT_ONCE<Found>;
+    for (u64 row = own.first; row < own.end; row += rows * own.deep) {
         // Without a branch between them, so that none waits for another: in place of a row that is not
         // there, the first once more.
-        Eight found[AT_ONCE][N];
-        for (u32 i = 0; i < AT_ONCE; ++i) terms(row + i * own.deep < own.end ? row + i * own.deep : row, found[i]);
-        for (u32 i = 0; i < AT_ONCE; ++i) {
-            if (row + i * own.deep >= own.end) continue;
-            use(row + i * own.deep, found[i]);
-            add_terms(sum, lost, found[i]);
+        Found found[rows];
+        for (u32 i = 0; i < rows; ++i) found[i] = find(row + i * own.deep < own.end ? row + i * own.deep : row);
+        for (u32 i = 0; i < rows; ++i) {
+            if (row + i * own.deep < own.end) use(row + i * own.deep, found[i]);
         }
     }
+}
+
+// `sums (groups, N, columns)` of the terms that `terms` makes of what `find` found of the thread's run in each
+// row.
+template <u32 N, class FIND, class TERMS>
+__device__ inline void sum_down(float* shared, float* sums, u64 rows, const Columns& s, FIND find, TERMS terms) {
+    Rows own = rows_of(rows, s);
+    Eight sum[N] = {}, lost[N] = {};
+    walk_down(own, find, [&](u64 row, const auto& found) {
+        Eight of_row[N];
+        terms(row, found, of_row);
+        add_terms(sum, lost, of_row);
+    });
     fold_down(shared, sums, sum, own, s);
 }
-template <u32 N, class TERMS>
-__device__ inline void sum_down(float* shared, float* sums, u64 rows, const Columns& s, TERMS terms) {
-    sum_down<N>(shared, sums, rows, s, terms, [](u64, const Eight(&)[N]) {});
-}
+
+// Runs of a gradient and of what it is read beside.
+struct Beside {
+    Packed<value> gradient, number;
+};
 
 template <bool WHOLE, class T>
 __device__ inline void sum_rows_of(float* shared, float* sums, const T* numbers, u64 rows, const Columns& s) {
     u32 column = column_of(s);
-    sum_down<1>(shared, sums, rows, s, [=](u64 row, Eight(&terms)[1]) {
-        terms[0] = read_part<WHOLE>(numbers + row * s.columns + column, s.width);
+    auto find = [=](u64 row) { return read_part<WHOLE>(numbers + row * s.columns + column, s.width); };
+    sum_down<1>(shared, sums, rows, s, find, [](u64, const Packed<T>& found, Eight(&terms)[1]) {
+        terms[0] = unpacked(found);
     });
 }
 extern "C" __global__ void sum_rows(float* sums, const float* numbers, u64 rows, Columns s) {

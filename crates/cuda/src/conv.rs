@@ -74,9 +74,8 @@ pub(crate) fn forward(
     shape: &ConvShape,
 ) {
     forward_sums(engine, y, [x, weights], shape);
-    let sums = y.values_mut(shape.output_len());
-    add_bias(engine, sums, bias.first(shape.out_c), activation);
-    y.has_columns(shape.out_c);
+    let sizes = [shape.batch * shape.out_h * shape.out_w, shape.out_c];
+    add_bias(engine, y, bias, activation, sizes);
 }
 
 /// The same without what follows the sums.

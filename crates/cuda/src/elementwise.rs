@@ -6,7 +6,7 @@ use crate::Engine;
 use crate::driver::{Argument, EIGHT, Gpu, Launch, Reals, RealsMut, View, ViewMut};
 use crate::floats::Floats;
 use crate::pieces::pieces;
-use crate::reduce::{Begun, Round, word};
+use crate::reduce::{Round, begin_sums, word};
 use crate::scratch::{Room, Scratch};
 
 /// A kernel of `y`, `x` and their length, a thread for eight.
@@ -26,22 +26,15 @@ fn map_each(gpu: &Gpu, kernel: &str, y: RealsMut<'_>, x: Reals<'_>) {
 /// Of rows of whole runs of eight, begins the sums down their columns: such a gradient is that of a bias,
 /// too.
 pub(crate) fn relu_backward(engine: &mut Engine, d: &mut Floats, y: &Floats, len: usize) {
-    let Engine { gpu, scratch, .. } = engine;
     let are_whole = |columns: &usize| {
         let runs = columns.is_multiple_of(EIGHT) && len.is_multiple_of(*columns);
         runs && d.begins_whole() && y.begins_whole()
     };
     let Some(columns) = y.columns().filter(are_whole) else {
-        return map(gpu, "relu_backward", d.values_mut(len), y.values(len));
+        return map(&engine.gpu, "relu_backward", d.values_mut(len), y.values(len));
     };
-    let rows = len / columns;
-    let round = Round::of([rows, columns]);
-    let sums: ViewMut<'_, f32> = scratch.begun.take(gpu, round.groups * columns);
-    let arrays = [sums.into(), d.values_mut(len).into(), y.values(len).into()];
-    let (all, numbers) = ((rows as u64).into(), round.numbers());
-    let arguments = [&arrays[..], &[all, (&numbers).into()]].concat();
-    gpu.launch("relu_backward_sums", round.launch(1), &arguments);
-    scratch.begun_of = Some(Begun::of(d, [rows, columns], round.groups));
+    let others = [y.values(len).into()];
+    begin_sums(engine, "relu_backward_sums", d, &others, [len / columns, columns]);
 }
 
 pub(crate) fn saturation(gpu: &Gpu, y: RealsMut<'_>, x: Reals<'_>, curve: Saturation) {
@@ -115,23 +108,30 @@ pub(crate) fn step_there<'s>(gpu: &Gpu, scratch: &'s mut Scratch, step: u64) -> 
     room.take(gpu, 1).into_read()
 }
 
-/// `y (rows, channels) = activation(y + bias)`.
+/// `y (rows, channels) = activation(y + bias)`. Without a ReLU a normalisation may follow, which needs the
+/// means: of rows of whole runs of eight, begins their sums.
 pub(crate) fn add_bias(
     engine: &mut Engine,
-    mut y: RealsMut<'_>,
-    bias: View<'_, f32>,
+    y: &mut Floats,
+    bias: &Floats,
     activation: Activation,
+    sizes @ [rows, channels]: [usize; 2],
 ) {
-    let channels = bias.len();
-    assert!(y.len().is_multiple_of(channels));
-    let relu = u32::from(activation == Activation::Relu);
-    for rows in pieces(y.len() / channels, channels, engine.limits.elements) {
+    let (bias, relu) = (bias.first(channels), u32::from(activation == Activation::Relu));
+    let are_whole = channels.is_multiple_of(EIGHT) && y.begins_whole();
+    if relu == 0 && are_whole && Round::of(sizes).blocks() >= engine.limits.blocks {
+        begin_sums(engine, "bias_sums", y, &[bias.into()], sizes);
+        return y.has_columns(channels);
+    }
+    let mut values = y.values_mut(rows * channels);
+    for rows in pieces(rows, channels, engine.limits.elements) {
         let len = rows.len() * channels;
-        let y = y.part(rows.start * channels..rows.end * channels);
+        let y = values.part(rows.start * channels..rows.end * channels);
         let sizes: [Argument<'_>; 3] = [word(channels), relu, word(len)].map(Argument::from);
         let arguments = [y.into(), bias.into(), sizes[0], sizes[1], sizes[2]];
         engine.gpu.launch("bias_activation", Launch::eights(len), &arguments);
     }
+    y.has_columns(channels);
 }
 
 /// A factor of a product: as it is, or in bf16, as it is kept or rounded in this room.

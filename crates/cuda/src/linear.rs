@@ -46,7 +46,6 @@ pub(crate) fn forward(
     shape: &LinearShape,
 ) {
     let LinearShape { batch, inputs, outputs } = *shape;
-    let mut sums = y.values_mut(batch * outputs);
     let product = Product {
         batch: 1,
         rows: batch,
@@ -61,9 +60,8 @@ pub(crate) fn forward(
     let [for_x, for_weights] = &mut scratch.rounded;
     let x = factor(gpu, *bf16, for_x, x, batch * inputs);
     let weights = factor(gpu, *bf16, for_weights, weights, inputs * outputs);
-    gpu.multiply(sums.again(), x, weights, &product);
-    add_bias(engine, sums, bias.first(outputs), activation);
-    y.has_columns(outputs);
+    gpu.multiply(y.values_mut(batch * outputs), x, weights, &product);
+    add_bias(engine, y, bias, activation, [batch, outputs]);
 }
 
 pub(crate) fn backward_input(

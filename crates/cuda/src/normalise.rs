@@ -6,7 +6,7 @@ use crate::driver::{Argument, BLOCK, EIGHT, Gpu, Launch, Reals, RealsMut, View, 
 use crate::elementwise::map;
 use crate::floats::Floats;
 use crate::pieces::pieces;
-use crate::reduce::{Round, finish_rows, sum_rows, width, word};
+use crate::reduce::{Round, begin_sums, finish_rows, sum_columns, width, word};
 use crate::scratch::Scratch;
 use crate::{Engine, conv};
 
@@ -212,30 +212,29 @@ pub(crate) fn batch_norm_train(
     shape: &BatchNormShape,
 ) {
     let BatchNormShape { rows, channels, epsilon, momentum } = *shape;
+    let sizes = [rows, channels];
+    // Sums and squares first.
+    let mut found = statistics.first_mut(2 * channels);
+    sum_columns(engine, found.part(0..channels), x, sizes);
     let Engine { gpu, scratch, .. } = engine;
-    let x = x.values(rows * channels);
-    let mut both: ViewMut<'_, f32> = scratch.whole.take(gpu, 2 * channels);
-    sum_rows(gpu, &mut scratch.sums, both.part(0..channels), x, [rows, channels]);
-    let round = Round::of([rows, channels]);
+    let round = Round::of(sizes);
     let partial: ViewMut<'_, f32> = scratch.sums[0].take(gpu, round.groups * channels);
-    let (means, all) = (both.read().part(0..channels), (rows as u64).into());
-    let numbers = round.numbers();
-    let arguments = [partial.into(), x.into(), means.into(), all, (&numbers).into()];
+    let (values, sums) = (x.values(rows * channels).into(), found.read().part(0..channels).into());
+    let (all, numbers) = ((rows as u64).into(), round.numbers());
+    let arguments = [partial.into(), values, sums, all, (&numbers).into()];
     gpu.launch("sum_centred_squares", round.launch(1), &arguments);
-    let squares = both.part(channels..2 * channels);
+    let squares = found.part(channels..2 * channels);
     finish_rows(gpu, &mut scratch.sums, squares, [round.groups, channels]);
     let arguments = [
-        statistics.first_mut(2 * channels).into(),
+        found.again().into(),
         running.first_mut(2 * channels).into(),
-        both.read().part(0..channels).into(),
-        both.read().part(channels..2 * channels).into(),
         all,
         word(channels).into(),
         epsilon.into(),
         momentum.into(),
     ];
     gpu.launch("batch_norm_statistics", Launch::threads(channels), &arguments);
-    apply(gpu, y.values_mut(rows * channels), x, affine, statistics.first(2 * channels));
+    apply(gpu, y, [x, affine], found.into_read(), sizes);
 }
 
 pub(crate) fn batch_norm_evaluate(
@@ -255,25 +254,32 @@ pub(crate) fn batch_norm_evaluate(
         epsilon.into(),
     ];
     gpu.launch("batch_norm_running", Launch::threads(channels), &arguments);
-    let (y, x) = (y.values_mut(rows * channels), x.values(rows * channels));
-    apply(gpu, y, x, affine, statistics.into_read());
+    apply(gpu, y, [x, affine], statistics.into_read(), [rows, channels]);
 }
 
 /// `y = (x − mean) · inverse deviation · scale + shift`.
-fn apply(gpu: &Gpu, y: RealsMut<'_>, x: Reals<'_>, affine: &Floats, statistics: View<'_, f32>) {
-    let (len, channels) = (y.len(), statistics.len() / 2);
+fn apply(
+    gpu: &Gpu,
+    y: &mut Floats,
+    [x, affine]: [&Floats; 2],
+    statistics: View<'_, f32>,
+    sizes @ [rows, channels]: [usize; 2],
+) {
+    let (len, round) = (rows * channels, Round::of_each(sizes));
+    let (all, numbers) = ((rows as u64).into(), round.numbers());
     let arguments = [
-        y.into(),
-        x.into(),
+        y.values_mut(len).into(),
+        x.values(len).into(),
         affine.first(2 * channels).into(),
         statistics.into(),
-        word(channels).into(),
-        (len as u64).into(),
+        all,
+        (&numbers).into(),
     ];
-    gpu.launch("batch_norm_apply", Launch::eights(len), &arguments);
+    gpu.launch("batch_norm_apply", round.launch(0), &arguments);
 }
 
-/// The outputs `d_x`, `d_affine`, then `d_y`, `x`, `affine`, `statistics`.
+/// The outputs `d_x`, `d_affine`, then `d_y`, `x`, `affine`, `statistics`. What it gives back is the gradient
+/// of a convolution's bias, too.
 pub(crate) fn batch_norm_backward(
     engine: &mut Engine,
     [d_x, d_affine]: [&mut Floats; 2],
@@ -282,9 +288,9 @@ pub(crate) fn batch_norm_backward(
 ) {
     let BatchNormShape { rows, channels, .. } = *shape;
     let Engine { gpu, scratch, .. } = engine;
-    let len = rows * channels;
+    let (sizes, len) = ([rows, channels], rows * channels);
     let (d_y, x, statistics) = (d_y.values(len), x.values(len), statistics.first(2 * channels));
-    let round = Round::of([rows, channels]);
+    let round = Round::of(sizes);
     let partial: ViewMut<'_, f32> = scratch.sums[0].take(gpu, round.groups * 2 * channels);
     let (all, numbers) = ((rows as u64).into(), round.numbers());
     let read = [d_y.into(), x.into(), statistics.into()];
@@ -292,16 +298,7 @@ pub(crate) fn batch_norm_backward(
     gpu.launch("sum_norm_gradients", round.launch(2), &arguments);
     let sums = d_affine.first_mut(2 * channels);
     finish_rows(gpu, &mut scratch.sums, sums, [round.groups, 2 * channels]);
-    let arguments = [
-        d_x.values_mut(len).into(),
-        d_y.into(),
-        x.into(),
-        affine.first(2 * channels).into(),
-        statistics.into(),
-        d_affine.first(2 * channels).into(),
-        all,
-        word(channels).into(),
-        (len as u64).into(),
-    ];
-    gpu.launch("batch_norm_backward", Launch::eights(len), &arguments);
+    let [affine, d_affine] = [affine, d_affine].map(|pair| pair.first(2 * channels).into());
+    let others = [d_y.into(), x.into(), affine, statistics.into(), d_affine];
+    begin_sums(engine, "batch_norm_backward", d_x, &others, sizes);
 }

@@ -18,14 +18,22 @@ pub(crate) struct Limits {
     /// `paper`, 525 MB with a batch of 1024, cuDNN's engines spend 0.8 ms on copies on an H200, kernels of
     /// our own, by count, 0.3; but these are three launches more, some 2 µs each: what 6 MB win.
     pub(crate) groups_bytes: usize,
+    /// Blocks from which on sums are begun where a bias is added: fewer would leave processors idle, where
+    /// inference of a few images would wait for them.
+    pub(crate) blocks: usize,
 }
 
 impl Limits {
-    pub(crate) const USUAL: Self =
-        Self { elements: 1 << 31, columns: 1 << 25, gradient: 1 << 23, groups_bytes: 8 << 20 };
+    pub(crate) const USUAL: Self = Self {
+        elements: 1 << 31,
+        columns: 1 << 25,
+        gradient: 1 << 23,
+        groups_bytes: 8 << 20,
+        blocks: 256,
+    };
     /// So small that the smallest layers are taken in many pieces.
     pub(crate) const TINY: Self =
-        Self { elements: 1_000, columns: 2_000, gradient: 100, groups_bytes: 0 };
+        Self { elements: 1_000, columns: 2_000, gradient: 100, groups_bytes: 0, blocks: 1 };
 }
 
 /// `0..count` in pieces of whole items of `each` elements, at most `limit` elements or one item.

@@ -1,7 +1,7 @@
 //! Sums and maxima over many values, round by round until one is left: `kernels/reduce.cu`.
 
 use crate::Engine;
-use crate::driver::{BLOCK, EIGHT, Gpu, Launch, Reals, ViewMut};
+use crate::driver::{Argument, BLOCK, EIGHT, Gpu, Launch, Reals, ViewMut};
 use crate::floats::Floats;
 use crate::scratch::{Room, Scratch};
 
@@ -13,6 +13,11 @@ const LANES_ALONE: usize = 4;
 /// Rows that each of a block's threads takes where blocks share them, and at most where none does.
 const ROWS_EACH: usize = 16;
 const ROWS_ALONE: usize = 32;
+
+/// Rows that each takes where nothing is summed up: at least as many as it has on their way at a time,
+/// `AT_ONCE` of the kernels, and more where there are blocks enough for every processor all the same.
+const ROWS_AT_ONCE: usize = 4;
+const BLOCKS_ENOUGH: usize = 1 << 10;
 
 /// Squares of a pooling that each of them takes: four inputs by four windows make up for many rows.
 const SQUARES_EACH: usize = 4;
@@ -45,6 +50,12 @@ impl Round {
         Self::shared(sizes, SQUARES_EACH)
     }
 
+    /// Of rows from which nothing is summed up.
+    pub(crate) fn of_each(sizes @ [rows, columns]: [usize; 2]) -> Self {
+        let runs = rows * (columns / width(columns));
+        Self::shared(sizes, (runs / (BLOCK * BLOCKS_ENOUGH)).clamp(ROWS_AT_ONCE, ROWS_EACH))
+    }
+
     /// With so many rows a thread.
     fn shared(sizes @ [rows, columns]: [usize; 2], each: usize) -> Self {
         let lanes = lanes(columns, LANES_MAX);
@@ -59,10 +70,13 @@ impl Round {
         [self.columns, self.group, self.width, self.lanes].map(word)
     }
 
+    pub(crate) fn blocks(&self) -> usize {
+        self.groups * (self.columns / self.width).div_ceil(self.lanes)
+    }
+
     /// Blocks that find so many sums a column.
     pub(crate) fn launch(&self, sums: usize) -> Launch {
-        let across = (self.columns / self.width).div_ceil(self.lanes);
-        Launch::blocks(self.groups * across).sharing(|threads| threads * EIGHT * sums)
+        Launch::blocks(self.blocks()).sharing(|threads| threads * EIGHT * sums)
     }
 }
 
@@ -89,6 +103,25 @@ impl Begun {
     fn is_of(&self, values: &Floats, sizes: [usize; 2]) -> bool {
         (self.stamp, self.sizes) == (values.stamp(), sizes)
     }
+}
+
+/// Calls a kernel that writes `values (rows, columns)`, which `others` follow, and begins the sums down their
+/// columns.
+pub(crate) fn begin_sums(
+    engine: &mut Engine,
+    kernel: &str,
+    values: &mut Floats,
+    others: &[Argument<'_>],
+    sizes @ [rows, columns]: [usize; 2],
+) {
+    let Engine { gpu, scratch, .. } = engine;
+    let round = Round::of(sizes);
+    let sums: ViewMut<'_, f32> = scratch.begun.take(gpu, round.groups * columns);
+    let arrays = [sums.into(), values.values_mut(rows * columns).into()];
+    let (all, numbers) = ((rows as u64).into(), round.numbers());
+    let arguments = [&arrays, others, &[all, (&numbers).into()]].concat();
+    gpu.launch(kernel, round.launch(1), &arguments);
+    scratch.begun_of = Some(Begun::of(values, sizes, round.groups));
 }
 
 /// `sums (columns)` of `values (rows, columns)`, from where they were begun or from the beginning.
@@ -223,6 +256,18 @@ mod tests {
                 left = round.groups;
             }
             assert_eq!(rounds, expected, "{rows} x {columns}");
+        }
+    }
+
+    #[test]
+    fn where_nothing_is_summed_up_few_rows_are_shared_by_many_blocks() {
+        // A layer of one image, of 32, and of a batch of 1024.
+        for (rows, columns, each, blocks) in
+            [(729, 192, 4, 19), (23_328, 192, 4, 584), (746_496, 192, 16, 4_666)]
+        {
+            let round = Round::of_each([rows, columns]);
+            let deep = BLOCK / round.lanes;
+            assert_eq!((round.group, round.blocks()), (deep * each, blocks), "{rows} rows");
         }
     }
 }

@@ -123,7 +123,7 @@ pub(crate) struct Scratch {
     /// Those that were begun where an array was written, and of which they are.
     pub(crate) begun: Room,
     pub(crate) begun_of: Option<Begun>,
-    /// What finished sums are needed for.
+    /// Running statistics, as a normalisation takes them.
     pub(crate) whole: Room,
     /// A gradient that is used up at once; terms of a normalisation.
     pub(crate) terms: Room,

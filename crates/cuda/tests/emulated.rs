@@ -273,10 +273,14 @@ const BEFORE_NEIGHBOURS: &str = "    __syncthreads();\n    if (run.has_before &&
 const BEHIND_PRODUCT: &str = "tall, broad);\n        __syncthreads();\n    }";
 const PRODUCT_BARRIER: &str = "        __syncthreads();\n        multiply_stage";
 const NO_PRODUCT_BARRIER: &str = "        multiply_stage";
+const SUMS_OF_STORED: &str =
+    "write_packed(y + row * s.columns + column, stored);\n        terms[0] = unpacked(stored);";
+const SUMS_OF_FOUND: &str =
+    "write_packed(y + row * s.columns + column, stored);\n        terms[0] = unpacked(found);";
 const TOUCHED: &str = "memory beside an array was touched";
 
 /// Faults that are compiled together, each in the kernels of another task.
-const FAULTS: [&[Fault]; 6] = [
+const FAULTS: [&[Fault]; 7] = [
     &[
         fault("no barrier", "suite of Lrn", (BARRIER, NO_BARRIER), "Lrn"),
         fault(
@@ -412,6 +416,15 @@ const FAULTS: [&[Fault]; 6] = [
             "bf16 of Linear",
             (PRODUCT_BARRIER, NO_PRODUCT_BARRIER),
             "Linear",
+        ),
+    ],
+    &[
+        fault("a mean without its bias", "bits", (SUMS_OF_STORED, SUMS_OF_FOUND), "begun means"),
+        fault(
+            "a gradient whose mean stays",
+            "suite of BatchNorm",
+            ("d_mean.at[k] *= share;", "d_mean.at[k] = 0.0f;"),
+            "BatchNorm",
         ),
     ],
 ];

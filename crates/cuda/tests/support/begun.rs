@@ -1,9 +1,9 @@
-//! Sums down columns that are begun where an array is written: the gradient of a bias takes them, and never
-//! those of something else.
+//! Sums down columns that are begun where an array is written: the gradient of a bias takes them, and the mean
+//! of a normalisation, and never those of something else.
 
 use alexnet_cuda::{Cuda, Floats, Recording};
 use alexnet_ops::conformance;
-use alexnet_ops::{Activation, Device, LinearShape, MaxPoolShape, Reference};
+use alexnet_ops::{Activation, BatchNormShape, Device, LinearShape, MaxPoolShape, Reference};
 
 /// A gradient of so many rows and columns, a ReLU's output over it, and a bias.
 struct Layer<'d> {
@@ -15,12 +15,7 @@ struct Layer<'d> {
 impl<'d> Layer<'d> {
     fn new(device: &'d Cuda, rows: usize, columns: usize) -> Self {
         let shape = LinearShape { batch: rows, inputs: 2, outputs: columns };
-        let (x, bias) = (filled(device, 2 * rows, 1), device.floats(columns));
-        let mut weights = device.weights(2 * columns);
-        device.upload(&mut weights, &conformance::values(2 * columns, 2, 1.0));
-        let mut y = device.values(rows * columns);
-        device.linear_forward(&mut y, &x, &weights, &bias, Activation::Relu, &shape);
-        Self { device, shape, y }
+        Self { device, shape, y: formed(device, Activation::Relu, &shape) }
     }
 
     fn len(&self) -> usize {
@@ -34,6 +29,20 @@ impl<'d> Layer<'d> {
         d
     }
 
+    /// A gradient that passed a normalisation.
+    fn given_back(&self, salt: u32) -> Floats {
+        let LinearShape { batch: rows, outputs: channels, .. } = self.shape;
+        let shape = BatchNormShape { rows, channels, epsilon: 1e-5, momentum: 0.1 };
+        // Statistics of something else leave gradients whose sums are not 0.
+        let [affine, statistics] = [5, 6].map(|salt| parameters(self.device, 2 * channels, salt));
+        let [d_y, x] = [salt, 4].map(|salt| filled(self.device, self.len(), salt));
+        let (mut d_x, mut d_affine) =
+            (self.device.values(self.len()), self.device.floats(2 * channels));
+        let (d, saved) = (&mut d_affine, &statistics);
+        self.device.batch_norm_backward(&mut d_x, d, &d_y, &x, &affine, saved, &shape);
+        d_x
+    }
+
     fn bias_gradient(&self, d: &Floats) -> Vec<f32> {
         let mut d_bias = self.device.floats(self.shape.outputs);
         self.device.linear_backward_bias(&mut d_bias, d, &self.shape);
@@ -42,10 +51,29 @@ impl<'d> Layer<'d> {
 
     /// The same of these numbers in an array that nobody knows.
     fn bias_gradient_anew(&self, d: &Floats) -> Vec<f32> {
-        let mut copy = self.device.values(self.len());
-        self.device.upload(&mut copy, &down(self.device, d, self.len()));
-        self.bias_gradient(&copy)
+        self.bias_gradient(&copied(self.device, d, self.len()))
     }
+}
+
+/// What a linear layer gives.
+fn formed(device: &Cuda, activation: Activation, shape: &LinearShape) -> Floats {
+    let LinearShape { batch, inputs, outputs } = *shape;
+    let (x, bias) = (filled(device, batch * inputs, 1), parameters(device, outputs, 3));
+    let mut weights = device.weights(inputs * outputs);
+    device.upload(&mut weights, &conformance::values(inputs * outputs, 2, 1.0));
+    let mut y = device.values(batch * outputs);
+    device.linear_forward(&mut y, &x, &weights, &bias, activation, shape);
+    y
+}
+
+/// Mean and deviation down the columns.
+fn statistics(device: &Cuda, x: &Floats, [rows, channels]: [usize; 2]) -> Vec<f32> {
+    let shape = BatchNormShape { rows, channels, epsilon: 1e-5, momentum: 0.1 };
+    let affine = parameters(device, 2 * channels, 5);
+    let [mut statistics, mut running] = [0, 1].map(|_| device.floats(2 * channels));
+    let mut y = device.values(rows * channels);
+    device.batch_norm_train(&mut y, &mut statistics, &mut running, x, &affine, &shape);
+    down(device, &statistics, 2 * channels)
 }
 
 /// To what bf16 holds.
@@ -59,6 +87,19 @@ pub(super) fn filled(device: &Cuda, len: usize, salt: u32) -> Floats {
     array
 }
 
+fn parameters(device: &Cuda, len: usize, salt: u32) -> Floats {
+    let mut array = device.floats(len);
+    device.upload(&mut array, &conformance::values(len, salt, 1.0));
+    array
+}
+
+/// These numbers in an array that nobody knows.
+fn copied(device: &Cuda, array: &Floats, len: usize) -> Floats {
+    let mut copy = device.values(len);
+    device.upload(&mut copy, &down(device, array, len));
+    copy
+}
+
 pub(super) fn down<D: Device>(device: &D, array: &D::Floats, len: usize) -> Vec<f32> {
     let mut found = vec![0.0; len];
     device.download(&mut found, array);
@@ -68,28 +109,57 @@ pub(super) fn down<D: Device>(device: &D, array: &D::Floats, len: usize) -> Vec<
 /// Whether sums that were begun are used, where they are sums of what is there, and only there.
 #[track_caller]
 pub(crate) fn begun_sums_are_of_what_is_there(device: &Cuda) {
-    what_passed_a_relu_has_the_bits_of_sums_formed_later(device);
+    what_passed_a_layer_has_the_bits_of_sums_formed_later(device);
+    means_have_the_bits_of_means_formed_later(device);
     what_a_pooling_gave_back_has_the_sums_of_what_is_stored(device);
     begun_sums_are_not_those_of_what_was_there(device);
     begun_sums_are_not_those_of_what_was_repeated(device);
+    begun_means_are_not_those_of_what_was_repeated(device);
 }
 
-/// One block, one round, and two.
-fn what_passed_a_relu_has_the_bits_of_sums_formed_later(device: &Cuda) {
-    for (rows, columns) in [(5, 16), (300, 48), (6000, 16), (7, 10)] {
-        let layer = Layer::new(device, rows, columns);
-        let d = layer.passed(3);
-        let (begun, anew) = (layer.bias_gradient(&d), layer.bias_gradient_anew(&d));
-        assert!(begun == anew, "{rows} x {columns}: {begun:?} {anew:?}");
-        assert!(begun.iter().any(|&sum| sum != 0.0));
+/// One block, one round, and two; and no runs of eight.
+const SIZES: [[usize; 2]; 4] = [[5, 16], [300, 48], [6000, 16], [7, 10]];
+
+/// A gradient that such a layer gave back.
+type Way<'d> = fn(&Layer<'d>, u32) -> Floats;
+
+fn what_passed_a_layer_has_the_bits_of_sums_formed_later<'d>(device: &'d Cuda) {
+    let ways: [(&str, Way<'d>); 2] =
+        [("ReLU", Layer::passed), ("normalisation", Layer::given_back)];
+    for (name, way) in ways {
+        for [rows, columns] in SIZES {
+            let layer = Layer::new(device, rows, columns);
+            let d = way(&layer, 3);
+            let (begun, anew) = (layer.bias_gradient(&d), layer.bias_gradient_anew(&d));
+            assert!(begun == anew, "begun by {name}: {rows} x {columns}: {begun:?} {anew:?}");
+            assert!(begun.iter().any(|&sum| sum != 0.0));
+        }
+        let layer = Layer::new(device, 6000, 16);
+        let rounds = |d: &Floats| {
+            device.begin_timing();
+            layer.bias_gradient(d);
+            device.end_timing().iter().filter(|timed| timed.operation.starts_with("sum")).count()
+        };
+        assert_eq!((rounds(&way(&layer, 3)), rounds(&filled(device, layer.len(), 3))), (1, 2));
     }
-    let layer = Layer::new(device, 6000, 16);
-    let rounds = |d: &Floats| {
-        device.begin_timing();
-        layer.bias_gradient(d);
-        device.end_timing().iter().filter(|timed| timed.operation.starts_with("sum")).count()
-    };
-    assert_eq!((rounds(&layer.passed(3)), rounds(&filled(device, layer.len(), 3))), (1, 2));
+}
+
+/// Of what a bias was added to, and of what was written in its place. A device that takes the smallest
+/// layers in pieces begins these sums, too.
+fn means_have_the_bits_of_means_formed_later(device: &Cuda) {
+    for (sizes @ [batch, outputs], is_written) in
+        SIZES.map(|sizes| [(sizes, false), (sizes, true)]).concat()
+    {
+        let len = batch * outputs;
+        let mut y =
+            formed(device, Activation::Identity, &LinearShape { batch, inputs: 2, outputs });
+        if is_written {
+            device.scale(&mut y, &filled(device, len, 4), 0.5, len);
+        }
+        let found = statistics(device, &y, sizes);
+        let anew = statistics(device, &copied(device, &y, len), sizes);
+        assert!(found == anew, "begun means: {sizes:?} {is_written}: {found:?} {anew:?}");
+    }
 }
 
 /// Inputs of even and odd sides, windows that stick out, and channels that are no runs of eight; of maxima
@@ -205,5 +275,33 @@ fn begun_sums_are_not_those_of_what_was_repeated(device: &Cuda) {
         }
         let found = down(device, &gradients[number].1, layer.shape.outputs);
         assert!(found == expected, "repeated, {salt}");
+    }
+}
+
+/// The same of what a bias was added to, and of its mean.
+fn begun_means_are_not_those_of_what_was_repeated(device: &Cuda) {
+    let sizes @ [rows, channels] = [6000, 16];
+    let (len, inputs) = (rows * channels, 2);
+    let linear = LinearShape { batch: rows, inputs, outputs: channels };
+    let norm = BatchNormShape { rows, channels, epsilon: 1e-5, momentum: 0.1 };
+    let [affine, bias] = [5, 3].map(|salt| parameters(device, 2 * channels, salt));
+    let mut weights = device.weights(inputs * channels);
+    device.upload(&mut weights, &conformance::values(inputs * channels, 2, 1.0));
+    let [mut x, mut y, mut normal] = [rows * inputs, len, len].map(|len| device.values(len));
+    let [mut saved, mut running] = [0, 1].map(|_| device.floats(2 * channels));
+    let mut recording = Recording::default();
+    for salt in 3..8 {
+        device.upload(&mut x, &conformance::values(rows * inputs, salt, 1.0));
+        while device.begin_repeat(&mut recording, 0) {
+            let activation = Activation::Identity;
+            device.linear_forward(&mut y, &x, &weights, &bias, activation, &linear);
+            device.batch_norm_train(&mut normal, &mut saved, &mut running, &y, &affine, &norm);
+            if device.end_repeat(&mut recording) {
+                break;
+            }
+        }
+        let found = down(device, &saved, 2 * channels);
+        assert!(found == statistics(device, &y, sizes), "afterwards, {salt}");
+        assert!(found == statistics(device, &copied(device, &y, len), sizes), "repeated, {salt}");
     }
 }

@@ -618,6 +618,9 @@ pub(crate) fn borders() -> Vec<Case> {
             momentum: 0.1,
         }));
     }
+    // Whole runs of eight channels in several groups of rows.
+    let (rows, channels, epsilon, momentum) = (2100, 32, 1e-5, 0.1);
+    cases.push(Case::BatchNorm(BatchNormShape { rows, channels, epsilon, momentum }));
     for (channels, groups, size) in [(256, 2, 5), (258, 1, 9), (128, 1, 4), (7, 7, 3)] {
         let region = LrnRegion::AcrossMaps { groups };
         let (alpha, beta, k) = (0.3, 0.75, 1.0);
