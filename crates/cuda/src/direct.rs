@@ -32,7 +32,7 @@ pub(crate) fn forward(
     let x = way.input(gpu, [blocks, inputs], x, shape);
     let weights = way.weights(gpu, &mut rounded[0], weights, shape);
     let y = (y, Groups::of_outputs(shape));
-    way.run_and_join(gpu, convolutions, (workspace, outputs.room()), y, [x, weights])
+    way.run_and_join(gpu, convolutions, (workspace, outputs), y, [x, weights])
 }
 
 pub(crate) fn backward_input(
@@ -50,7 +50,7 @@ pub(crate) fn backward_input(
     let d_y = way.output(gpu, outputs, d_y, shape);
     let weights = way.weights(gpu, &mut rounded[0], weights, shape);
     let d_x = (d_x, Groups::of_inputs(shape));
-    way.run_and_join(gpu, convolutions, (workspace, inputs.room()), d_x, [weights, d_y])
+    way.run_and_join(gpu, convolutions, (workspace, inputs), d_x, [weights, d_y])
 }
 
 pub(crate) fn backward_weights(
@@ -230,14 +230,14 @@ impl Way {
         &self,
         gpu: &Gpu,
         convolutions: &mut Convolutions,
-        (room, apart): (&mut Room, &mut Room),
+        (room, apart): (&mut Room, &mut LaidOut),
         (out, groups): (RealsMut<'_>, Groups),
         inputs: [Reals<'_>; 2],
     ) -> bool {
         let Layout::Apart = self.layout else {
             return self.run(gpu, convolutions, room, out, inputs);
         };
-        let mut parts = apart.reals(gpu, out.len(), self.bf16);
+        let mut parts = apart.room().reals(gpu, out.len(), self.bf16);
         let could = self.run(gpu, convolutions, room, parts.again(), inputs);
         if could {
             groups.join(gpu, out, parts.into_read());
