@@ -93,7 +93,8 @@ template <u32 N, class FIND, class TERMS>
 __device__ inline void sum_down(float* shared, float* sums, u64 rows, const Columns& s, FIND find, TERMS terms) {
     Rows own = rows_of(rows, s);
     Eight sum[N] = {}, lost[N] = {};
-    walk_down(own, find, [&](u64 row, const auto& found) {
+    using Found = decltype(find(own.first));
+    walk_down(own, find, [&](u64 row, const Found& found) {
         Eight of_row[N];
         terms(row, found, of_row);
         add_terms(sum, lost, of_row);
