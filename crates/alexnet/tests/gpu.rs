@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use alexnet::cpu::{Cpu, Isa};
-use alexnet::cuda::Cuda;
+use alexnet::cuda::{Cuda, CudaError};
 use alexnet::network::{
     Initialisation, Model, ModelConfig, ModelName, Network, ParameterSpec, Pass, Plan, Purpose,
 };
@@ -31,6 +31,12 @@ static EMULATED: LazyLock<Option<(PathBuf, TempDir)>> = LazyLock::new(|| {
     alexnet(folder.path(), &set).assert().success();
     Some((libraries, folder))
 });
+
+/// Of a GPU that is there, an error is no reason to leave a test out.
+fn skipped(error: &CudaError) {
+    assert!(error.is_absence(), "{error}");
+    eprintln!("SKIPPED: no GPU to run this on: {error}");
+}
 
 fn alexnet(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_alexnet"));
@@ -273,11 +279,11 @@ fn passes_that_a_gpu_remembers_have_the_bits_of_those_it_is_asked_for_one_by_one
             };
             let model = Model::new(config).expect("a network");
             let plan = Plan::new(&model, 3, Purpose::Inference, Initialisation::Model);
-            Ok::<_, alexnet::cuda::CudaError>(Network::new(gpu, plan.expect("a plan"), 7))
+            Ok::<_, CudaError>(Network::new(gpu, plan.expect("a plan"), 7))
         };
         let mut remembers = match network() {
             Ok(network) => network,
-            Err(error) => return eprintln!("SKIPPED: no GPU to run this on: {error}"),
+            Err(error) => return skipped(&error),
         };
         let len = remembers.plan().image_len();
         for salt in 0..5 {
@@ -308,7 +314,7 @@ fn steps_that_a_gpu_remembers_have_the_bits_of_those_it_is_asked_for_one_by_one(
     for case in remembered::cases().into_iter().step_by(each) {
         let (found, graphs) = match trained(case, steps, true, None) {
             Ok(found) => found,
-            Err(error) => return eprintln!("SKIPPED: no GPU to run this on: {error}"),
+            Err(error) => return skipped(&error),
         };
         let (expected, none) = trained(case, steps, false, None).expect("there was one");
         assert!(found == expected, "{case:?}: {} values", found.len());
@@ -358,7 +364,7 @@ fn two_hundred_steps_on_a_gpu_follow_the_processor_s() {
     for (precision, rounding) in [(Precision::F32, 1e-4), (Precision::Bf16, 1e-3)] {
         let gpu = match Cuda::new(0, precision) {
             Ok(gpu) => gpu,
-            Err(error) => return eprintln!("SKIPPED: no GPU to run this on: {error}"),
+            Err(error) => return skipped(&error),
         };
         let isa = Isa::choose().expect("instructions");
         let cpu = Cpu::with(0, isa, Precision::F32).expect("threads start");

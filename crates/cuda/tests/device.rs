@@ -23,10 +23,11 @@ fn gpu(precision: Precision) -> Option<Cuda> {
             eprintln!("on {}", device.name());
             Some(device)
         }
-        Err(error) => {
+        Err(error) if error.is_absence() => {
             eprintln!("SKIPPED: no GPU to run this on: {error}");
             None
         }
+        Err(error) => panic!("{error}"),
     }
 }
 

@@ -176,5 +176,12 @@ pub(crate) fn gpu() -> Option<Cuda> {
 /// The same in this precision.
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
 pub(crate) fn gpu_in(precision: Precision) -> Option<Cuda> {
-    Cuda::new(0, precision).map_err(|error| eprintln!("SKIPPED on a GPU: {error}")).ok()
+    match Cuda::new(0, precision) {
+        Ok(gpu) => Some(gpu),
+        Err(error) if error.is_absence() => {
+            eprintln!("SKIPPED on a GPU: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
 }

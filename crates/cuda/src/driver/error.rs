@@ -61,6 +61,14 @@ pub enum CudaError {
         /// Of its compute capability.
         minor: u32,
     },
+    /// NVRTC no longer knows such a GPU.
+    #[error("NVRTC cannot compile the kernels for {gpu}: this NVRTC knows {oldest} and newer only")]
+    Unknown {
+        /// What for.
+        gpu: String,
+        /// The oldest that it knows.
+        oldest: String,
+    },
     /// NVRTC will not compile the kernels.
     #[error("NVRTC cannot compile the kernels for {architecture}: {log}")]
     Compiler {
@@ -101,6 +109,20 @@ pub enum CudaError {
         /// The library's word for it.
         code: String,
     },
+}
+
+impl CudaError {
+    /// Whether the machine has no GPU for this program, or not the libraries: tests on one are then left
+    /// out. Where all is there, any other error is a fault, of the kernels say.
+    pub fn is_absence(&self) -> bool {
+        use CudaError::{Missing, NoDevice, NoSuchDevice, NotThere, TooOld, Unknown, Unloadable};
+        match self {
+            Missing { .. } | Unloadable { .. } | TooOld { .. } | Unknown { .. } => true,
+            NoDevice | NoSuchDevice { .. } | NotThere { .. } => true,
+            Self::Compiler { .. } | Self::Memory { .. } | Self::Driver { .. } => false,
+            Self::Convolutions { .. } | Self::Products { .. } => false,
+        }
+    }
 }
 
 /// Ends the operation under way with an error. The contract of a device has none: in the midst of a

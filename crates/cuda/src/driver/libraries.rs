@@ -195,6 +195,8 @@ pub fn find(library: Library) -> Result<Source, CudaError> {
         return Err(CudaError::Missing { library, searched });
     };
     let shown = path.display().to_string();
+    // If one of them is needed and does not load, it says so itself.
+    let _ = companions(&path, library).try_for_each(|companion| preload(&companion));
     if let Err(reason) = preload(&path) {
         return Err(CudaError::Unloadable { library, path: shown, reason });
     }
@@ -298,6 +300,14 @@ fn children(folder: &Path, prefix: &str) -> impl Iterator<Item = PathBuf> + use<
 
 fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// What a library opens by name while it works, and would not look for beside itself in every version: of
+/// 13.0's wheel NVRTC does not.
+fn companions(path: &Path, library: Library) -> impl Iterator<Item = PathBuf> + use<> {
+    let stem = format!("{}nvrtc-builtins{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
+    let folder = path.parent().filter(|_| library == Library::Compiler).map(Path::to_path_buf);
+    folder.into_iter().flat_map(move |folder| children(&folder, &stem))
 }
 
 /// The library's file of the highest version in a folder.
