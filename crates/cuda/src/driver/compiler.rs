@@ -53,8 +53,10 @@ pub fn compile(source: &str, gpu: Architecture) -> Result<Vec<u8>, CudaError> {
     find(Library::Compiler)?;
     let fails = |log: String| CudaError::Compiler { architecture: gpu.to_string(), log };
     let known = known_architectures().map_err(|error| fails(error.to_string()))?;
-    let target = Target::choose(gpu, &known)
-        .ok_or_else(|| CudaError::Unknown { gpu: gpu.to_string(), oldest: known[0].to_string() })?;
+    let target = Target::choose(gpu, &known).ok_or_else(|| CudaError::TooOldGpu {
+        gpu: gpu.to_string(),
+        oldest: known[0].to_string(),
+    })?;
     let text = CString::new(source).map_err(|error| fails(error.to_string()))?;
     let program = Program::new(&text).map_err(|error| fails(error.to_string()))?;
     program.compile(target).map_err(fails)

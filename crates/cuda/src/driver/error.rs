@@ -63,7 +63,7 @@ pub enum CudaError {
     },
     /// NVRTC no longer knows such a GPU.
     #[error("NVRTC cannot compile the kernels for {gpu}: this NVRTC knows {oldest} and newer only")]
-    Unknown {
+    TooOldGpu {
         /// What for.
         gpu: String,
         /// The oldest that it knows.
@@ -115,9 +115,9 @@ impl CudaError {
     /// Whether the machine has no GPU for this program, or not the libraries: tests on one are then left
     /// out. Where all is there, any other error is a fault, of the kernels say.
     pub fn is_absence(&self) -> bool {
-        use CudaError::{Missing, NoDevice, NoSuchDevice, NotThere, TooOld, Unknown, Unloadable};
+        use CudaError::{Missing, NoDevice, NoSuchDevice, NotThere, TooOld, TooOldGpu, Unloadable};
         match self {
-            Missing { .. } | Unloadable { .. } | TooOld { .. } | Unknown { .. } => true,
+            Missing { .. } | Unloadable { .. } | TooOld { .. } | TooOldGpu { .. } => true,
             NoDevice | NoSuchDevice { .. } | NotThere { .. } => true,
             Self::Compiler { .. } | Self::Memory { .. } | Self::Driver { .. } => false,
             Self::Convolutions { .. } | Self::Products { .. } => false,
@@ -149,6 +149,13 @@ pub fn catch<T>(body: impl FnOnce() -> T) -> Result<T, CudaError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kernels_that_do_not_compile_are_no_absence_and_a_missing_gpu_is() {
+        let (architecture, log) = ("sm_90".to_owned(), "error: expected a \";\"".to_owned());
+        assert!(!CudaError::Compiler { architecture, log }.is_absence());
+        assert!(CudaError::NoDevice.is_absence());
+    }
 
     #[test]
     fn a_failure_in_the_midst_of_an_operation_is_an_error_outside_and_a_panic_stays_one() {

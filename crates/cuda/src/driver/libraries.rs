@@ -340,7 +340,11 @@ mod tests {
         ] {
             std::fs::write(folder.join(name), "").expect("a file for the test");
         }
-        assert_eq!(newest(&folder, Library::Compiler), Some(folder.join("libnvrtc.so.12")));
+        let path = folder.join("libnvrtc.so.12");
+        assert_eq!(newest(&folder, Library::Compiler), Some(path.clone()));
+        let beside: Vec<_> = companions(&path, Library::Compiler).collect();
+        assert_eq!(beside, [folder.join("libnvrtc-builtins.so.13.2")]);
+        assert_eq!(companions(&path, Library::Products).count(), 0);
         assert_eq!(newest(&folder, Library::Driver), None);
     }
 
