@@ -28,16 +28,22 @@ fn every_kernel_compiles_for_every_architecture() {
     if !is_here(Library::Compiler) {
         return;
     }
-    for (number, precision) in
-        ARCHITECTURES.into_iter().flat_map(|n| [(n, Precision::F32), (n, Precision::Bf16)])
-    {
-        let (architecture, source) = (Architecture(number), source(precision));
-        let program = compile(source, architecture).unwrap_or_else(|error| panic!("{error}"));
-        for text in source.split("extern \"C\" __global__ void ").skip(1) {
-            let name = text.split('(').next().unwrap_or_default();
-            let is_there = program.windows(name.len()).any(|bytes| bytes == name.as_bytes());
-            assert!(is_there, "{name} for {architecture} in {precision:?}");
+    std::thread::scope(|scope| {
+        for precision in [Precision::F32, Precision::Bf16] {
+            scope.spawn(move || {
+                ARCHITECTURES.map(|number| compiles(Architecture(number), precision))
+            });
         }
+    });
+}
+
+fn compiles(architecture: Architecture, precision: Precision) {
+    let source = source(precision);
+    let program = compile(source, architecture).unwrap_or_else(|error| panic!("{error}"));
+    for text in source.split("extern \"C\" __global__ void ").skip(1) {
+        let name = text.split('(').next().unwrap_or_default();
+        let is_there = program.windows(name.len()).any(|bytes| bytes == name.as_bytes());
+        assert!(is_there, "{name} for {architecture} in {precision:?}");
     }
 }
 
