@@ -462,7 +462,7 @@ HOW = """# `alexnet` beside PyTorch compiled, on one NVIDIA GPU
 Training steps and inference in bf16. PyTorch: `torch.compile(mode="max-autotune")`, channels-last, autocast, fused SGD, cuDNN's heuristics as PyTorch has them by default; inference with bf16 weights. Its images stay on the card. Ours do in inference; in training each step's cross from the host as bytes, beside the step before. `bench/gpu_torch.py` is all of it.
 Every figure is a median of rounds (least to most of them). A round is a process of `alexnet bench`, whose median step it is, or a stretch of steps in PyTorch's process, whose mean it is; the two take turns. Inference of one image is a latency: every call is waited for, on both sides.
 The roofline is the longer of a step's multiply-adds at the product's rate and the bytes it cannot avoid at the copy's; `least_bytes` in `bench/gpu.py` says which. What a cache keeps from one step to the next is not counted.
-Memory is the card's, by nvidia-smi: the most while the first process of `alexnet` ran, beyond what was used before, CUDA's own included. `results.json` has everything, single layers and single operations too.
+Memory is the card's, by nvidia-smi: the most while the first process of `alexnet` ran, beyond what was used before, CUDA's own included. `results.json` has everything, single layers and single operations too, unless steps alone were asked for.
 """
 
 
