@@ -7,6 +7,8 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says so, and a child tells its parent")]
 
 mod emulator;
+#[path = "emulator/streams.rs"]
+mod streams;
 mod support;
 
 use std::path::Path;
@@ -16,6 +18,7 @@ use std::sync::OnceLock;
 use alexnet_cuda::{Cuda, Products, catch};
 use alexnet_ops::conformance::{Case, TOLERANCE, cases};
 use alexnet_ops::{Device, Precision};
+use streams::Streams;
 use support::{
     TOLERANCE_BF16, TOLERANCE_TF32, agrees, agrees_in_bf16, bf16, bits, borders, by_eights,
     groups_are_of_what_is_there, tf32, what_is_repeated_is_what_was_asked_for,
@@ -150,6 +153,37 @@ fn every_operation_gives_the_same_bits_again_and_masks_and_updates_are_those_pro
 fn where_the_driver_remembers_nothing_every_operation_is_done_all_the_same() {
     for graphs in ["none", "not these", "not made", "not launched"] {
         succeeds("repeats", &[("EMULATED_GRAPHS", graphs)]);
+    }
+}
+
+#[test]
+fn streams_are_as_late_as_waits_let_them() {
+    succeeds("streams are late", &[]);
+    succeeds("streams overtake", &[("EMULATED_LATE", "main")]);
+}
+
+#[test]
+fn memory_that_is_given_back_while_a_stream_has_still_to_use_it_is_seen() {
+    let Some(libraries) = sound() else { return };
+    for (task, expected) in
+        [("free too soon", TOUCHED), ("free the host's too soon", "given back before it was read")]
+    {
+        let output = run(libraries, task, &[]);
+        assert!(!output.status.success() && said(&output).contains(expected), "{}", said(&output));
+    }
+}
+
+#[test]
+fn the_device_waits_where_one_stream_needs_what_another_does() {
+    let Some(libraries) = sound() else { return };
+    for late in ["others", "main"] {
+        for task in ["suite of Images", "repeats", "bits"] {
+            succeeds(task, &[("EMULATED_LATE", late)]);
+        }
+        // What that is worth: without the waits images are not there.
+        let variables = [("EMULATED_LATE", late), ("EMULATED_WAITS", "none")];
+        let output = run(libraries, "suite of Images", &variables);
+        assert!(!output.status.success() && said(&output).contains("Images"), "{}", said(&output));
     }
 }
 
@@ -477,6 +511,10 @@ fn the_child_does_its_task() {
         "bits" => [open(), open().in_small_pieces()].iter().for_each(bits),
         "repeats" => what_is_repeated_is_what_was_asked_for(&open()),
         "borders" => agrees(&open(), &borders(), TOLERANCE),
+        "streams are late" => streams::are_late(&Streams::open()),
+        "streams overtake" => streams::overtake(&Streams::open()),
+        "free too soon" => streams::free_too_soon(&Streams::open()),
+        "free the host's too soon" => streams::free_the_host_s_too_soon(&Streams::open()),
         "open in bf16" => say_what_opens(0, Precision::Bf16),
         "open in f32" => say_what_opens(0, Precision::F32),
         "open the second" => say_what_opens(1, Precision::F32),

@@ -1,7 +1,7 @@
 // cuBLAS as far as the program calls it: one function, in plain loops, by NVIDIA's documentation of
 // cublasGemmStridedBatchedEx. Matrices are column by column; op(A) is m x k, op(B) is k x n, C is
 // m x n; C is not read where beta is 0.
-#include "remembering.h"
+#include "enqueue.h"
 #include "rounding.h"
 #include <cstdint>
 #include <cstring>
@@ -11,8 +11,12 @@ namespace {
 
 const int R_32F = 0, R_16BF = 14, COMPUTE_32F = 68, COMPUTE_32F_FAST_TF32 = 77;
 const int NOT_INITIALIZED = 1, INVALID_VALUE = 7, EXECUTION_FAILED = 13, NOT_SUPPORTED = 15;
-char a_handle;
-bool has_stream = false;
+
+// Its room is that of one stream: another one has none until it is given some.
+struct Handle {
+    void* stream;
+    void* workspace;
+};
 
 float at(const void* values, int type, int64_t index) {
     if (type == R_32F) return ((const float*)values)[index];
@@ -71,17 +75,20 @@ void multiply(int transa, int transb, int m, int n, int k, float scale, const vo
 extern "C" {
 
 int cublasCreate_v2(void** handle) {
-    *handle = &a_handle;
+    *handle = new Handle{};
     return 0;
 }
-int cublasDestroy_v2(void* handle) { return handle == &a_handle ? 0 : NOT_INITIALIZED; }
-int cublasSetStream_v2(void* handle, void* stream) {
-    has_stream = stream != nullptr;
-    return handle == &a_handle ? 0 : NOT_INITIALIZED;
+int cublasDestroy_v2(void* handle) {
+    delete (Handle*)handle;
+    return 0;
 }
-
+int cublasSetStream_v2(void* handle, void* stream) {
+    *(Handle*)handle = {stream, nullptr};
+    return 0;
+}
 int cublasSetWorkspace_v2(void* handle, void* workspace, size_t) {
-    return handle == &a_handle && workspace ? 0 : NOT_INITIALIZED;
+    ((Handle*)handle)->workspace = workspace;
+    return workspace ? 0 : NOT_INITIALIZED;
 }
 
 int cublasGemmStridedBatchedEx(void* handle, int transa, int transb, int m, int n, int k,
@@ -89,7 +96,10 @@ int cublasGemmStridedBatchedEx(void* handle, int transa, int transb, int m, int 
                                const void* b, int b_type, int ldb, long long stride_b, const void* beta,
                                void* c, int c_type, int ldc, long long stride_c, int batch, int compute,
                                int algo) {
-    if (handle != &a_handle || !has_stream) return NOT_INITIALIZED;
+    auto [stream, room] = *(Handle*)handle;
+    // The library would go on with room of its own, and promise the same bits no longer where there are
+    // several streams.
+    if (!stream || !room) return NOT_INITIALIZED;
     if (m <= 0 || n <= 0 || k <= 0 || batch <= 0 || transa > 1 || transb > 1) return INVALID_VALUE;
     if (lda < (transa ? k : m) || ldb < (transb ? n : k) || ldc < m) return INVALID_VALUE;
     bool types = a_type == b_type && (a_type == R_32F || a_type == R_16BF) && (c_type == R_32F || c_type == a_type);
@@ -100,11 +110,7 @@ int cublasGemmStridedBatchedEx(void* handle, int transa, int transb, int m, int 
         multiply(transa, transb, m, n, k, scale, a, a_type, lda, stride_a, b, b_type, ldb, stride_b, keep, c, c_type,
                  ldc, stride_c, batch, tf32);
     };
-    bool refused;
-    if (remembered(work, &refused)) return 0;
-    if (refused) return EXECUTION_FAILED;
-    work();
-    return 0;
+    return enqueued(stream, work) ? 0 : EXECUTION_FAILED;
 }
 
 }  // extern "C"

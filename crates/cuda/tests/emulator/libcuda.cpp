@@ -3,12 +3,11 @@
 // (`table-f32.inc`), which the test writes.
 #include "emulated.h"
 #include "memory.h"
+#include "streams.h"
 #include <algorithm>
 #include <csetjmp>
 #include <deque>
-#include <functional>
 #include <map>
-#include <memory>
 #include <ucontext.h>
 #include <utility>
 #include <vector>
@@ -179,24 +178,8 @@ void run_grid(const Kernel* which, unsigned blocks, unsigned block_threads, unsi
     }
 }
 
-// Streams, of which one may listen: then what it is asked for is taken down instead of done. What
-// cannot be taken down spoils it all, as the driver says of it, and is heard of at the end.
-char streams[4096];
-size_t streams_made = 0;
-void* listening = nullptr;
-bool spoilt = false;
-typedef std::vector<std::function<void()>> Graph;
-Graph taken_down;
-
-// Memory of the host that the device reads without its help, and copies from there that are on their
-// way: as late as they may be, each is made when its stream is asked for something else or waited for.
+// Memory of the host that the device reaches without its help.
 std::map<const char*, size_t> pinned;
-struct Crossing {
-    void* stream;
-    const char* from;
-    std::function<void()> make;
-};
-std::vector<Crossing> crossings;
 
 // Where the memory begins that holds this address; none if it is not such memory.
 const char* pinned_at(const void* address) {
@@ -204,16 +187,6 @@ const char* pinned_at(const void* address) {
     if (behind == pinned.begin()) return nullptr;
     const auto& [begin, bytes] = *--behind;
     return (const char*)address < begin + bytes ? begin : nullptr;
-}
-
-// Makes the copies of this stream, or of all.
-void finish_crossings(void* stream) {
-    std::vector<Crossing> others;
-    for (Crossing& crossing : crossings) {
-        if (stream && crossing.stream != stream) others.push_back(crossing);
-        else crossing.make();
-    }
-    crossings = others;
 }
 
 // What a test reads when the process ends.
@@ -229,12 +202,7 @@ struct Counts {
 // How much of graphs the driver can: `EMULATED_GRAPHS` is `none`, `not these` (no operation can be taken
 // down), `not made` or `not launched`; all if it is not set.
 bool graphs_are(const char* what) {
-    const char* text = std::getenv("EMULATED_GRAPHS");
-    return text && std::strcmp(text, what) == 0;
-}
-
-bool is_stream(void* stream) {
-    return (char*)stream >= streams && (char*)stream < streams + streams_made;
+    return streams::environment_has("EMULATED_GRAPHS", what);
 }
 
 void on_fault(int) {
@@ -330,36 +298,42 @@ enum Result {
     NOT_SUPPORTED = 801,
     CAPTURE_UNSUPPORTED = 900,
     CAPTURE_INVALIDATED = 901,
+    CAPTURE_UNJOINED = 904,
     CAPTURE_ISOLATION = 905,
+    CAPTURED_EVENT = 907,
 };
 typedef uint64_t Pointer;
 
+using streams::Hold;
+using streams::Lanes;
+using streams::Work;
+
 // What may not come while a stream listens.
 int spoils(int why) {
-    spoilt = true;
+    streams::capture->is_spoilt = true;
     return why;
 }
 
-// Does work that a stream is asked for, or takes it down.
-int ask(void* stream, std::function<void()> work) {
-    if (!is_stream(stream)) return INVALID_VALUE;
-    if (stream != listening) {
-        finish_crossings(stream);
-        work();
-        return SUCCESS;
-    }
-    if (spoilt) return CAPTURE_INVALIDATED;
+// Takes a step of a stream that listens down.
+int take_down(streams::Capture::Lane& lane, std::function<Work(const Lanes&)> work) {
+    if (streams::capture->is_spoilt) return CAPTURE_INVALIDATED;
     if (graphs_are("not these")) return spoils(CAPTURE_UNSUPPORTED);
-    taken_down.push_back(work);
+    streams::capture->take_down(lane, work);
     return SUCCESS;
 }
 
-// The same for the libraries that stand beside this one, which have one stream: 0 if they are to do it, 1
-// if it was taken down, 2 if it cannot be.
-int emulated_remember(std::function<void()>* work) {
-    if (!listening) return 0;
-    return ask(listening, *work) == SUCCESS ? 1 : 2;
+// Asks a stream for work, which is done when its turn comes, or is taken down.
+int ask(void* handle, Work work) {
+    Hold hold;
+    auto stream = streams::found(streams::all, handle);
+    if (!stream) return INVALID_VALUE;
+    if (auto lane = streams::listening(stream)) return take_down(*lane, [=](const Lanes&) { return work; });
+    stream->ask(work);
+    return SUCCESS;
 }
+
+// The same for the libraries that stand beside this one.
+int emulated_enqueue(void* stream, std::function<void()>* action) { return ask(stream, {*action}); }
 
 int gpus() {
     const char* text = std::getenv("EMULATED_GPUS");
@@ -413,9 +387,11 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
     return INVALID_VALUE;
 }
 thread_local void* current_context;
-char a_context, an_event;
+char a_context;
+bool has_main = false;
 int cuDevicePrimaryCtxRetain(void** context, int) {
     *context = &a_context;
+    has_main = false;
     return SUCCESS;
 }
 int cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
@@ -427,143 +403,226 @@ int cuCtxSetCurrent(void* context) {
     current_context = context;
     return SUCCESS;
 }
-// Work of all streams is done when it is asked for, but for copies that cross late: events wait for all
-// of these. They are those of the host's order: inside a recording, of nothing that is in it.
-int cuStreamCreate(void** stream, unsigned) {
-    if (streams_made == sizeof streams) return OUT_OF_MEMORY;
-    *stream = &streams[streams_made++];
+int cuCtxGetStreamPriorityRange(int* least, int* greatest) {
+    *least = 0, *greatest = -5;
     return SUCCESS;
 }
-int cuStreamDestroy_v2(void* stream) { return is_stream(stream) ? SUCCESS : INVALID_VALUE; }
-int cuStreamSynchronize(void* stream) {
-    if (stream && stream == listening) return spoils(CAPTURE_UNSUPPORTED);
-    if (!is_stream(stream)) return INVALID_VALUE;
-    finish_crossings(stream);
+
+int cuStreamCreate(void** handle, unsigned) {
+    Hold hold;
+    // A context's first is its main one.
+    bool is_late = has_main != streams::environment_has("EMULATED_LATE", "main");
+    has_main = true;
+    auto stream = std::make_shared<streams::Stream>(streams::Stream{is_late});
+    *handle = stream.get();
+    streams::all[*handle] = stream;
     return SUCCESS;
 }
-int cuStreamQuery(void* stream) { return cuStreamSynchronize(stream); }
-int cuStreamWaitEvent(void* stream, void* event, unsigned) {
-    if (stream && stream == listening) return spoils(CAPTURE_ISOLATION);
-    if (!is_stream(stream) || event != &an_event) return INVALID_VALUE;
-    finish_crossings(nullptr);
+int cuStreamCreateWithPriority(void** handle, unsigned flags, int priority) {
+    return priority > 0 || priority < -5 ? (int)INVALID_VALUE : cuStreamCreate(handle, flags);
+}
+int cuStreamSynchronize(void* handle) {
+    Hold hold;
+    auto stream = streams::found(streams::all, handle);
+    if (!stream) return INVALID_VALUE;
+    if (streams::listening(stream)) return spoils(CAPTURE_UNSUPPORTED);
+    stream->finish();
     return SUCCESS;
 }
-int cuEventCreate(void** event, unsigned) {
-    *event = &an_event;
+// Whoever asks until it is so has waited.
+int cuStreamQuery(void* handle) { return cuStreamSynchronize(handle); }
+int cuStreamDestroy_v2(void* handle) {
+    Hold hold;
+    int finished = cuStreamSynchronize(handle);
+    streams::all.erase(handle);
+    return finished;
+}
+
+int cuEventCreate(void** handle, unsigned) {
+    Hold hold;
+    auto event = std::make_shared<streams::Event>();
+    *handle = event.get();
+    streams::events[*handle] = event;
     return SUCCESS;
 }
-int cuEventDestroy_v2(void* event) { return event == &an_event ? SUCCESS : INVALID_VALUE; }
-int cuEventRecord(void* event, void* stream) {
-    if (stream && stream == listening) return spoils(CAPTURE_ISOLATION);
-    return is_stream(stream) && event == &an_event ? SUCCESS : INVALID_VALUE;
+int cuEventDestroy_v2(void* handle) {
+    Hold hold;
+    return streams::events.erase(handle) == 1 ? SUCCESS : INVALID_VALUE;
 }
+int cuEventRecord(void* handle, void* on) {
+    Hold hold;
+    auto event = streams::found(streams::events, handle);
+    auto stream = streams::found(streams::all, on);
+    if (!event || !stream) return INVALID_VALUE;
+    if (auto lane = streams::listening(stream)) {
+        if (streams::capture->is_spoilt) return CAPTURE_INVALIDATED;
+        // Of the lane itself at least nothing.
+        lane->known[lane->index];
+        *event = {event->mark, streams::capture, lane->index, lane->known};
+    } else {
+        *event = {{stream, stream->asked()}};
+    }
+    return SUCCESS;
+}
+int cuEventSynchronize(void* handle) {
+    Hold hold;
+    auto event = streams::found(streams::events, handle);
+    if (!event) return INVALID_VALUE;
+    if (event->capture && event->capture == streams::capture) return spoils(CAPTURED_EVENT);
+    if (event->capture) return CAPTURED_EVENT;
+    event->mark.reach();
+    return SUCCESS;
+}
+int cuEventQuery(void* handle) { return cuEventSynchronize(handle); }
 // Every operation takes a quarter of a second.
 int cuEventElapsedTime(float* ms, void* begun, void* ended) {
     *ms = 250.0f;
-    return begun == &an_event && ended == &an_event ? SUCCESS : INVALID_VALUE;
+    int finished = cuEventSynchronize(begun);
+    return finished == SUCCESS ? cuEventSynchronize(ended) : finished;
 }
-int cuEventSynchronize(void* event) {
-    finish_crossings(nullptr);
-    return event == &an_event ? SUCCESS : INVALID_VALUE;
+int cuStreamWaitEvent(void* handle, void* awaited, unsigned flags) {
+    const unsigned EXTERNAL = 1;
+    Hold hold;
+    auto stream = streams::found(streams::all, handle);
+    auto event = streams::found(streams::events, awaited);
+    if (!stream || !event) return INVALID_VALUE;
+    auto lane = streams::listening(stream);
+    if (lane && flags == EXTERNAL) {
+        return take_down(*lane, [=](const Lanes&) { return streams::waiting(event->mark); });
+    }
+    if (event->capture && event->capture == streams::capture) {
+        if (streams::capture->is_spoilt) return CAPTURE_INVALIDATED;
+        streams::capture->wait_within(streams::capture->join(stream), *event);
+        return SUCCESS;
+    }
+    if (lane) return spoils(CAPTURE_ISOLATION);
+    if (event->capture) return CAPTURED_EVENT;
+    stream->ask(streams::waiting(event->mark));
+    return SUCCESS;
 }
 
-int cuStreamBeginCapture_v2(void* stream, int) {
-    if (graphs_are("none") || listening || !is_stream(stream)) return NOT_SUPPORTED;
-    listening = stream;
-    spoilt = false;
-    taken_down.clear();
+int cuStreamBeginCapture_v2(void* handle, int) {
+    Hold hold;
+    auto stream = streams::found(streams::all, handle);
+    if (graphs_are("none") || streams::capture || !stream) return NOT_SUPPORTED;
+    streams::capture = std::make_shared<streams::Capture>();
+    streams::capture->join(stream);
     return SUCCESS;
 }
-int cuStreamEndCapture(void* stream, void** graph) {
+int cuStreamEndCapture(void* handle, void** graph) {
+    Hold hold;
     *graph = nullptr;
-    if (!stream || stream != listening) return INVALID_VALUE;
-    listening = nullptr;
-    if (spoilt) {
-        ++counts.refused;
-        return CAPTURE_INVALIDATED;
+    if (!streams::capture || streams::capture->lanes[0].stream.get() != handle) return INVALID_VALUE;
+    auto ended = std::move(streams::capture);
+    streams::capture = nullptr;
+    if (!ended->is_spoilt && ended->is_joined()) {
+        *graph = new streams::Graph(ended->graph);
+        return SUCCESS;
     }
-    *graph = new Graph(std::move(taken_down));
-    return SUCCESS;
+    ++counts.refused;
+    return ended->is_spoilt ? CAPTURE_INVALIDATED : CAPTURE_UNJOINED;
 }
 int cuGraphInstantiateWithFlags(void** made, void* graph, uint64_t) {
     if (graphs_are("not made")) return OUT_OF_MEMORY;
     ++counts.graphs;
-    *made = new Graph(*(Graph*)graph);
+    *made = new streams::Graph(*(streams::Graph*)graph);
     return SUCCESS;
 }
-int cuGraphLaunch(void* graph, void* stream) {
+int cuGraphLaunch(void* graph, void* handle) {
+    Hold hold;
+    auto stream = streams::found(streams::all, handle);
     if (graphs_are("not launched")) return OUT_OF_MEMORY;
-    if (!is_stream(stream) || stream == listening) return INVALID_VALUE;
-    finish_crossings(stream);
+    if (!stream || streams::listening(stream)) return INVALID_VALUE;
     ++counts.remembered;
-    for (const auto& work : *(Graph*)graph) work();
+    stream->ask(((streams::Graph*)graph)->launched());
     return SUCCESS;
 }
 int cuGraphDestroy(void* graph) {
-    delete (Graph*)graph;
+    delete (streams::Graph*)graph;
     return SUCCESS;
 }
 int cuGraphExecDestroy(void* graph) { return cuGraphDestroy(graph); }
 
 int cuMemHostAlloc(void** memory, size_t bytes, unsigned) {
+    Hold hold;
     *memory = std::malloc(bytes);
     if (bytes == 0 || !*memory) return bytes == 0 ? INVALID_VALUE : OUT_OF_MEMORY;
     pinned[(const char*)*memory] = bytes;
     return SUCCESS;
 }
 int cuMemFreeHost(void* memory) {
-    for (const Crossing& crossing : crossings) {
-        if (crossing.from == memory) end("memory of the host was given back before it was read");
+    Hold hold;
+    for (const auto& [handle, stream] : streams::all) {
+        for (const Work& work : stream->queue) {
+            if (work.host == memory) end("memory of the host was given back before it was read or written");
+        }
     }
     pinned.erase((const char*)memory);
     std::free(memory);
     return SUCCESS;
 }
 
+// Nothing of a stream that listens takes or gives back memory.
+bool may_allocate(void* handle) {
+    Hold hold;
+    bool listens = streams::listening(streams::found(streams::all, handle));
+    return !listens || spoils(CAPTURE_UNSUPPORTED) == SUCCESS;
+}
 int cuMemAlloc_v2(Pointer* address, size_t bytes) {
     if (bytes == 0) return INVALID_VALUE;
     return memory::take(address, bytes) ? SUCCESS : OUT_OF_MEMORY;
 }
 int cuMemAllocAsync(Pointer* address, size_t bytes, void* stream) {
-    if (stream && stream == listening) return spoils(CAPTURE_UNSUPPORTED);
-    return is_stream(stream) ? cuMemAlloc_v2(address, bytes) : (int)INVALID_VALUE;
+    return may_allocate(stream) ? cuMemAlloc_v2(address, bytes) : (int)CAPTURE_UNSUPPORTED;
 }
 int cuMemFree_v2(Pointer address) { return memory::give_back(address) ? SUCCESS : INVALID_VALUE; }
 int cuMemFreeAsync(Pointer address, void* stream) {
-    if (stream && stream == listening) return spoils(CAPTURE_UNSUPPORTED);
-    return cuMemFree_v2(address);
+    if (!may_allocate(stream)) return CAPTURE_UNSUPPORTED;
+    return ask(stream, {[=] {
+        running = "cuMemFreeAsync";
+        if (!memory::give_back(address)) end("memory was given back that was never taken");
+    }});
 }
+
 int cuMemsetD8Async(Pointer address, unsigned char value, size_t bytes, void* stream) {
-    return ask(stream, [=] {
+    return ask(stream, {[=] {
         running = "cuMemsetD8Async";
         std::memset((void*)address, value, bytes);
-    });
-}
-// The host's memory is read, and written, when a graph is launched: whoever remembers these two is on
-// the way to memory that is another's by then.
-int cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void* stream) {
-    if (stream && stream == listening) end("memory of the host in a recording");
-    auto copy = [=] {
-        running = "cuMemcpyHtoDAsync";
-        std::memcpy((void*)to, from, bytes);
-    };
-    const char* memory = pinned_at(from);
-    if (!memory) return ask(stream, copy);
-    crossings.push_back({stream, memory, copy});
-    return is_stream(stream) ? SUCCESS : INVALID_VALUE;
+    }});
 }
 int cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, void* stream) {
-    return ask(stream, [=] {
+    return ask(stream, {[=] {
         running = "cuMemcpyDtoDAsync";
         std::memcpy((void*)to, (void*)from, bytes);
-    });
+    }});
+}
+// The host's memory would be read, and written, when a graph is launched: whoever remembers these two is
+// on the way to memory that is another's by then. Of memory that the device does not reach by itself, the
+// driver reads what is there now, and waits until it has written all.
+void not_in_a_recording(void* handle) {
+    Hold hold;
+    if (streams::listening(streams::found(streams::all, handle))) end("memory of the host in a recording");
+}
+int cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void* stream) {
+    Hold hold;
+    not_in_a_recording(stream);
+    const char* host = pinned_at(from);
+    std::vector<char> own;
+    if (!host) own.assign((const char*)from, (const char*)from + bytes);
+    return ask(stream, {[=] {
+        running = "cuMemcpyHtoDAsync";
+        std::memcpy((void*)to, host ? from : own.data(), bytes);
+    }, host});
 }
 int cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, void* stream) {
-    if (stream && stream == listening) end("memory of the host in a recording");
-    return ask(stream, [=] {
+    Hold hold;
+    not_in_a_recording(stream);
+    const char* host = pinned_at(to);
+    int asked = ask(stream, {[=] {
         running = "cuMemcpyDtoHAsync";
         std::memcpy(to, (void*)from, bytes);
-    });
+    }, host});
+    return asked == SUCCESS && !host ? cuStreamSynchronize(stream) : asked;
 }
 
 int cuModuleLoadData(void** module, const void* image) {
@@ -593,15 +652,12 @@ int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
     if (gx == 0 || gy != 1 || gz != 1 || bx == 0 || bx > 1024 || by != 1 || bz != 1) return INVALID_VALUE;
     if (shared_bytes > sizeof shared) return INVALID_VALUE;
     const Kernel* which = (const Kernel*)function;
-    if (!stream || stream != listening) {
-        return ask(stream, [=] { run_grid(which, gx, bx, shared_bytes, arguments); });
-    }
     Arguments own = which->copy(arguments);
-    return ask(stream, [=]() mutable {
+    return ask(stream, {[=] {
         std::vector<void*> pointers;
-        for (auto& argument : own) pointers.push_back(argument.data());
+        for (const auto& argument : own) pointers.push_back((void*)argument.data());
         run_grid(which, gx, bx, shared_bytes, pointers.data());
-    });
+    }});
 }
 
 int cuGetErrorName(int code, const char** name) {

@@ -2,7 +2,7 @@
 // loops, by NVIDIA's documentation of cudnn_graph. What that asks for is asked for here, also where
 // the library itself looks away: every attribute that it calls required, in its type and of the
 // right length, on descriptors that are finalized.
-#include "remembering.h"
+#include "enqueue.h"
 #include "rounding.h"
 #include <algorithm>
 #include <cstdint>
@@ -696,10 +696,12 @@ int cudnnBackendGetAttribute(void* descriptor, int name, int type, int64_t reque
 
 int cudnnBackendExecute(void* handle, void* plan_name, void* pack_name) {
     Reference plan, pack;
+    void* stream;
     {
         std::lock_guard<std::mutex> hold(lock);
         plan = finalized(plan_name, EXECUTION_PLAN), pack = finalized(pack_name, VARIANT_PACK);
         if (!is_ready(handle) || !plan || !pack) return BAD_PARAM;
+        stream = streams[handle];
     }
     Convolution conv = planned(*plan);
     const Tensor* tensors[3] = {&conv.x, &conv.w, &conv.y};
@@ -730,11 +732,7 @@ int cudnnBackendExecute(void* handle, void* plan_name, void* pack_name) {
         if (does == ROUNDING) read.x.type = read.w.type = read.y.type = AS_TF32;
         compute(read, x, w, y, out);
     };
-    bool refused;
-    if (remembered(work, &refused)) return SUCCESS;
-    if (refused) return EXECUTION_FAILED;
-    work();
-    return SUCCESS;
+    return enqueued(stream, work) ? SUCCESS : EXECUTION_FAILED;
 }
 
 }  // extern "C"

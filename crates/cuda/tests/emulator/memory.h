@@ -1,7 +1,8 @@
 // "Device" memory: each array ends where a page begins that must not be touched, or begins where one
 // ends if EMULATED_GUARD is `before`. A kernel that reads or writes beside an array ends the process
-// with a word about it.
+// with a word about it. No address is given out again, so that one that is used too late is seen too.
 #pragma once
+#include <algorithm>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
@@ -33,8 +34,10 @@ inline bool take(uint64_t* address, size_t bytes) {
     std::lock_guard<std::mutex> hold(lock);
     if (bytes == 0 || taken + bytes > limit()) return false;
     size_t page = (size_t)sysconf(_SC_PAGESIZE), inside = (bytes + page - 1) / page * page;
-    void* pages = mmap(nullptr, inside + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    static char* unused = (char*)0x100000000000;
+    void* pages = mmap(unused, inside + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pages == MAP_FAILED) return false;
+    unused = std::max(unused, (char*)pages + inside + 2 * page);
     char* first = (char*)pages + page;
     mprotect(first, inside, PROT_READ | PROT_WRITE);
     std::memset(first, 0xff, inside);
