@@ -160,6 +160,8 @@ fn where_the_driver_remembers_nothing_every_operation_is_done_all_the_same() {
 fn streams_are_as_late_as_waits_let_them() {
     succeeds("streams are late", &[]);
     succeeds("streams overtake", &[("EMULATED_LATE", "main")]);
+    succeeds("streams do not wait", &[("EMULATED_WAITS", "none")]);
+    succeeds("streams take turns", &[("EMULATED_TURNS", "taken")]);
 }
 
 #[test]
@@ -177,8 +179,8 @@ fn memory_that_is_given_back_while_a_stream_has_still_to_use_it_is_seen() {
 fn the_device_waits_where_one_stream_needs_what_another_does() {
     let Some(libraries) = sound() else { return };
     for late in ["others", "main"] {
-        for task in ["suite of Images", "repeats", "bits"] {
-            succeeds(task, &[("EMULATED_LATE", late)]);
+        for task in ["suite", "repeats", "bits"] {
+            succeeds(task, &[("EMULATED_LATE", late), ("EMULATED_TURNS", "taken")]);
         }
         // What that is worth: without the waits images are not there.
         let variables = [("EMULATED_LATE", late), ("EMULATED_WAITS", "none")];
@@ -513,6 +515,8 @@ fn the_child_does_its_task() {
         "borders" => agrees(&open(), &borders(), TOLERANCE),
         "streams are late" => streams::are_late(&Streams::open()),
         "streams overtake" => streams::overtake(&Streams::open()),
+        "streams do not wait" => streams::do_not_wait(&Streams::open()),
+        "streams take turns" => streams::take_turns(&Streams::open()),
         "free too soon" => streams::free_too_soon(&Streams::open()),
         "free the host's too soon" => streams::free_the_host_s_too_soon(&Streams::open()),
         "open in bf16" => say_what_opens(0, Precision::Bf16),

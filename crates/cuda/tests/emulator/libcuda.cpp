@@ -325,10 +325,10 @@ int take_down(streams::Capture::Lane& lane, std::function<Work(const Lanes&)> wo
 // Asks a stream for work, which is done when its turn comes, or is taken down.
 int ask(void* handle, Work work) {
     Hold hold;
-    auto stream = streams::found(streams::all, handle);
+    auto stream = streams::stream(handle);
     if (!stream) return INVALID_VALUE;
     if (auto lane = streams::listening(stream)) return take_down(*lane, [=](const Lanes&) { return work; });
-    stream->ask(work);
+    streams::ask(*stream, work, streams::all);
     return SUCCESS;
 }
 
@@ -415,7 +415,7 @@ int cuStreamCreate(void** handle, unsigned) {
     has_main = true;
     auto stream = std::make_shared<streams::Stream>(streams::Stream{is_late});
     *handle = stream.get();
-    streams::all[*handle] = stream;
+    streams::all.push_back(stream);
     return SUCCESS;
 }
 int cuStreamCreateWithPriority(void** handle, unsigned flags, int priority) {
@@ -423,7 +423,7 @@ int cuStreamCreateWithPriority(void** handle, unsigned flags, int priority) {
 }
 int cuStreamSynchronize(void* handle) {
     Hold hold;
-    auto stream = streams::found(streams::all, handle);
+    auto stream = streams::stream(handle);
     if (!stream) return INVALID_VALUE;
     if (streams::listening(stream)) return spoils(CAPTURE_UNSUPPORTED);
     stream->finish();
@@ -434,7 +434,8 @@ int cuStreamQuery(void* handle) { return cuStreamSynchronize(handle); }
 int cuStreamDestroy_v2(void* handle) {
     Hold hold;
     int finished = cuStreamSynchronize(handle);
-    streams::all.erase(handle);
+    auto is_it = [=](const auto& stream) { return stream.get() == handle; };
+    streams::all.erase(std::remove_if(streams::all.begin(), streams::all.end(), is_it), streams::all.end());
     return finished;
 }
 
@@ -451,8 +452,8 @@ int cuEventDestroy_v2(void* handle) {
 }
 int cuEventRecord(void* handle, void* on) {
     Hold hold;
-    auto event = streams::found(streams::events, handle);
-    auto stream = streams::found(streams::all, on);
+    auto event = streams::event(handle);
+    auto stream = streams::stream(on);
     if (!event || !stream) return INVALID_VALUE;
     if (auto lane = streams::listening(stream)) {
         if (streams::capture->is_spoilt) return CAPTURE_INVALIDATED;
@@ -466,7 +467,7 @@ int cuEventRecord(void* handle, void* on) {
 }
 int cuEventSynchronize(void* handle) {
     Hold hold;
-    auto event = streams::found(streams::events, handle);
+    auto event = streams::event(handle);
     if (!event) return INVALID_VALUE;
     if (event->capture && event->capture == streams::capture) return spoils(CAPTURED_EVENT);
     if (event->capture) return CAPTURED_EVENT;
@@ -483,8 +484,8 @@ int cuEventElapsedTime(float* ms, void* begun, void* ended) {
 int cuStreamWaitEvent(void* handle, void* awaited, unsigned flags) {
     const unsigned EXTERNAL = 1;
     Hold hold;
-    auto stream = streams::found(streams::all, handle);
-    auto event = streams::found(streams::events, awaited);
+    auto stream = streams::stream(handle);
+    auto event = streams::event(awaited);
     if (!stream || !event) return INVALID_VALUE;
     auto lane = streams::listening(stream);
     if (lane && flags == EXTERNAL) {
@@ -497,13 +498,13 @@ int cuStreamWaitEvent(void* handle, void* awaited, unsigned flags) {
     }
     if (lane) return spoils(CAPTURE_ISOLATION);
     if (event->capture) return CAPTURED_EVENT;
-    stream->ask(streams::waiting(event->mark));
+    streams::ask(*stream, streams::waiting(event->mark), streams::all);
     return SUCCESS;
 }
 
 int cuStreamBeginCapture_v2(void* handle, int) {
     Hold hold;
-    auto stream = streams::found(streams::all, handle);
+    auto stream = streams::stream(handle);
     if (graphs_are("none") || streams::capture || !stream) return NOT_SUPPORTED;
     streams::capture = std::make_shared<streams::Capture>();
     streams::capture->join(stream);
@@ -530,11 +531,11 @@ int cuGraphInstantiateWithFlags(void** made, void* graph, uint64_t) {
 }
 int cuGraphLaunch(void* graph, void* handle) {
     Hold hold;
-    auto stream = streams::found(streams::all, handle);
+    auto stream = streams::stream(handle);
     if (graphs_are("not launched")) return OUT_OF_MEMORY;
     if (!stream || streams::listening(stream)) return INVALID_VALUE;
     ++counts.remembered;
-    stream->ask(((streams::Graph*)graph)->launched());
+    streams::ask(*stream, ((streams::Graph*)graph)->launched(), streams::all);
     return SUCCESS;
 }
 int cuGraphDestroy(void* graph) {
@@ -552,7 +553,7 @@ int cuMemHostAlloc(void** memory, size_t bytes, unsigned) {
 }
 int cuMemFreeHost(void* memory) {
     Hold hold;
-    for (const auto& [handle, stream] : streams::all) {
+    for (const auto& stream : streams::all) {
         for (const Work& work : stream->queue) {
             if (work.host == memory) end("memory of the host was given back before it was read or written");
         }
@@ -565,7 +566,7 @@ int cuMemFreeHost(void* memory) {
 // Nothing of a stream that listens takes or gives back memory.
 bool may_allocate(void* handle) {
     Hold hold;
-    bool listens = streams::listening(streams::found(streams::all, handle));
+    bool listens = streams::listening(streams::stream(handle));
     return !listens || spoils(CAPTURE_UNSUPPORTED) == SUCCESS;
 }
 int cuMemAlloc_v2(Pointer* address, size_t bytes) {
@@ -601,7 +602,7 @@ int cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, void* stream) {
 // driver reads what is there now, and waits until it has written all.
 void not_in_a_recording(void* handle) {
     Hold hold;
-    if (streams::listening(streams::found(streams::all, handle))) end("memory of the host in a recording");
+    if (streams::listening(streams::stream(handle))) end("memory of the host in a recording");
 }
 int cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void* stream) {
     Hold hold;

@@ -6,10 +6,13 @@
 // the host, or a stream that goes on. So a stream that takes what another was to make finds nothing
 // there, and one whose arrays are overwritten or freed too soon reads what is there by then. With
 // `EMULATED_LATE=main` it is the main one that is late and all others that are not: then they find nothing
-// there, and overtake what the main one still has to read. With `EMULATED_WAITS=none` no stream waits for
-// another: what passes all the same shows no wait.
+// there, and overtake what the main one still has to read. With `EMULATED_TURNS=taken` streams that are
+// late do one thing whenever another did one, unless they wait: then two that work in the same memory
+// spoil each other's. With `EMULATED_WAITS=none` no stream waits for another: what passes all the same
+// shows no wait.
 #pragma once
 #include <algorithm>
+#include <cassert>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -26,17 +29,29 @@ inline bool environment_has(const char* name, const char* value) {
     return text && std::strcmp(text, value) == 0;
 }
 
+struct Stream;
+
+// A place in what a stream was asked for; with no stream, none.
+struct Mark {
+    std::shared_ptr<Stream> stream = nullptr;
+    size_t position = 0;
+    bool is_reached() const;
+    void reach() const;
+};
+
 // Something to do, with copies of all that it needs but for arrays, and the memory of the host that it
-// reads or writes some time later.
+// reads or writes some time later; or a wait for what another stream does.
 struct Work {
-    std::function<void()> action;
+    std::function<void()> action = nullptr;
     const char* host = nullptr;
+    Mark awaited = {};
 };
 
 struct Stream {
     bool is_late;
     std::deque<Work> queue = {};
     size_t done = 0;
+    bool is_at_work = false;
 
     size_t asked() const { return done + queue.size(); }
     void ask(Work work) {
@@ -46,33 +61,57 @@ struct Stream {
     }
     void finish(size_t position) {
         while (done < position) {
+            assert(!is_at_work);
             Work next = std::move(queue.front());
             queue.pop_front();
+            is_at_work = true;
+            next.awaited.reach();
+            if (next.action) next.action();
+            is_at_work = false;
             ++done;
-            next.action();
         }
     }
     void finish() { finish(asked()); }
-};
-
-// A place in what a stream was asked for; with no stream, none.
-struct Mark {
-    std::shared_ptr<Stream> stream;
-    size_t position = 0;
-    void reach() const {
-        if (stream) stream->finish(position);
+    // Does one thing, if it may go on.
+    void take_turn() {
+        bool waited = !is_at_work;
+        while (waited && !queue.empty() && queue.front().awaited.is_reached()) {
+            waited = !queue.front().action;
+            finish(done + 1);
+        }
     }
 };
 
+inline bool Mark::is_reached() const { return !stream || stream->done >= position; }
+inline void Mark::reach() const {
+    if (stream) stream->finish(position);
+}
+
 // A stream's wait for another.
 inline Work waiting(Mark mark) {
-    if (environment_has("EMULATED_WAITS", "none")) return {[] {}};
-    return {[=] { mark.reach(); }};
+    if (environment_has("EMULATED_WAITS", "none")) mark = {};
+    return {nullptr, nullptr, mark};
 }
+
+// Streams side by side.
+typedef std::vector<std::shared_ptr<Stream>> Lanes;
+
+// Asks one of them, after which the others take a turn if it did something.
+inline void ask(Stream& stream, Work work, const Lanes& lanes) {
+    stream.ask(std::move(work));
+    if (stream.is_late || !environment_has("EMULATED_TURNS", "taken")) return;
+    for (const auto& other : lanes) other->take_turn();
+}
+
+// All there are; everything here is one thread's at a time.
+inline Lanes all;
+inline std::recursive_mutex lock;
+struct Hold {
+    std::lock_guard<std::recursive_mutex> held{lock};
+};
 
 // What streams were asked for that were listening, by lanes: each has a lane of its own. A step
 // becomes work when the graph is launched, for the streams that stand for its lanes then.
-typedef std::vector<std::shared_ptr<Stream>> Lanes;
 struct Step {
     size_t lane;
     std::function<Work(const Lanes&)> work;
@@ -88,7 +127,9 @@ struct Graph {
         std::vector<std::pair<Stream*, Work>> asked;
         for (const Step& step : steps) asked.push_back({lanes[step.lane].get(), step.work(lanes)});
         return {[=] {
-            for (const auto& [stream, work] : asked) stream->ask(work);
+            Lanes beside = lanes;
+            beside.insert(beside.end(), all.begin(), all.end());
+            for (const auto& [stream, work] : asked) ask(*stream, work, beside);
             for (const auto& lane : lanes) lane->finish();
         }};
     }
@@ -153,21 +194,22 @@ struct Capture {
     }
 };
 
-// All there are, by their handles; everything here is one thread's at a time.
-inline std::recursive_mutex lock;
-struct Hold {
-    std::lock_guard<std::recursive_mutex> held{lock};
-};
-inline std::map<void*, std::shared_ptr<Stream>> all;
-inline std::map<void*, std::shared_ptr<Event>> events;
 inline std::shared_ptr<Capture> capture;
+inline std::map<void*, std::shared_ptr<Event>> events;
 
-template <class T>
-std::shared_ptr<T> found(const std::map<void*, std::shared_ptr<T>>& among, void* handle) {
-    auto place = among.find(handle);
-    return place == among.end() ? nullptr : place->second;
+inline std::shared_ptr<Event> event(void* handle) {
+    auto place = events.find(handle);
+    return place == events.end() ? nullptr : place->second;
 }
 
+inline std::shared_ptr<Stream> stream(void* handle) {
+    for (const auto& stream : all) {
+        if (stream.get() == handle) return stream;
+    }
+    return nullptr;
+}
+
+// The lane of a stream that listens.
 inline Capture::Lane* listening(const std::shared_ptr<Stream>& stream) {
     return capture && stream ? capture->lane_of(stream.get()) : nullptr;
 }

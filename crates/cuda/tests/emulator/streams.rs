@@ -6,8 +6,7 @@
 use std::sync::Arc;
 
 use cudarc::driver::{
-    CudaContext, CudaEvent, CudaGraph, CudaSlice, CudaStream, DevicePtrMut, DriverError, result,
-    sys,
+    CudaContext, CudaEvent, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, result, sys,
 };
 
 /// A context with its main stream and two others.
@@ -55,23 +54,25 @@ impl Streams {
 
     /// What the main stream finds that waits for this event, if for any, and reads.
     fn read(&self, array: &CudaSlice<u8>, event: Option<&CudaEvent>) -> u8 {
-        let mut there = self.array();
+        let there = self.array();
         if let Some(event) = event {
             self.main.wait(event).expect("a wait");
         }
-        copy(&self.main, array, &mut there);
+        copy(&self.main, array, &there);
         self.found(&there)
     }
 }
 
-fn set(stream: &CudaStream, array: &mut CudaSlice<u8>, value: u8) {
-    let address = array.device_ptr_mut(stream).0;
+fn set(stream: &CudaStream, array: &CudaSlice<u8>, value: u8) {
+    let address = array.device_ptr(array.stream()).0;
     // SAFETY: the array has one byte.
     unsafe { result::memset_d8_async(address, value, 1, stream.cu_stream()) }.expect("taken");
 }
 
-fn copy(stream: &Arc<CudaStream>, from: &CudaSlice<u8>, to: &mut CudaSlice<u8>) {
-    stream.memcpy_dtod(from, to).expect("taken");
+fn copy(stream: &CudaStream, from: &CudaSlice<u8>, to: &CudaSlice<u8>) {
+    let [from, to] = [from, to].map(|array| array.device_ptr(array.stream()).0);
+    // SAFETY: both arrays have one byte.
+    unsafe { result::memcpy_dtod_async(to, from, 1, stream.cu_stream()) }.expect("taken");
 }
 
 fn wait_outside(stream: &CudaStream, event: &CudaEvent) {
@@ -87,14 +88,14 @@ pub(crate) fn are_late(streams: &Streams) {
     what_another_stream_makes_is_there_for_those_who_wait(streams);
     a_wait_is_for_what_was_asked_for_before_the_event(streams);
     streams_that_wait_for_each_other_go_in_turns(streams);
-    the_lanes_of_a_graph_are_as_late_as_its_edges_let_them(streams);
+    the_lanes_of_a_graph_are_as_late_as_its_edges_let_them(streams, 1);
     a_graph_waits_for_what_was_recorded_last_before_its_launch(streams);
     what_a_recording_cannot_have_is_refused(streams);
 }
 
 fn what_another_stream_makes_is_there_for_those_who_wait(streams: &Streams) {
-    let mut made = streams.array();
-    set(&streams.side, &mut made, 1);
+    let made = streams.array();
+    set(&streams.side, &made, 1);
     let event = streams.side.record_event(None).expect("an event");
     assert_eq!(streams.read(&made, None), NOTHING);
     assert_eq!(streams.read(&made, Some(&event)), 1);
@@ -103,52 +104,53 @@ fn what_another_stream_makes_is_there_for_those_who_wait(streams: &Streams) {
         |streams: &Streams| streams.side.synchronize(),
         |streams: &Streams| streams.side.record_event(None)?.synchronize(),
     ] {
-        set(&streams.side, &mut made, 2);
+        set(&streams.side, &made, 2);
         assert_ne!(streams.read(&made, None), 2);
         wait(streams).expect("it is done");
         assert_eq!(streams.read(&made, None), 2);
-        set(&streams.main, &mut made, NOTHING);
+        set(&streams.main, &made, NOTHING);
     }
 }
 
 fn a_wait_is_for_what_was_asked_for_before_the_event(streams: &Streams) {
-    let mut made = streams.array();
+    let made = streams.array();
     let never = streams.context.new_event(None).expect("an event");
-    set(&streams.side, &mut made, 1);
+    set(&streams.side, &made, 1);
     let event = streams.side.record_event(None).expect("an event");
-    set(&streams.side, &mut made, 2);
+    set(&streams.side, &made, 2);
     assert_eq!(streams.read(&made, Some(&never)), NOTHING);
     assert_eq!(streams.read(&made, Some(&event)), 1);
     event.record(&streams.side).expect("recorded");
-    set(&streams.side, &mut made, 3);
+    set(&streams.side, &made, 3);
     assert_eq!(streams.read(&made, Some(&event)), 2);
     streams.side.synchronize().expect("it is done");
 }
 
 fn streams_that_wait_for_each_other_go_in_turns(streams: &Streams) {
-    let [mut first, mut second] = [streams.array(), streams.array()];
-    set(&streams.side, &mut first, 1);
+    let [first, second] = [streams.array(), streams.array()];
+    set(&streams.side, &first, 1);
     streams.other.join(&streams.side).expect("a wait");
-    copy(&streams.other, &first, &mut second);
+    copy(&streams.other, &first, &second);
     // The one that reads must not be overtaken by the one that writes.
     streams.side.join(&streams.other).expect("a wait");
-    set(&streams.side, &mut first, 2);
+    set(&streams.side, &first, 2);
     let event = streams.side.record_event(None).expect("an event");
     assert_eq!(streams.read(&first, Some(&event)), 2);
     assert_eq!(streams.read(&second, None), 1);
 }
 
-fn the_lanes_of_a_graph_are_as_late_as_its_edges_let_them(streams: &Streams) {
-    for (waits, expected) in [(true, 1), (false, NOTHING)] {
-        let [mut made, mut read, mut behind] = [streams.array(), streams.array(), streams.array()];
+/// Where an edge lets the main stream find `by_an_edge`.
+fn the_lanes_of_a_graph_are_as_late_as_its_edges_let_them(streams: &Streams, by_an_edge: u8) {
+    for (waits, expected) in [(true, by_an_edge), (false, NOTHING)] {
+        let [made, read, behind] = [streams.array(), streams.array(), streams.array()];
         let graph = streams.record(|| {
             streams.side.join(&streams.main).expect("it listens too");
-            set(&streams.side, &mut made, 1);
+            set(&streams.side, &made, 1);
             if waits {
                 streams.main.join(&streams.side).expect("an edge");
             }
-            copy(&streams.main, &made, &mut read);
-            set(&streams.side, &mut behind, 2);
+            copy(&streams.main, &made, &read);
+            set(&streams.side, &behind, 2);
             streams.main.join(&streams.side).expect("an edge");
         });
         let graph = graph.expect("a graph");
@@ -158,21 +160,21 @@ fn the_lanes_of_a_graph_are_as_late_as_its_edges_let_them(streams: &Streams) {
             assert_eq!(streams.found(&read), expected);
             // At the end of the graph all is done.
             assert_eq!([streams.found(&made), streams.found(&behind)], [1, 2]);
-            set(&streams.main, &mut made, NOTHING);
+            set(&streams.main, &made, NOTHING);
         }
         // And outside it is as late as ever.
-        set(&streams.side, &mut made, 3);
+        set(&streams.side, &made, 3);
         assert_eq!(streams.found(&made), NOTHING);
         streams.side.synchronize().expect("it is done");
     }
 }
 
 fn a_graph_waits_for_what_was_recorded_last_before_its_launch(streams: &Streams) {
-    let [mut made, mut read] = [streams.array(), streams.array()];
+    let [made, read] = [streams.array(), streams.array()];
     let event = streams.context.new_event(None).expect("an event");
     let graph = streams.record(|| {
         wait_outside(&streams.main, &event);
-        copy(&streams.main, &made, &mut read);
+        copy(&streams.main, &made, &read);
     });
     let graph = graph.expect("a graph");
     let launch = || {
@@ -181,9 +183,9 @@ fn a_graph_waits_for_what_was_recorded_last_before_its_launch(streams: &Streams)
     };
     assert_eq!(launch(), NOTHING, "it was never recorded");
     for value in [1, 2] {
-        set(&streams.side, &mut made, value);
+        set(&streams.side, &made, value);
         event.record(&streams.side).expect("recorded");
-        set(&streams.side, &mut made, 9);
+        set(&streams.side, &made, 9);
         assert_eq!(launch(), value);
     }
     streams.side.synchronize().expect("it is done");
@@ -193,7 +195,7 @@ fn what_a_recording_cannot_have_is_refused(streams: &Streams) {
     use sys::CUresult::{
         CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, CUDA_ERROR_STREAM_CAPTURE_UNJOINED,
     };
-    let mut made = streams.array();
+    let made = streams.array();
     let outside = streams.side.record_event(None).expect("an event");
     let inside = streams.context.new_event(None).expect("an event");
     type Asked<'a> = &'a mut dyn FnMut();
@@ -218,7 +220,7 @@ fn what_a_recording_cannot_have_is_refused(streams: &Streams) {
     for joined in [false, true] {
         let graph = streams.record(|| {
             streams.side.join(&streams.main).expect("it listens too");
-            set(&streams.side, &mut made, 1);
+            set(&streams.side, &made, 1);
             if joined {
                 // By way of another stream.
                 streams.other.join(&streams.side).expect("it listens too");
@@ -229,30 +231,75 @@ fn what_a_recording_cannot_have_is_refused(streams: &Streams) {
         assert_eq!(refusal, (!joined).then_some(CUDA_ERROR_STREAM_CAPTURE_UNJOINED));
     }
     // Nobody listens any more.
-    set(&streams.side, &mut made, 2);
+    set(&streams.side, &made, 2);
     streams.side.synchronize().expect("it is done");
     assert_eq!(streams.found(&made), 2);
 }
 
 /// What holds where the main stream is late and the others are not.
 pub(crate) fn overtake(streams: &Streams) {
-    let [mut given, mut taken] = [streams.array(), streams.array()];
+    let [given, taken] = [streams.array(), streams.array()];
     for (waits, expected) in [(false, NOTHING), (true, 1)] {
-        set(&streams.main, &mut given, 1);
+        set(&streams.main, &given, 1);
         if waits {
             streams.side.join(&streams.main).expect("a wait");
         }
-        copy(&streams.side, &given, &mut taken);
+        copy(&streams.side, &given, &taken);
         assert_eq!(streams.found(&taken), expected);
-        set(&streams.main, &mut given, NOTHING);
+        set(&streams.main, &given, NOTHING);
         streams.main.synchronize().expect("it is done");
+    }
+}
+
+/// What holds where no stream waits for another.
+pub(crate) fn do_not_wait(streams: &Streams) {
+    the_lanes_of_a_graph_are_as_late_as_its_edges_let_them(streams, NOTHING);
+}
+
+/// What holds where streams take turns: two that work in the same memory spoil each other's work, also as
+/// lanes of a graph, and where one of them does a graph.
+pub(crate) fn take_turns(streams: &Streams) {
+    for shared in [false, true] {
+        for (side_listens, main_listens) in [(false, false), (false, true), (true, true)] {
+            let [room, own_room, first, second] = [(); 4].map(|()| streams.array());
+            let ask_side = || {
+                set(&streams.side, &room, 1);
+                copy(&streams.side, &room, &first);
+            };
+            let ask_main = || {
+                let room = if shared { &room } else { &own_room };
+                set(&streams.main, room, 2);
+                copy(&streams.main, room, &second);
+            };
+            if !side_listens {
+                ask_side();
+            }
+            if main_listens {
+                let graph = streams.record(|| {
+                    if side_listens {
+                        streams.side.join(&streams.main).expect("it listens too");
+                        ask_side();
+                    }
+                    ask_main();
+                    if side_listens {
+                        streams.main.join(&streams.side).expect("an edge");
+                    }
+                });
+                graph.expect("a graph").launch().expect("launched");
+            } else {
+                ask_main();
+            }
+            streams.side.synchronize().expect("it is done");
+            let found = [streams.found(&first), streams.found(&second)];
+            assert_eq!(found, [1, if shared { 1 } else { 2 }]);
+        }
     }
 }
 
 /// Gives an array back that a stream has still to write.
 pub(crate) fn free_too_soon(streams: &Streams) {
-    let mut array = streams.array();
-    set(&streams.side, &mut array, 1);
+    let array = streams.array();
+    set(&streams.side, &array, 1);
     drop(array);
     drop(streams.array());
     let _ = streams.side.synchronize();
