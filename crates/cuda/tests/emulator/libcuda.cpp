@@ -564,21 +564,23 @@ int cuMemFreeHost(void* memory) {
 }
 
 // Nothing of a stream that listens takes or gives back memory.
-bool may_allocate(void* handle) {
+int may_allocate(void* handle) {
     Hold hold;
-    bool listens = streams::listening(streams::stream(handle));
-    return !listens || spoils(CAPTURE_UNSUPPORTED) == SUCCESS;
+    auto stream = streams::stream(handle);
+    if (!stream) return INVALID_VALUE;
+    return streams::listening(stream) ? spoils(CAPTURE_UNSUPPORTED) : (int)SUCCESS;
 }
 int cuMemAlloc_v2(Pointer* address, size_t bytes) {
     if (bytes == 0) return INVALID_VALUE;
     return memory::take(address, bytes) ? SUCCESS : OUT_OF_MEMORY;
 }
 int cuMemAllocAsync(Pointer* address, size_t bytes, void* stream) {
-    return may_allocate(stream) ? cuMemAlloc_v2(address, bytes) : (int)CAPTURE_UNSUPPORTED;
+    int refused = may_allocate(stream);
+    return refused ? refused : cuMemAlloc_v2(address, bytes);
 }
 int cuMemFree_v2(Pointer address) { return memory::give_back(address) ? SUCCESS : INVALID_VALUE; }
 int cuMemFreeAsync(Pointer address, void* stream) {
-    if (!may_allocate(stream)) return CAPTURE_UNSUPPORTED;
+    if (int refused = may_allocate(stream)) return refused;
     return ask(stream, {[=] {
         running = "cuMemFreeAsync";
         if (!memory::give_back(address)) end("memory was given back that was never taken");

@@ -96,7 +96,7 @@ inline Work waiting(Mark mark) {
 // Streams side by side.
 typedef std::vector<std::shared_ptr<Stream>> Lanes;
 
-// Asks one of them, after which the others take a turn if it did something.
+// Asks one of them. If it is one that does so at once, the others take a turn then.
 inline void ask(Stream& stream, Work work, const Lanes& lanes) {
     stream.ask(std::move(work));
     if (stream.is_late || !environment_has("EMULATED_TURNS", "taken")) return;
@@ -120,7 +120,8 @@ struct Graph {
     std::vector<bool> is_late;
     std::vector<Step> steps;
 
-    // One launch of it; events outside mean what they mark now. When it is done, so are all lanes.
+    // One launch of it; events outside are those that were recorded by now. When it is done, so are all
+    // lanes.
     Work launched() const {
         Lanes lanes;
         for (bool late : is_late) lanes.push_back(std::make_shared<Stream>(Stream{late}));
