@@ -49,6 +49,8 @@ pub(crate) fn build(name: &str, edits: &[(&str, &str)]) -> Option<PathBuf> {
     for library in LIBRARIES {
         let mut command = Command::new(&compiler);
         command.args(["-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-w"]);
+        // Once loaded they stay, for they count up to the process's end.
+        command.arg("-Wl,-z,nodelete");
         command.arg("-I").arg(&folder).arg("-I").arg(&sources);
         command.arg("-o").arg(folder.join(format!("{library}.so")));
         let output = command.arg(sources.join(format!("{library}.cpp"))).arg("-ldl").output();
