@@ -20,7 +20,7 @@ use alexnet::network::{
 use alexnet::ops::conformance::values;
 use alexnet::ops::{Device, Precision, SgdStep, UpdateRule};
 use assert_cmd::Command;
-use remembered::{STEPS, trained};
+use remembered::{Manner, STEPS, trained};
 use tempfile::TempDir;
 
 /// Stand-ins for CUDA's libraries, and a tiny data set.
@@ -307,39 +307,51 @@ fn steps_that_a_gpu_remembers_have_the_bits_of_those_it_is_asked_for_one_by_one(
     if !has_its_cache(STEPS_TEST) {
         return;
     }
-    let refuses = std::env::var("EMULATED_GRAPHS").is_ok_and(|graphs| graphs != "all");
-    // What is refused is refused in every case and at once: one in each precision will do, and a few
-    // steps.
-    let (each, steps) = if refuses { (remembered::cases().len() / 2, 5) } else { (1, STEPS) };
+    let is_set = |name, usual: &str| std::env::var(name).is_ok_and(|value| value != usual);
+    let refuses = is_set("EMULATED_GRAPHS", "all");
+    // What is refused is refused in every case and at once, and what does not wait is soon wrong: one case in
+    // each precision will do, and a few steps.
+    let few = refuses || is_set("EMULATED_LATE", "") || is_set("EMULATED_WAITS", "");
+    let (each, steps) = if few { (remembered::cases().len() / 2, 5) } else { (1, STEPS) };
     for case in remembered::cases().into_iter().step_by(each) {
-        let (found, graphs) = match trained(case, steps, true, None) {
+        let (found, graphs) = match trained(case, steps, Manner::Remembered, None) {
             Ok(found) => found,
             Err(error) => return skipped(&error),
         };
-        let (expected, none) = trained(case, steps, false, None).expect("there was one");
+        let (expected, none) = trained(case, steps, Manner::InTurn, None).expect("there was one");
         assert!(found == expected, "{case:?}: {} values", found.len());
-        assert!(none == 0 && (refuses || graphs >= case.graphs_at_least()), "{case:?}: {graphs}");
+        let least = case.graphs_at_least();
+        let are_enough = graphs[0] >= least[0] && graphs[1] >= least[1];
+        assert!(none == [0, 0] && (few || are_enough), "{case:?}: {graphs:?}");
+        let (beside, _) = trained(case, steps, Manner::Beside, None).expect("there was one");
+        assert!(beside == expected, "{case:?}: {} values side by side", beside.len());
     }
     let case = remembered::cases()[0];
-    let (found, _) = trained(case, steps, true, None).expect("there was one");
-    for constant in remembered::CHANGES.into_iter().filter(|_| !refuses) {
-        let (other, _) = trained(case, steps, true, Some(constant)).expect("there was one");
+    let (found, _) = trained(case, steps, Manner::Remembered, None).expect("there was one");
+    for constant in remembered::CHANGES.into_iter().filter(|_| !few) {
+        let other = trained(case, steps, Manner::Remembered, Some(constant));
+        let (other, _) = other.expect("there was one");
         assert!(found != other, "{constant:?} is the same in every step");
     }
     eprintln!("steps agree");
 }
 
-/// The test above in a process where the emulated GPU is found; how many graphs were made and launched
-/// there, and recordings that ended in an error.
-fn steps_on_the_stand_in(graphs: &str) -> Option<[usize; 3]> {
+/// The test above in a process where the emulated GPU is found: whether it passes, and what it says.
+fn steps_on_the_stand_in(variables: &[(&str, &str)]) -> Option<(bool, String)> {
     let (libraries, _) = EMULATED.as_ref()?;
     let mut child = std::process::Command::new(std::env::current_exe().expect("a path"));
     child.args(["--exact", STEPS_TEST, "--nocapture"]).env("LD_LIBRARY_PATH", libraries);
     child.env("ALEXNET_CACHE_DIR", libraries.join("cache"));
-    child.envs([("EMULATED_COUNTS", "1"), ("EMULATED_GRAPHS", graphs)]);
-    let output = child.output().expect("this program can be run");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && told.contains("steps agree"), "{graphs}: {told}");
+    let output = child.envs(variables.iter().copied()).output().expect("this program can be run");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    Some((output.status.success() && told.contains("steps agree"), told))
+}
+
+/// How many graphs were made and launched there, and recordings that ended in an error.
+fn graphs_of_steps(graphs: &str) -> Option<[usize; 3]> {
+    let variables = [("EMULATED_COUNTS", "1"), ("EMULATED_GRAPHS", graphs)];
+    let (passes, told) = steps_on_the_stand_in(&variables)?;
+    assert!(passes, "{graphs}: {told}");
     let line = told.lines().find(|line| line.starts_with("emulated GPU: ")).expect("counts");
     let counts: Vec<usize> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
     Some(counts.try_into().expect("three counts"))
@@ -347,14 +359,27 @@ fn steps_on_the_stand_in(graphs: &str) -> Option<[usize; 3]> {
 
 #[test]
 fn steps_are_remembered_and_where_the_driver_refuses_they_are_done_all_the_same() {
-    let Some([made, launched, spoilt]) = steps_on_the_stand_in("all") else { return };
+    let Some([made, launched, spoilt]) = graphs_of_steps("all") else { return };
     // What no graph can hold is not asked of the driver while it listens.
     assert!(made > 0 && launched > 2 * made && spoilt == 0, "{made} {launched} {spoilt}");
     for (graphs, spoils) in
         [("none", false), ("not these", true), ("not made", false), ("not launched", false)]
     {
-        let [made, launched, spoilt] = steps_on_the_stand_in(graphs).expect("as before");
+        let [made, launched, spoilt] = graphs_of_steps(graphs).expect("as before");
         assert_eq!((launched, spoilt > 0), (0, spoils), "{graphs}: {made} {spoilt}");
+    }
+}
+
+#[test]
+fn steps_whose_operations_run_beside_each_other_wait_where_one_needs_what_another_does() {
+    for late in ["others", "main"] {
+        let turns = [("EMULATED_LATE", late), ("EMULATED_TURNS", "taken")];
+        let Some((passes, told)) = steps_on_the_stand_in(&turns) else { return };
+        assert!(passes, "{late}: {told}");
+        // What that is worth.
+        let deaf = [("EMULATED_LATE", late), ("EMULATED_WAITS", "none")];
+        let (passes, told) = steps_on_the_stand_in(&deaf).expect("as before");
+        assert!(!passes, "{late}: {told}");
     }
 }
 

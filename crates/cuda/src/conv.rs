@@ -15,7 +15,7 @@ use crate::driver::{Gpu, Launch, Matrix, Product, Reals, RealsMut, ViewMut};
 use crate::elementwise::{add_bias, factor};
 use crate::floats::Floats;
 use crate::pieces::pieces;
-use crate::reduce::{sum_columns, word};
+use crate::reduce::{bias_gradient, word};
 use crate::scratch::Room;
 use crate::{Engine, direct};
 
@@ -164,12 +164,12 @@ pub(crate) fn backward_weights(
     x: &Floats,
     shape: &ConvShape,
 ) {
+    let sizes = [shape.batch * shape.out_h * shape.out_w, shape.out_c];
+    bias_gradient(engine, d_bias, d_y, sizes);
     let gradient = d_weights.first_mut(shape.weights_len());
     if !direct::backward_weights(engine, gradient, d_y, x, shape) {
         backward_weights_products(engine, d_weights, d_y, x, shape);
     }
-    let sizes = [shape.batch * shape.out_h * shape.out_w, shape.out_c];
-    sum_columns(engine, d_bias.first_mut(shape.out_c), d_y, sizes);
 }
 
 fn backward_weights_products(

@@ -4,12 +4,12 @@
 //! too: of three channels in this order cuDNN 9.26 names for some GPUs none but its last resort.
 //! Where a layer has fewer, as the first one has, it is taken in blocks: `kernels/blocks.cu` says how. And
 //! they want a group by itself: engines for several copy what they are given, each time and slowly. So groups
-//! are laid out apart (`kernels/groups.cu`), unless they are so small that launches count more.
+//! are laid out apart (`kernels/groups.cu`), and every other runs beside the one before.
 
 use alexnet_ops::{ConvPass, ConvShape};
 
 use crate::Engine;
-use crate::driver::{Convolutions, EIGHT, Gpu, Launch, Reals, RealsMut, View, ViewMut};
+use crate::driver::{Convolutions, EIGHT, Gpu, Lane, Launch, Reals, RealsMut, View, ViewMut};
 use crate::elementwise::{factor, widen};
 use crate::floats::Floats;
 use crate::groups::Groups;
@@ -28,11 +28,11 @@ pub(crate) fn forward(
     let Engine { gpu, scratch, convolutions: Some(convolutions), .. } = engine else {
         return false;
     };
-    let Scratch { blocks, apart: [inputs, outputs], rounded, workspace, .. } = scratch;
+    let Scratch { blocks, apart: [inputs, outputs], rounded, workspaces, .. } = scratch;
     let x = way.input(gpu, [blocks, inputs], x, shape);
     let weights = way.weights(gpu, &mut rounded[0], weights, shape);
     let y = (y, Groups::of_outputs(shape));
-    way.run_and_join(gpu, convolutions, (workspace, outputs), y, [x, weights])
+    way.run_and_join(gpu, convolutions, (workspaces, outputs), y, [x, weights])
 }
 
 pub(crate) fn backward_input(
@@ -46,11 +46,11 @@ pub(crate) fn backward_input(
     let Engine { gpu, scratch, convolutions: Some(convolutions), .. } = engine else {
         return false;
     };
-    let Scratch { apart: [inputs, outputs], rounded, workspace, .. } = scratch;
+    let Scratch { apart: [inputs, outputs], rounded, workspaces, .. } = scratch;
     let d_y = way.output(gpu, outputs, d_y, shape);
     let weights = way.weights(gpu, &mut rounded[0], weights, shape);
     let d_x = (d_x, Groups::of_inputs(shape));
-    way.run_and_join(gpu, convolutions, (workspace, inputs), d_x, [weights, d_y])
+    way.run_and_join(gpu, convolutions, (workspaces, inputs), d_x, [weights, d_y])
 }
 
 pub(crate) fn backward_weights(
@@ -64,27 +64,29 @@ pub(crate) fn backward_weights(
     let Engine { gpu, scratch, convolutions: Some(convolutions), .. } = engine else {
         return false;
     };
-    let Scratch { blocks, apart: [inputs, outputs], rounded, workspace, .. } = scratch;
+    let Scratch { blocks, apart: [inputs, outputs], formed, workspaces, .. } = scratch;
     let x = way.input(gpu, [blocks, inputs], x, shape);
     let d_y = way.output(gpu, outputs, d_y, shape);
     let blocks = match &way.layout {
         Layout::Blocks(blocks) => Some(blocks),
         Layout::AsItIs | Layout::Apart => None,
     };
-    // A gradient of bf16 values comes in bf16, and that of blocks in blocks.
-    if blocks.is_none() && !way.bf16 {
-        return way.run(gpu, convolutions, workspace, RealsMut::F32(d_weights), [x, d_y]);
-    }
-    let len = way.runs * way.shape.weights_len();
-    let mut formed = rounded[0].reals(gpu, len, way.bf16);
-    if !way.run(gpu, convolutions, workspace, formed.again(), [x, d_y]) {
-        return false;
-    }
-    match blocks {
-        Some(blocks) => blocks.leave_weights(gpu, d_weights, formed.into_read()),
-        None => widen(gpu, d_weights, formed.into_read()),
-    }
-    true
+    let inputs = [x, d_y];
+    gpu.beside(Lane::Weights, || {
+        // A gradient of bf16 values comes in bf16, and that of blocks in blocks.
+        if blocks.is_none() && !way.bf16 {
+            return way.run(gpu, convolutions, workspaces, RealsMut::F32(d_weights), inputs);
+        }
+        let len = way.runs * way.shape.weights_len();
+        let mut formed = formed.reals(gpu, len, way.bf16);
+        let could = way.run(gpu, convolutions, workspaces, formed.again(), inputs);
+        match blocks {
+            _ if !could => {}
+            Some(blocks) => blocks.leave_weights(gpu, d_weights, formed.into_read()),
+            None => widen(gpu, d_weights, formed.into_read()),
+        }
+        could
+    })
 }
 
 /// Elements that cuDNN's engines surely count to, and kernels that move groups.
@@ -98,7 +100,6 @@ struct Way {
     /// How often: once for each of the groups that are apart.
     runs: usize,
     pass: ConvPass,
-    workspace_bytes: usize,
     bf16: bool,
 }
 
@@ -112,7 +113,7 @@ enum Layout {
 
 impl Layout {
     /// `None` where tensor cores would not take it.
-    fn of(shape: &ConvShape, pass: ConvPass, groups_bytes: usize, bf16: bool) -> Option<Self> {
+    fn of(shape: &ConvShape, pass: ConvPass) -> Option<Self> {
         let by_eight = |channels: usize| (channels / shape.groups).is_multiple_of(EIGHT);
         if !by_eight(shape.out_c) {
             return None;
@@ -120,9 +121,7 @@ impl Layout {
         if !by_eight(shape.in_c) {
             return Blocks::of(shape, pass).map(Self::Blocks);
         }
-        let bytes = (shape.input_len() + shape.output_len()) * if bf16 { 2 } else { 4 };
-        let are_apart = shape.groups > 1 && bytes >= groups_bytes;
-        Some(if are_apart { Self::Apart } else { Self::AsItIs })
+        Some(if shape.groups > 1 { Self::Apart } else { Self::AsItIs })
     }
 
     /// The convolution that cuDNN is asked for, and how often.
@@ -140,15 +139,15 @@ impl Layout {
 
 impl Way {
     fn of(engine: &mut Engine, of: &ConvShape, pass: ConvPass) -> Option<Self> {
-        let Engine { convolutions, limits, bf16, .. } = engine;
-        let layout = Layout::of(of, pass, limits.groups_bytes, *bf16)?;
+        let Engine { convolutions, bf16, .. } = engine;
+        let layout = Layout::of(of, pass)?;
         let (shape, runs) = layout.asked(of);
         let longest = |shape: &ConvShape| shape.input_len().max(shape.output_len());
         if longest(of).max(longest(&shape)) > ELEMENTS_MAX {
             return None;
         }
-        let workspace_bytes = convolutions.as_mut()?.workspace_bytes(&shape, pass)?;
-        Some(Self { layout, shape, runs, pass, workspace_bytes, bf16: *bf16 })
+        let can = convolutions.as_mut()?.can(&shape, pass);
+        can.then_some(Self { layout, shape, runs, pass, bf16: *bf16 })
     }
 
     /// The input as cuDNN is to have it. What a forward pass laid out still stands there for the weights'
@@ -212,16 +211,20 @@ impl Way {
         &self,
         gpu: &Gpu,
         convolutions: &mut Convolutions,
-        room: &mut Room,
+        workspaces: &mut [Room; Lane::COUNT],
         mut out: RealsMut<'_>,
         inputs: [Reals<'_>; 2],
     ) -> bool {
-        let mut room = room.take(gpu, self.workspace_bytes);
         (0..self.runs).all(|at| {
             let part = |len: usize| at * len / self.runs..(at + 1) * len / self.runs;
             let inputs = inputs.map(|input| input.part(part(input.len())));
             let out = out.part(part(out.len()));
-            convolutions.run(gpu, (&self.shape, self.pass), out, inputs, room.again())
+            // Every other beside the one before.
+            gpu.beside(if at % 2 == 1 { Lane::Aside } else { Lane::Main }, || {
+                let (room, asked) =
+                    (&mut workspaces[gpu.lane() as usize], (&self.shape, self.pass));
+                convolutions.run(gpu, asked, out, inputs, |bytes| room.take(gpu, bytes))
+            })
         })
     }
 
@@ -230,15 +233,15 @@ impl Way {
         &self,
         gpu: &Gpu,
         convolutions: &mut Convolutions,
-        (room, apart): (&mut Room, &mut LaidOut),
+        (workspaces, apart): (&mut [Room; Lane::COUNT], &mut LaidOut),
         (out, groups): (RealsMut<'_>, Groups),
         inputs: [Reals<'_>; 2],
     ) -> bool {
         let Layout::Apart = self.layout else {
-            return self.run(gpu, convolutions, room, out, inputs);
+            return self.run(gpu, convolutions, workspaces, out, inputs);
         };
         let mut parts = apart.room().reals(gpu, out.len(), self.bf16);
-        let could = self.run(gpu, convolutions, room, parts.again(), inputs);
+        let could = self.run(gpu, convolutions, workspaces, parts.again(), inputs);
         if could {
             groups.join(gpu, out, parts.into_read());
         }

@@ -40,7 +40,7 @@ use alexnet_ops::{
 };
 
 pub use driver::{Architecture, Buffer, CudaError, Library, Source, catch, compile, find};
-use driver::{Convolutions, Crossing, Gpu};
+use driver::{Convolutions, Crossing, Gpu, Lane};
 pub use floats::Floats;
 use guard::Guard;
 use images::Brought;
@@ -163,8 +163,8 @@ impl Cuda {
         self
     }
 
-    /// How often it was asked for what it remembered.
-    pub fn graphs_launched(&self) -> u64 {
+    /// How often it was asked for what it remembered, and how often of those to begin beside updates.
+    pub fn graphs_launched(&self) -> [u64; 2] {
         self.engine().gpu.played.get()
     }
 
@@ -174,10 +174,24 @@ impl Cuda {
             self.engine.clear_poison();
             let mut engine = poisoned.into_inner();
             engine.gpu.leaves_recording();
+            engine.gpu.settles();
             engine.scratch.forget();
             engine.guard.end();
             engine
         })
+    }
+}
+
+impl Engine {
+    /// Has this lane do some work, unless another is asked for it.
+    pub(crate) fn beside<R>(&mut self, lane: Lane, work: impl FnOnce(&mut Self) -> R) -> R {
+        if self.gpu.lane() != Lane::Main {
+            return work(self);
+        }
+        self.gpu.asks(lane);
+        let done = work(self);
+        self.gpu.returns();
+        done
     }
 }
 
@@ -197,6 +211,9 @@ impl Device for Cuda {
     }
     fn is_asynchronous(&self) -> bool {
         true
+    }
+    fn take_turns(&self) {
+        self.engine().gpu.in_one_lane.set(true);
     }
     fn finish(&self) {
         self.engine().gpu.wait();

@@ -9,11 +9,11 @@ use std::ops::Range;
 use alexnet_ops::{Activation, LinearShape, SgdStep, UpdateRule};
 
 use crate::Engine;
-use crate::driver::{EIGHT, Gpu, Launch, Matrix, Product, Reals, RealsMut, View};
+use crate::driver::{EIGHT, Gpu, Lane, Launch, Matrix, Product, Reals, RealsMut, View};
 use crate::elementwise::{add_bias, factor};
 use crate::floats::Floats;
 use crate::pieces::{Limits, pieces};
-use crate::reduce::{sum_columns, word};
+use crate::reduce::{bias_gradient, word};
 use crate::update::{Updated, figures, update};
 
 /// Rows of a gradient that are formed together are a multiple of this, so that every piece begins
@@ -127,7 +127,8 @@ pub(crate) fn backward_update(
     let Engine { gpu, scratch, bf16, limits, guard, .. } = engine;
     let verdict = guard.verdict();
     if let Some(factors) = narrow_factors([d_y, x], shape) {
-        return update_at_once(gpu, updated, factors, step, shape, verdict);
+        let update = || update_at_once(gpu, updated, factors, step, shape, verdict);
+        return gpu.beside(Lane::Updates, update);
     }
     let [for_d_y, for_x] = &mut scratch.rounded;
     let d_y = factor(gpu, *bf16, for_d_y, d_y, shape.batch * shape.outputs);
@@ -221,7 +222,7 @@ pub(crate) fn backward_bias(
     shape: &LinearShape,
 ) {
     let LinearShape { batch, outputs, .. } = *shape;
-    sum_columns(engine, d_bias.first_mut(outputs), d_y, [batch, outputs]);
+    bias_gradient(engine, d_bias, d_y, [batch, outputs]);
 }
 
 #[cfg(test)]

@@ -14,26 +14,17 @@ pub(crate) struct Limits {
     /// Elements of a linear layer's gradient formed at a time: 2²³ are 32 MiB, of which much is
     /// still in the second cache when the update reads it.
     pub(crate) gradient: usize,
-    /// Bytes of inputs and outputs from which on a convolution's groups are laid out apart. Over conv2 of
-    /// `paper`, 525 MB with a batch of 1024, cuDNN's engines spend 0.8 ms on copies on an H200, kernels of
-    /// our own, by count, 0.3; but these are three launches more, some 2 µs each: what 6 MB win.
-    pub(crate) groups_bytes: usize,
     /// Blocks from which on sums are begun where a bias is added: fewer would leave processors idle, where
     /// inference of a few images would wait for them.
     pub(crate) blocks: usize,
 }
 
 impl Limits {
-    pub(crate) const USUAL: Self = Self {
-        elements: 1 << 31,
-        columns: 1 << 25,
-        gradient: 1 << 23,
-        groups_bytes: 8 << 20,
-        blocks: 256,
-    };
+    pub(crate) const USUAL: Self =
+        Self { elements: 1 << 31, columns: 1 << 25, gradient: 1 << 23, blocks: 256 };
     /// So small that the smallest layers are taken in many pieces.
     pub(crate) const TINY: Self =
-        Self { elements: 1_000, columns: 2_000, gradient: 100, groups_bytes: 0, blocks: 1 };
+        Self { elements: 1_000, columns: 2_000, gradient: 100, blocks: 1 };
 }
 
 /// `0..count` in pieces of whole items of `each` elements, at most `limit` elements or one item.

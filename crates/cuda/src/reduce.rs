@@ -1,7 +1,7 @@
 //! Sums and maxima over many values, round by round until one is left: `kernels/reduce.cu`.
 
 use crate::Engine;
-use crate::driver::{Argument, BLOCK, EIGHT, Gpu, Launch, Reals, ViewMut};
+use crate::driver::{Argument, BLOCK, EIGHT, Gpu, Lane, Launch, Reals, ViewMut};
 use crate::floats::Floats;
 use crate::scratch::{Room, Scratch};
 
@@ -132,7 +132,8 @@ pub(crate) fn sum_columns(
     sizes @ [rows, columns]: [usize; 2],
 ) {
     let Engine { gpu, scratch, .. } = engine;
-    let Scratch { sums: rooms, begun, begun_of, .. } = scratch;
+    let Scratch { sums: rooms, bias_sums, begun, begun_of, .. } = scratch;
+    let rooms = if gpu.lane() == Lane::Main { rooms } else { bias_sums };
     let (terms, rows) = match begun_of.as_ref().filter(|begun| begun.is_of(values, sizes)) {
         Some(Begun { groups, .. }) => {
             (Reals::F32(begun.take(gpu, groups * columns).into_read()), *groups)
@@ -140,6 +141,18 @@ pub(crate) fn sum_columns(
         None => (values.values(rows * columns), rows),
     };
     sum_rows(gpu, rooms, sums, terms, [rows, columns]);
+}
+
+/// The gradient of a bias, that of its outputs being `d_y (rows, columns)`, beside what follows.
+pub(crate) fn bias_gradient(
+    engine: &mut Engine,
+    d_bias: &mut Floats,
+    d_y: &Floats,
+    sizes @ [_, columns]: [usize; 2],
+) {
+    engine.beside(Lane::Aside, |engine| {
+        sum_columns(engine, d_bias.first_mut(columns), d_y, sizes);
+    });
 }
 
 /// `sums (columns)` of `values (rows, columns)`.
@@ -207,6 +220,8 @@ pub(crate) fn largest(engine: &mut Engine, found: ViewMut<'_, f32>, arrays: &[Re
     if gpu.gives_up() {
         return;
     }
+    let touched: Vec<_> = arrays.iter().map(Reals::touch).collect();
+    gpu.touches(&touched);
     let (mut table, mut blocks) = (Vec::with_capacity(4 * arrays.len()), 0);
     for array in arrays {
         table.extend(array.entry());

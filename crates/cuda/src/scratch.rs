@@ -1,10 +1,10 @@
 //! Memory that operations work in. It grows to what the largest operation needs and stays, so that
-//! after the first step nothing is taken any more. All work in it is on one stream, in order: the next
-//! operation may write over what the last one left.
+//! after the first step nothing is taken any more. The next operation may write over what the last one
+//! left; what runs on another lane would wait for that, so it has rooms of its own.
 
 use alexnet_ops::ConvShape;
 
-use crate::driver::{Buffer, Element, Gpu, Reals, RealsMut, ViewMut, grown};
+use crate::driver::{Buffer, Element, Gpu, Lane, Reals, RealsMut, ViewMut, grown};
 use crate::reduce::Begun;
 
 /// Room for one array, and how often it was made anew.
@@ -100,8 +100,10 @@ pub(crate) struct Scratch {
     pub(crate) blocks: LaidOut,
     /// Its inputs and its outputs, or their gradients, with groups apart.
     pub(crate) apart: [LaidOut; 2],
-    /// What cuDNN works in.
-    pub(crate) workspace: Room,
+    /// What cuDNN works in, on each lane.
+    pub(crate) workspaces: [Room; Lane::COUNT],
+    /// A gradient of weights as cuDNN forms it.
+    pub(crate) formed: Room,
     /// Which arrays are looked at, and what stands there.
     pub(crate) table: Room,
     pub(crate) table_is: Vec<u64>,
@@ -118,8 +120,9 @@ pub(crate) struct Scratch {
     pub(crate) crossing: Room,
     /// Factors of a product, rounded to bf16 or laid out for it.
     pub(crate) rounded: [Room; 2],
-    /// Sums that are not finished.
+    /// Sums that are not finished, and those of biases' gradients.
     pub(crate) sums: [Room; 2],
+    pub(crate) bias_sums: [Room; 2],
     /// Those that were begun where an array was written, and of which they are.
     pub(crate) begun: Room,
     pub(crate) begun_of: Option<Begun>,
@@ -132,8 +135,9 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// Another number whenever a room is another array than before.
     pub(crate) fn generation(&self) -> u64 {
-        let Self { columns, workspace, table, step, crossing, begun, whole, terms, .. } = self;
-        let rooms = [columns, workspace, table, step, crossing, begun, whole, terms].into_iter();
+        let Self { columns, formed, table, step, crossing, begun, whole, terms, .. } = self;
+        let rooms = [columns, formed, table, step, crossing, begun, whole, terms].into_iter();
+        let rooms = rooms.chain(&self.workspaces).chain(&self.bias_sums);
         let rooms = rooms.chain([&self.blocks, &self.apart[0], &self.apart[1]].map(|laid| &laid.0));
         rooms.chain(&self.rounded).chain(&self.sums).map(|room| room.1).sum()
     }

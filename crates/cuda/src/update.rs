@@ -3,7 +3,7 @@
 use alexnet_ops::{SgdStep, SgdUpdate, UpdateRule};
 
 use crate::Engine;
-use crate::driver::{Argument, Gpu, Launch, Reals, View, ViewMut};
+use crate::driver::{Argument, Gpu, Launch, Reals, Touch, View, ViewMut};
 use crate::floats::Floats;
 use crate::reduce::word;
 use crate::scratch::Scratch;
@@ -72,6 +72,7 @@ const PIECE: usize = 1 << 12;
 #[derive(Default)]
 struct Table {
     words: Vec<u64>,
+    touched: Vec<Touch>,
     arrays: usize,
     blocks: usize,
     is_layer_wise: bool,
@@ -82,8 +83,11 @@ impl Table {
     fn add(&mut self, update: SgdUpdate<'_, Floats>) {
         let SgdUpdate { weights, velocity, gradient, step, trust, len } = update;
         let Updated { weights, rounded, velocity } = Updated::new(weights, velocity, len);
+        let gradient = gradient.first(len);
+        self.touched.extend([weights.touch(), velocity.touch(), gradient.touch()]);
+        self.touched.extend(rounded.as_ref().map(ViewMut::touch));
         let rounded = rounded.map_or(0, |rounded| rounded.entry());
-        let [gradient, ..] = Reals::F32(gradient.first(len)).entry();
+        let [gradient, ..] = Reals::F32(gradient).entry();
         let [rate, momentum, decay, factor] =
             [step.learning_rate, step.momentum, step.weight_decay, trust.unwrap_or(0.0)]
                 .map(f32::to_bits);
@@ -106,10 +110,10 @@ pub(crate) fn update_many<'a>(
 ) {
     let mut table = Table::default();
     updates.for_each(|update| table.add(update));
-    let Table { words, arrays, blocks, is_layer_wise } = table;
+    let Table { words, touched, arrays, blocks, is_layer_wise } = table;
     let Engine { gpu, scratch, crossing, guard, .. } = engine;
     // A graph would take whichever table is there when it is launched.
-    if gpu.gives_up() {
+    if gpu.gives_up() || !gpu.touches(&touched) {
         return;
     }
     let Scratch { updates: room, updates_are, sums: [sums, squares], .. } = scratch;

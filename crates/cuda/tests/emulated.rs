@@ -71,9 +71,8 @@ fn convolved(output: &Output) -> [usize; 2] {
 }
 
 #[test]
-fn groups_are_run_together_and_apart_in_every_kind_of_products() {
+fn groups_are_laid_out_apart_in_every_kind_of_products() {
     for products in ["", " in tf32", " in bf16"] {
-        succeeds(&format!("by eights{products}"), &[]);
         succeeds(&format!("apart{products}"), &[]);
     }
 }
@@ -548,14 +547,11 @@ fn exactly(products: Products) {
         let own = matches!(case, Case::Images(..)).then(|| open_in(products));
         drop(case.run_exact(own.as_ref().unwrap_or(&device)));
     }
-    // And what is laid out apart where it is in small pieces.
-    let device = device.in_small_pieces();
-    by_eights().iter().for_each(|case| drop(case.run_exact(&device)));
 }
 
 /// Convolutions whose groups are laid out apart.
 fn apart(products: Products, tolerance: f32) {
-    let device = open_in(products).in_small_pieces();
+    let device = open_in(products);
     match products {
         Products::Bf16 => agrees_in_bf16(&device, &by_eights(), tolerance),
         Products::F32 | Products::Tf32 => agrees(&device, &by_eights(), tolerance),

@@ -190,6 +190,9 @@ pub trait Device {
     fn is_asynchronous(&self) -> bool {
         false
     }
+    /// From now on does one operation when the other is done, as devices do that have no choice: to see what
+    /// it is worth to do some beside each other.
+    fn take_turns(&self) {}
     /// Returns when everything that was asked for is done.
     fn finish(&self) {}
     /// Whether something that was asked for is not done yet.

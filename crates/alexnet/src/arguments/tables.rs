@@ -81,6 +81,9 @@ pub(crate) struct BenchArguments {
     /// Time whole steps and nothing else, neither layers nor what the machine could do at most
     #[arg(long, conflicts_with = "operations")]
     pub(crate) steps_only: bool,
+    /// Have a GPU do one operation after the other, none beside another
+    #[arg(long)]
+    pub(crate) in_turn: bool,
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,

@@ -6,7 +6,7 @@ use alexnet::network::{
     Purpose,
 };
 use alexnet::ops::conformance::values;
-use alexnet::ops::{Precision, SgdStep, UpdateRule};
+use alexnet::ops::{Device, Precision, SgdStep, UpdateRule};
 
 /// Steps of a training.
 pub(crate) const STEPS: usize = 13;
@@ -28,9 +28,11 @@ pub(crate) struct Case {
 
 impl Case {
     /// Graphs that are launched at the least: of the passes after the steps, and of the steps if they can
-    /// be remembered.
-    pub(crate) fn graphs_at_least(&self) -> u64 {
-        if self.purpose == Purpose::Accumulate { 8 } else { 8 + 5 }
+    /// be remembered; and of those that begin beside updates, which linear layers' in bf16 are.
+    pub(crate) fn graphs_at_least(&self) -> [u64; 2] {
+        let narrow = self.precision == Precision::Bf16 && self.purpose == Purpose::Training;
+        let passes = if self.purpose == Purpose::Accumulate { 8 } else { 8 + 5 };
+        [passes, if narrow { 8 } else { 0 }]
     }
 }
 
@@ -65,10 +67,24 @@ pub(crate) fn cases() -> Vec<Case> {
     [plain, paper, frozen].into_iter().chain(narrow).collect()
 }
 
-/// The network of a case on this GPU, which may be one that remembers nothing.
-fn network(case: Case, remembers: bool) -> Result<Network<Cuda>, CudaError> {
+/// How a GPU does what it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// As graphs, where it can.
+    Remembered,
+    /// Operation by operation, some beside each other.
+    Beside,
+    /// One after the other.
+    InTurn,
+}
+
+/// The network of a case on this GPU, which does what it is asked for in this manner.
+fn network(case: Case, manner: Manner) -> Result<Network<Cuda>, CudaError> {
     let gpu = Cuda::new(0, case.precision)?;
-    let gpu = if remembers { gpu } else { gpu.without_graphs() };
+    let gpu = if manner == Manner::Remembered { gpu } else { gpu.without_graphs() };
+    if manner == Manner::InTurn {
+        gpu.take_turns();
+    }
     let config = ModelConfig {
         model: case.model,
         classes: 10,
@@ -95,10 +111,10 @@ fn network(case: Case, remembers: bool) -> Result<Network<Cuda>, CudaError> {
 pub(crate) fn trained(
     case: Case,
     steps: usize,
-    remembers: bool,
+    manner: Manner,
     constant: Option<Change>,
-) -> Result<(Vec<u32>, u64), CudaError> {
-    let mut network = network(case, remembers)?;
+) -> Result<(Vec<u32>, [u64; 2]), CudaError> {
+    let mut network = network(case, manner)?;
     let (len, mut found) = (network.plan().image_len(), Vec::new());
     for (number, &count) in COUNTS[..steps].iter().enumerate() {
         // Of a batch in parts, too, there are whole ones and such as are not.

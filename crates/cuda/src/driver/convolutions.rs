@@ -26,10 +26,10 @@ use cudarc::driver::CudaStream;
 
 use self::choices::Choices;
 use self::plans::{Plan, Target, plans};
-use super::error::CudaError;
+use super::error::{CudaError, fail};
 use super::gpu::Gpu;
 use super::libraries::{Library, find};
-use super::memory::{Reals, RealsMut, ViewMut};
+use super::memory::{Buffer, Reals, RealsMut, ViewMut};
 use crate::Products;
 
 /// How often each runs together in one trial after the other.
@@ -41,14 +41,14 @@ const TRIALS_SECONDS: f64 = 10e-3;
 /// take arrays of any order, one run of a large batch is long enough.
 const FAR_BEHIND: f64 = 4.0;
 
-/// cuDNN on one stream.
+/// cuDNN, on the stream of whichever lane is asked.
 pub(crate) struct Convolutions {
     // Plans belong to the handle, and go before it.
     ways: HashMap<(ConvShape, ConvPass), Way>,
     choices: Choices,
     products: Products,
     handle: sys::cudnnHandle_t,
-    stream: Arc<CudaStream>,
+    on: On,
 }
 
 // SAFETY: handle and descriptors may be used from any thread, though not from two at a time; they are
@@ -61,14 +61,46 @@ unsafe impl Sync for Convolutions {}
 /// tried; by none where cuDNN cannot.
 struct Way {
     plans: Vec<Plan>,
-    /// Of the longest.
-    workspace_bytes: usize,
 }
 
 impl Way {
-    fn new(plans: Vec<Plan>) -> Self {
-        let workspace_bytes = plans.iter().map(|plan| plan.workspace_bytes).max().unwrap_or(0);
-        Self { plans, workspace_bytes }
+    /// Leaves the fastest plan, or none if none can be run. The longest room is there for the trial alone.
+    fn try_all(&mut self, gpu: &Gpu, run: impl Fn(&Plan, u64) -> Result<(), CudnnError>) {
+        let bytes = self.plans.iter().map(|plan| plan.workspace_bytes).max().unwrap_or(0);
+        let room: Buffer<u8> = gpu.zeros(bytes);
+        let fastest = fastest(self.plans.len(), |at, runs| {
+            gpu.wait();
+            let begin = Instant::now();
+            let ran = (0..runs).try_for_each(|_| run(&self.plans[at], room.view().address()));
+            gpu.wait();
+            ran.ok().map(|()| begin.elapsed().as_secs_f64())
+        });
+        self.plans = fastest.map(|at| self.plans.swap_remove(at)).into_iter().collect();
+    }
+}
+
+/// The stream that cuDNN was told to use last.
+struct On(Arc<CudaStream>);
+
+impl On {
+    /// Tells it of another, if it is another.
+    fn change(
+        &mut self,
+        handle: sys::cudnnHandle_t,
+        stream: &Arc<CudaStream>,
+    ) -> Result<(), CudaError> {
+        if self.0 == *stream {
+            return Ok(());
+        }
+        self.0 = stream.clone();
+        self.set(handle)
+    }
+
+    fn set(&self, handle: sys::cudnnHandle_t) -> Result<(), CudaError> {
+        // SAFETY: both are live: the stream is kept beside the handle.
+        unsafe { sys::cudnnSetStream(handle, self.0.cu_stream().cast()) }
+            .result()
+            .map_err(|error| refused("take a stream", error))
     }
 }
 
@@ -82,16 +114,14 @@ impl Convolutions {
             return Ok(None);
         }
         gpu.bind();
-        let (mut handle, stream) = (null_mut(), gpu.stream().clone());
+        let mut handle = null_mut();
         // SAFETY: the pointer is to a handle that outlives the call.
         unsafe { sys::cudnnCreate(&mut handle) }.result().map_err(|e| refused("start", e))?;
         // SAFETY: the library was found, and the function takes nothing.
         let choices = Choices::read(gpu, products, unsafe { sys::cudnnGetVersion() });
-        let this = Self { ways: HashMap::new(), choices, products, handle, stream };
-        // SAFETY: both are live: the stream is kept beside the handle.
-        unsafe { sys::cudnnSetStream(handle, this.stream.cu_stream().cast()) }
-            .result()
-            .map_err(|error| refused("take a stream", error))?;
+        let on = On(gpu.stream().clone());
+        let this = Self { ways: HashMap::new(), choices, products, handle, on };
+        this.on.set(this.handle)?;
         Ok(Some(this))
     }
 
@@ -102,8 +132,8 @@ impl Convolutions {
         (version / 10_000, version / 100 % 100)
     }
 
-    /// Bytes of room that a pass takes; `None` where cuDNN cannot run it.
-    pub(crate) fn workspace_bytes(&mut self, shape: &ConvShape, pass: ConvPass) -> Option<usize> {
+    /// Whether cuDNN can run a pass.
+    pub(crate) fn can(&mut self, shape: &ConvShape, pass: ConvPass) -> bool {
         let (handle, products, choices) = (self.handle, self.products, &self.choices);
         let way = self.ways.entry((*shape, pass)).or_insert_with(|| {
             let mut plans = plans(&Target::Handle(handle), products, shape, pass);
@@ -111,59 +141,47 @@ impl Convolutions {
             if let Some(at) = plans.iter().position(|plan| Some(plan.number) == chosen) {
                 plans = vec![plans.swap_remove(at)];
             }
-            Way::new(plans)
+            Way { plans }
         });
-        (!way.plans.is_empty()).then_some(way.workspace_bytes)
+        !way.plans.is_empty()
     }
 
-    /// Runs a pass: the output, of x, w and y the other two in this order, and room. Says whether one of
-    /// the engines could.
+    /// Runs a pass: the output, of x, w and y the other two in this order, and who has room for so many
+    /// bytes. Says whether one of the engines could.
     ///
     /// # Panics
-    /// When [`Self::workspace_bytes`] has not said that there is a way, or an array is too short or of
-    /// another kind than the products.
-    pub(crate) fn run(
+    /// When [`Self::can`] has not said so, or an array is too short or of another kind than the products.
+    pub(crate) fn run<'r>(
         &mut self,
         gpu: &Gpu,
         (shape, pass): (&ConvShape, ConvPass),
         out: RealsMut<'_>,
         [first, second]: [Reals<'_>; 2],
-        room: ViewMut<'_, u8>,
+        room: impl FnOnce(usize) -> ViewMut<'r, u8>,
     ) -> bool {
         let way = self.ways.get_mut(&(*shape, pass)).expect("a way");
         let lens = [shape.input_len(), shape.weights_len(), shape.output_len()];
         let arrays = x_w_y(pass, [out.len(), first.len(), second.len()]);
-        let long_enough = arrays.iter().zip(lens).all(|(&array, len)| array >= len);
-        assert!(long_enough && room.len() >= way.workspace_bytes, "{arrays:?} for {shape:?}");
+        assert!(arrays.iter().zip(lens).all(|(&array, len)| array >= len), "{arrays:?}, {shape:?}");
         let bf16 = [first.is_bf16(), second.is_bf16(), out.is_bf16()];
         assert_eq!(bf16, [self.products == Products::Bf16; 3], "{shape:?}");
-        // What is tried is waited for, which a graph cannot.
-        if gpu.drops() || way.plans.len() > 1 && gpu.gives_up() {
-            return true;
-        }
-        gpu.bind();
+        let touched = [out.touch(), first.touch(), second.touch()];
         let addresses = x_w_y(pass, [out.address(), first.address(), second.address()]);
-        let handle = self.handle;
-        let run = |plan: &Plan| plan.run(handle, addresses, room.address());
-        if way.plans.len() > 1 {
-            let fastest = fastest(way.plans.len(), |at, runs| {
-                gpu.wait();
-                let begin = Instant::now();
-                let ran = (0..runs).try_for_each(|_| run(&way.plans[at]));
-                gpu.wait();
-                ran.ok().map(|()| begin.elapsed().as_secs_f64())
-            });
-            let plans = fastest.map(|at| way.plans.swap_remove(at));
-            *way = Way::new(plans.into_iter().collect());
+        let (handle, on) = (self.handle, &mut self.on);
+        // What is tried is waited for, which a graph cannot.
+        if way.plans.len() > 1 && !gpu.gives_up() && gpu.touches(&touched) {
+            on.change(handle, gpu.lanes().stream()).unwrap_or_else(|error| fail(error));
+            way.try_all(gpu, |plan, room| plan.run(handle, addresses, room));
             way.plans.iter().for_each(|plan| self.choices.write_down(shape, pass, plan.number));
         }
         let Some(plan) = way.plans.first() else { return false };
-        gpu.timed(
-            || named(shape, pass),
-            || {
-                gpu.asked_of(run(plan), |error| refused("convolve", error));
-            },
-        );
+        let room = room(plan.workspace_bytes);
+        if gpu.touches(&[&touched[..], &[room.touch()]].concat()) {
+            on.change(handle, gpu.lanes().stream()).unwrap_or_else(|error| fail(error));
+            let run = || plan.run(handle, addresses, room.address());
+            let ask = || gpu.asked_of(run(), |error| refused("convolve", error));
+            gpu.timed(|| named(shape, pass), ask);
+        }
         true
     }
 }
@@ -218,7 +236,7 @@ fn fastest(candidates: usize, mut seconds: impl FnMut(usize, u32) -> Option<f64>
 impl Drop for Convolutions {
     fn drop(&mut self) {
         self.ways.clear();
-        if self.stream.context().bind_to_thread().is_ok() {
+        if self.on.0.context().bind_to_thread().is_ok() {
             // SAFETY: the handle is live and nobody's after this. A failure leaks it.
             let _ = unsafe { sys::cudnnDestroy(self.handle) };
         }

@@ -1,5 +1,5 @@
-//! A device that is open: what the operations stand on. Every call is queued on one stream, so each
-//! sees what those before it left; the host waits only where it wants numbers back.
+//! A device that is open: what the operations stand on. Calls are queued, and each sees what those before
+//! it left; the host waits only where it wants numbers back.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -16,28 +16,23 @@ use super::compiler::{self, Architecture, compile};
 use super::declaration::{Parameter, declarations};
 use super::error::{CudaError, fail};
 use super::graph::Asked;
+use super::lanes::{Lane, Lanes, Touch};
+use super::launch::{Argument, Launch};
 use super::libraries::{Library, find};
-use super::memory::{Buffer, Element, Reals, RealsMut, View, ViewMut};
+use super::memory::{Buffer, Element, View, ViewMut};
 use super::products::ProductHandle;
 use crate::Products;
 use crate::kernels::source;
 
-/// Threads of a block, where a kernel does not say otherwise: a multiple of 32, and small enough for
-/// several blocks at a time on every GPU.
-pub(crate) const BLOCK: usize = 256;
-/// Neighbours that one thread takes together: `EIGHT` of `common.cuh`.
-pub(crate) const EIGHT: usize = 8;
 /// Products of bf16 and TF32 need this compute capability.
 const NARROW: Architecture = Architecture(80);
-/// Shared memory that every GPU gives a block unasked.
-const SHARED_BYTES_MAX: usize = 48 << 10;
 
 /// One GPU, with the kernels loaded.
 pub(crate) struct Gpu {
     // Dropped in this order: what needs the context before the context.
     pub(super) products: ProductHandle,
     module: Module,
-    stream: Arc<CudaStream>,
+    lanes: Arc<Lanes>,
     context: Arc<CudaContext>,
     pub(crate) name: String,
     pub(crate) architecture: Architecture,
@@ -45,139 +40,14 @@ pub(crate) struct Gpu {
     /// What becomes of operations that are asked for.
     pub(super) asked: Cell<Asked>,
     pub(super) records: bool,
+    /// Whether anything runs beside anything else.
+    pub(crate) in_one_lane: Cell<bool>,
     /// What operations take, where that is asked for.
     pub(super) clock: RefCell<Option<Clock>>,
-    /// How often what was remembered was done.
-    pub(crate) played: Cell<u64>,
+    /// How often what was remembered was done, and how often beside updates.
+    pub(crate) played: Cell<[u64; 2]>,
     /// Whether it reads any memory of the host by itself, and perhaps later than it was asked to.
     reads_host: bool,
-}
-
-/// What a kernel is called with.
-#[derive(Clone, Copy)]
-pub(crate) enum Argument<'a> {
-    Out { address: u64, element: &'static str, _of: std::marker::PhantomData<&'a mut ()> },
-    In { address: u64, element: &'static str, _of: std::marker::PhantomData<&'a ()> },
-    U32(u32),
-    U64(u64),
-    F32(f32),
-    Numbers(&'a [u32]),
-}
-
-impl<'a, T: Element> From<ViewMut<'a, T>> for Argument<'a> {
-    fn from(view: ViewMut<'a, T>) -> Self {
-        Self::Out { address: view.address(), element: T::NAME, _of: std::marker::PhantomData }
-    }
-}
-impl<'a, T: Element> From<View<'a, T>> for Argument<'a> {
-    fn from(view: View<'a, T>) -> Self {
-        Self::In { address: view.address(), element: T::NAME, _of: std::marker::PhantomData }
-    }
-}
-impl<'a> From<Reals<'a>> for Argument<'a> {
-    fn from(reals: Reals<'a>) -> Self {
-        match reals {
-            Reals::F32(view) => view.into(),
-            Reals::Bf16(view) => view.into(),
-        }
-    }
-}
-impl<'a> From<RealsMut<'a>> for Argument<'a> {
-    fn from(reals: RealsMut<'a>) -> Self {
-        match reals {
-            RealsMut::F32(view) => view.into(),
-            RealsMut::Bf16(view) => view.into(),
-        }
-    }
-}
-impl From<u32> for Argument<'_> {
-    fn from(value: u32) -> Self {
-        Self::U32(value)
-    }
-}
-impl From<u64> for Argument<'_> {
-    fn from(value: u64) -> Self {
-        Self::U64(value)
-    }
-}
-impl From<f32> for Argument<'_> {
-    fn from(value: f32) -> Self {
-        Self::F32(value)
-    }
-}
-impl<'a, const N: usize> From<&'a [u32; N]> for Argument<'a> {
-    fn from(values: &'a [u32; N]) -> Self {
-        Self::Numbers(values)
-    }
-}
-
-impl Argument<'_> {
-    /// Whether a kernel that declares `parameter` may be given this.
-    fn fits(&self, parameter: &Parameter) -> bool {
-        match (self, parameter) {
-            (Self::Out { element, .. }, Parameter::Out(declared))
-            | (Self::In { element, .. }, Parameter::In(declared)) => element == declared,
-            (Self::U32(_), Parameter::Number(kind)) => kind == "u32",
-            (Self::U64(_), Parameter::Number(kind)) => kind == "u64",
-            (Self::F32(_), Parameter::Number(kind)) => kind == "float",
-            (Self::Numbers(values), Parameter::Numbers(count)) => values.len() == *count,
-            _ => false,
-        }
-    }
-
-    /// Where its bytes are, as the driver wants to know it.
-    fn pointer(&self) -> *mut c_void {
-        match self {
-            Self::Out { address, .. } | Self::In { address, .. } => {
-                std::ptr::from_ref(address).cast_mut().cast()
-            }
-            Self::U32(value) => std::ptr::from_ref(value).cast_mut().cast(),
-            Self::U64(value) => std::ptr::from_ref(value).cast_mut().cast(),
-            Self::F32(value) => std::ptr::from_ref(value).cast_mut().cast(),
-            Self::Numbers(values) => values.as_ptr().cast_mut().cast(),
-        }
-    }
-}
-
-/// How many threads run a kernel.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Launch {
-    blocks: u32,
-    threads: u32,
-    shared_bytes: u32,
-}
-
-impl Launch {
-    /// So many threads, and a few more in the last block.
-    pub(crate) fn threads(count: usize) -> Self {
-        let blocks = u32::try_from(count.div_ceil(BLOCK)).expect("blocks of a launch");
-        Self { blocks, threads: BLOCK as u32, shared_bytes: 0 }
-    }
-
-    /// A thread for eight of so many elements.
-    pub(crate) fn eights(count: usize) -> Self {
-        Self::threads(count.div_ceil(EIGHT))
-    }
-
-    /// So many blocks.
-    pub(crate) fn blocks(count: usize) -> Self {
-        let blocks = u32::try_from(count).expect("blocks of a launch");
-        Self { blocks, threads: BLOCK as u32, shared_bytes: 0 }
-    }
-
-    /// For each of so many groups so many threads, and a few more in its last block; with the number of
-    /// a group's blocks.
-    pub(crate) fn threads_each(groups: usize, count: usize) -> (Self, u32) {
-        let each = Self::threads(count).blocks;
-        (Self::blocks(groups * each as usize), each)
-    }
-
-    /// With so many floats shared by each block, as they follow from its number of threads.
-    pub(crate) fn sharing(self, floats: impl Fn(usize) -> usize) -> Self {
-        let bytes = floats(self.threads as usize) * size_of::<f32>();
-        assert!(bytes <= SHARED_BYTES_MAX, "{bytes} bytes of shared memory");
-        Self { shared_bytes: bytes as u32, ..self }
-    }
 }
 
 impl Gpu {
@@ -217,15 +87,15 @@ impl Gpu {
         find(Library::Compiler)?;
         find(Library::Products)?;
         let context = CudaContext::new(index).map_err(|error| driver("be opened", error))?;
-        // SAFETY: arrays are used by one stream; where images cross, on another, events of its own order
-        // the two.
+        // SAFETY: `Lanes` has streams wait for each other where arrays are used by several; where images
+        // cross, on another, events of its own order the two.
         unsafe { context.disable_event_tracking() };
-        let stream = context.new_stream().map_err(|error| driver("make a stream", error))?;
+        let lanes = Arc::new(Lanes::open(&context)?);
         let architecture = architecture(&context)?;
         let name = context.name().map_err(|error| driver("say its name", error))?;
         has_products(&name, architecture, kind)?;
         let module = Module::load(&context, architecture, kind)?;
-        let products = ProductHandle::new(&stream, kind)?;
+        let products = ProductHandle::new(lanes.main(), kind)?;
         let memory = context.total_mem();
         let memory_bytes = memory.map_err(|error| driver("say how much memory it has", error))?;
         let reads_host = context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS);
@@ -234,15 +104,16 @@ impl Gpu {
         Ok(Self {
             products,
             module,
-            stream,
+            lanes,
             context,
             name,
             architecture,
             memory_bytes,
             asked,
             records: true,
+            in_one_lane: Cell::new(false),
             clock: RefCell::new(None),
-            played: Cell::new(0),
+            played: Cell::new([0; 2]),
             reads_host,
         })
     }
@@ -259,10 +130,11 @@ impl Gpu {
     pub(crate) fn zeros<T: Element>(&self, len: usize) -> Buffer<T> {
         self.gives_up();
         // The driver makes no empty arrays.
-        let memory = self.stream.alloc_zeros::<T>(len.max(1));
+        let memory = self.stream().alloc_zeros::<T>(len.max(1));
         let memory = memory.unwrap_or_else(|error| fail(no_room(len * size_of::<T>(), error)));
-        let address = memory.device_ptr(&self.stream).0;
-        Buffer::new(memory, address, len)
+        self.lanes.has_made().unwrap_or_else(|error| fail(driver("make an array", error)));
+        let address = memory.device_ptr(self.stream()).0;
+        Buffer::new(memory, address, len, self.lanes.clone())
     }
 
     /// Copies `src` to the beginning of `dst`. When this returns, `src` was read: of memory that the GPU
@@ -270,13 +142,12 @@ impl Gpu {
     pub(crate) fn upload<T: Element>(&self, dst: ViewMut<'_, T>, src: &[T]) {
         assert!(src.len() <= dst.len(), "{} elements for {}", src.len(), dst.len());
         // A graph would read `src` when it is launched.
-        if src.is_empty() || self.gives_up() {
+        if src.is_empty() || self.gives_up() || !self.touches(&[dst.touch()]) {
             return;
         }
-        self.bind();
+        let stream = self.lanes.stream().cu_stream();
         // SAFETY: there is room for all of `src`, which was read when this returns.
-        let copied =
-            unsafe { result::memcpy_htod_async(dst.address(), src, self.stream.cu_stream()) };
+        let copied = unsafe { result::memcpy_htod_async(dst.address(), src, stream) };
         copied.unwrap_or_else(|error| fail(driver("take an array", error)));
         if self.reads_host {
             self.wait();
@@ -286,16 +157,13 @@ impl Gpu {
     /// Copies one array of the device to another, as long.
     pub(crate) fn copy(&self, dst: ViewMut<'_, f32>, src: View<'_, f32>) {
         assert_eq!(dst.len(), src.len());
-        if dst.len() == 0 || self.drops() {
+        if dst.len() == 0 || !self.touches(&[dst.touch(), src.touch()]) {
             return;
         }
-        self.bind();
-        let bytes = dst.len() * size_of::<f32>();
+        let (bytes, stream) = (dst.len() * size_of::<f32>(), self.lanes.stream().cu_stream());
         // SAFETY: both arrays are on the device and have so many bytes.
-        let ask = || unsafe {
-            let stream = self.stream.cu_stream();
-            result::memcpy_dtod_async(dst.address(), src.address(), bytes, stream)
-        };
+        let ask =
+            || unsafe { result::memcpy_dtod_async(dst.address(), src.address(), bytes, stream) };
         let name = || "copy".to_owned();
         self.timed(name, || self.asked_of(ask(), |error| driver("copy an array", error)));
     }
@@ -305,7 +173,7 @@ impl Gpu {
         if self.gives_up() {
             return;
         }
-        self.stream.synchronize().unwrap_or_else(|error| fail(driver("finish its work", error)));
+        self.lanes.synchronize().unwrap_or_else(|error| fail(driver("finish its work", error)));
     }
 
     /// Whether something asked for is not done. A kernel that failed is heard of when it is waited for.
@@ -315,12 +183,56 @@ impl Gpu {
         }
         self.bind();
         // SAFETY: the stream is live.
-        let state = unsafe { sys::cuStreamQuery(self.stream.cu_stream()) };
-        state == sys::CUresult::CUDA_ERROR_NOT_READY
+        let state = |stream: &Arc<CudaStream>| unsafe { sys::cuStreamQuery(stream.cu_stream()) };
+        self.lanes.streams().any(|stream| state(stream) == sys::CUresult::CUDA_ERROR_NOT_READY)
     }
 
+    /// That of the main lane.
     pub(super) fn stream(&self) -> &Arc<CudaStream> {
-        &self.stream
+        self.lanes.main()
+    }
+
+    pub(super) fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    /// The lane that is asked.
+    pub(crate) fn lane(&self) -> Lane {
+        self.lanes.lane()
+    }
+
+    /// Asks this lane from here to [`Self::returns`]. Operations that are timed take turns.
+    pub(crate) fn asks(&self, lane: Lane) {
+        if !self.drops() && !self.is_timing() && !self.in_one_lane.get() {
+            self.bind();
+            self.asked_of(self.lanes.enter(lane), lanes_fail);
+        }
+    }
+
+    /// Asks the main lane.
+    pub(crate) fn returns(&self) {
+        self.asked_of(self.lanes.leave(), lanes_fail);
+    }
+
+    /// Has this lane do some work, unless another is asked for it.
+    pub(crate) fn beside<R>(&self, lane: Lane, work: impl FnOnce() -> R) -> R {
+        if self.lane() != Lane::Main {
+            return work();
+        }
+        self.asks(lane);
+        let done = work();
+        self.returns();
+        done
+    }
+
+    /// To be said of all memory that the next operation touches, before it is asked for. Says whether it is
+    /// to be.
+    pub(crate) fn touches(&self, touches: &[Touch]) -> bool {
+        if !self.drops() {
+            self.bind();
+            self.asked_of(self.lanes.touch(touches), lanes_fail);
+        }
+        !self.drops()
     }
 
     pub(super) fn bind(&self) {
@@ -336,12 +248,13 @@ impl Gpu {
         let fit = kernel.parameters.len() == arguments.len()
             && arguments.iter().zip(&kernel.parameters).all(|(argument, p)| argument.fits(p));
         assert!(fit, "{name} takes {:?}", kernel.parameters);
-        if launch.blocks == 0 || self.drops() {
+        let touched: Vec<Touch> = arguments.iter().filter_map(Argument::touch).collect();
+        if launch.blocks == 0 || !self.touches(&touched) {
             return;
         }
         let mut pointers: Vec<*mut c_void> = arguments.iter().map(Argument::pointer).collect();
         let (grid, block) = ((launch.blocks, 1, 1), (launch.threads, 1, 1));
-        self.bind();
+        let stream = self.lanes.stream().cu_stream();
         // SAFETY: the function is of a module that is loaded, and each pointer is to a value of the
         // size that the source declares, which the driver has copied when it returns. What the kernel
         // does with the arrays is its source's matter: it touches none outside of the sizes it is
@@ -352,13 +265,17 @@ impl Gpu {
                 grid,
                 block,
                 launch.shared_bytes,
-                self.stream.cu_stream(),
+                stream,
                 &mut pointers,
             )
         };
         let name = || name.to_owned();
         self.timed(name, || self.asked_of(ask(), |error| driver("run a kernel", error)));
     }
+}
+
+pub(super) fn lanes_fail(error: DriverError) -> CudaError {
+    driver("have its streams wait for each other", error)
 }
 
 pub(super) fn driver(doing: &'static str, error: DriverError) -> CudaError {
@@ -470,43 +387,6 @@ impl Drop for Module {
             // SAFETY: the module is loaded, and nobody launches its kernels after this. A failure
             // leaves it until the context goes.
             let _ = unsafe { result::module::unload(self.handle) };
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_argument_fits_what_the_source_declares_and_nothing_else() {
-        let [out, within] = [Parameter::Out, Parameter::In].map(|kind| kind("float".to_owned()));
-        let [word, long] = ["u32", "u64"].map(|kind| Parameter::Number(kind.to_owned()));
-        let parameters = [out, within, word, long, Parameter::Numbers(2)];
-        let of = std::marker::PhantomData;
-        let arguments = [
-            Argument::Out { address: 0, element: "float", _of: of },
-            Argument::In { address: 0, element: "float", _of: std::marker::PhantomData },
-            Argument::from(1_u32),
-            Argument::from(1_u64),
-            Argument::from(&[1, 2]),
-        ];
-        for (i, argument) in arguments.iter().enumerate() {
-            for (j, parameter) in parameters.iter().enumerate() {
-                assert_eq!(argument.fits(parameter), i == j, "{i} {parameter:?}");
-            }
-        }
-        assert!(!Argument::from(&[1, 2, 3]).fits(&Parameter::Numbers(2)));
-        let bytes = Argument::In { address: 0, element: "u8", _of: std::marker::PhantomData };
-        assert!(!bytes.fits(&parameters[1]));
-    }
-
-    #[test]
-    fn a_launch_has_a_thread_for_every_element_and_no_block_for_none() {
-        for (count, blocks) in [(0, 0), (1, 1), (256, 1), (257, 2)] {
-            assert_eq!(Launch::threads(count).blocks, blocks, "{count}");
-            let (launch, each) = Launch::threads_each(3, count);
-            assert_eq!((launch.blocks, each), (3 * blocks, blocks), "{count}");
         }
     }
 }

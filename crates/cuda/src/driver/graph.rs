@@ -9,7 +9,8 @@
 use cudarc::driver::{CudaGraph, result, sys};
 
 use super::error::{CudaError, fail};
-use super::gpu::Gpu;
+use super::gpu::{Gpu, lanes_fail};
+use super::lanes::Heard;
 
 /// What becomes of operations that are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,10 @@ pub(super) enum Asked {
 }
 
 /// Operations that the driver remembers.
-pub(crate) struct Tape(CudaGraph);
+pub(crate) struct Tape {
+    graph: CudaGraph,
+    heard: Heard,
+}
 
 // SAFETY: graphs may be used from any thread, though not from two at a time; one is played by whoever
 // has its recording to change, behind the lock of the device.
@@ -33,10 +37,15 @@ impl Gpu {
     /// whether it can.
     pub(crate) fn begin_recording(&self) -> bool {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
-        let listens =
-            self.records && !self.is_timing() && self.stream().begin_capture(mode).is_ok();
+        if !self.records || self.is_timing() {
+            return false;
+        }
+        let joined = self.lanes().begin_recording();
+        let listens = joined.and_then(|()| self.stream().begin_capture(mode)).is_ok();
         if listens {
             self.asked.set(Asked::Remembered);
+        } else {
+            self.lanes().forget();
         }
         listens
     }
@@ -49,17 +58,28 @@ impl Gpu {
     /// What was remembered; nothing where one of the operations cannot be. From here on they are done
     /// again.
     pub(crate) fn end_recording(&self) -> Option<Tape> {
-        if self.asked.replace(Asked::Done) != Asked::Remembered {
+        if self.asked.get() != Asked::Remembered {
+            self.asked.set(Asked::Done);
             return None;
         }
+        // What cannot be joined, the driver refuses to end, too.
+        let heard = self.lanes().end_recording();
+        self.asked.set(Asked::Done);
         let flags = sys::CUgraphInstantiate_flags(0);
-        self.stream().end_capture(flags).ok().flatten().map(Tape)
+        let graph = self.stream().end_capture(flags).ok().flatten()?;
+        Some(Tape { graph, heard: heard.ok().flatten()? })
     }
 
     /// Does what was remembered, if the driver will: says whether it does.
     pub(crate) fn play(&self, tape: &Tape) -> bool {
-        let plays = tape.0.launch().is_ok();
-        self.played.set(self.played.get() + u64::from(plays));
+        let began = self.lanes().begin_playing(&tape.heard);
+        began.unwrap_or_else(|error| fail(lanes_fail(error)));
+        let plays = tape.graph.launch().is_ok();
+        if plays {
+            let [all, beside] = self.played.get();
+            let is_beside = u64::from(self.lanes().has_played(&tape.heard));
+            self.played.set([all + 1, beside + is_beside]);
+        }
         plays
     }
 
@@ -73,6 +93,7 @@ impl Gpu {
     pub(crate) fn gives_up(&self) -> bool {
         if self.asked.get() == Asked::Remembered {
             self.asked.set(Asked::Dropped);
+            self.lanes().forget();
             // SAFETY: the stream is live and listens.
             let graph = unsafe { result::stream::end_capture(self.stream().cu_stream()) };
             if let Ok(graph) = graph
@@ -95,6 +116,13 @@ impl Gpu {
         }
         self.asked.set(Asked::Done);
         was
+    }
+
+    /// After an error in the midst of an operation: nothing is under way, and the main lane is asked.
+    pub(crate) fn settles(&self) {
+        self.lanes().forget();
+        // What failed before may be heard of here, and was.
+        let _ = self.lanes().synchronize();
     }
 
     /// What came of a call that can be remembered: a refusal then gives the recording up.

@@ -4,7 +4,11 @@ use std::any::type_name;
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use std::sync::Arc;
+
 use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits};
+
+use super::lanes::{Lanes, Touch};
 
 /// What an array is made of.
 pub(crate) trait Element: DeviceRepr + ValidAsZeroBits + Copy + Default {
@@ -29,16 +33,23 @@ element!(u64, "u64");
 
 /// An array on the device.
 pub struct Buffer<T> {
-    /// Frees the memory when dropped, after everything that was asked for before.
+    /// Frees the memory when dropped, after everything that was asked of the main lane before.
     _memory: CudaSlice<T>,
     address: u64,
     len: usize,
+    lanes: Arc<Lanes>,
+}
+
+impl<T> Drop for Buffer<T> {
+    fn drop(&mut self) {
+        self.lanes.give_back(self.address, self.len * size_of::<T>());
+    }
 }
 
 impl<T> Buffer<T> {
     /// `address` is that of `memory`, which has at least `len` elements.
-    pub(super) fn new(memory: CudaSlice<T>, address: u64, len: usize) -> Self {
-        Self { _memory: memory, address, len }
+    pub(super) fn new(memory: CudaSlice<T>, address: u64, len: usize, lanes: Arc<Lanes>) -> Self {
+        Self { _memory: memory, address, len, lanes }
     }
 
     /// Elements.
@@ -104,6 +115,10 @@ impl<T> View<'_, T> {
     pub(super) fn address(&self) -> u64 {
         self.address
     }
+    /// As an operation that reads it says.
+    pub(crate) fn touch(&self) -> Touch {
+        touch::<T>(self.address, self.len, false)
+    }
     /// Whether it begins where the memory can give the most at once, as the arrays of a GPU's driver do.
     pub(crate) fn begins_whole(&self) -> bool {
         self.address.is_multiple_of(WHOLE_BYTES)
@@ -118,6 +133,10 @@ impl<T> View<'_, T> {
 impl<'a, T> ViewMut<'a, T> {
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+    /// As an operation that writes it says.
+    pub(crate) fn touch(&self) -> Touch {
+        touch::<T>(self.address, self.len, true)
     }
     pub(super) fn address(&self) -> u64 {
         self.address
@@ -197,6 +216,13 @@ impl Reals<'_> {
             Self::Bf16(_) => size_of::<u16>(),
         }
     }
+    /// As an operation that reads it says.
+    pub(crate) fn touch(&self) -> Touch {
+        match self {
+            Self::F32(view) => view.touch(),
+            Self::Bf16(view) => view.touch(),
+        }
+    }
     /// What a kernel that looks at many arrays is told of one: where it is, its length, whether it is
     /// of bf16.
     pub(crate) fn entry(&self) -> [u64; 3] {
@@ -212,6 +238,13 @@ impl<T> ViewMut<'_, T> {
 }
 
 impl<'a> RealsMut<'a> {
+    /// As an operation that writes it says.
+    pub(crate) fn touch(&self) -> Touch {
+        match self {
+            Self::F32(view) => view.touch(),
+            Self::Bf16(view) => view.touch(),
+        }
+    }
     pub(crate) fn is_bf16(&self) -> bool {
         matches!(self, Self::Bf16(_))
     }
@@ -246,6 +279,10 @@ impl<'a> RealsMut<'a> {
             Self::Bf16(view) => Reals::Bf16(view.into_read()),
         }
     }
+}
+
+fn touch<T>(begin: u64, len: usize, writes: bool) -> Touch {
+    Touch { begin, end: begin + (len * size_of::<T>()) as u64, writes }
 }
 
 fn at<T>(address: u64, range: &Range<usize>, len: usize) -> u64 {

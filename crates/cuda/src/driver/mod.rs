@@ -7,6 +7,8 @@
 //! - `declaration` reads what arguments each kernel takes, from the same sources.
 //! - `memory` has arrays on the device, and borrowed parts of them.
 //! - `gpu` opens a device; copies and launches on it.
+//! - `launch` says what a kernel is called with, and by how many threads it is run.
+//! - `lanes` has streams beside each other, and sees to it that nothing comes too early.
 //! - `graph` has the driver remember operations, and do them again.
 //! - `clock` says what each operation takes.
 //! - `products` has cuBLAS multiply.
@@ -24,6 +26,8 @@ mod declaration;
 mod error;
 mod gpu;
 mod graph;
+mod lanes;
+mod launch;
 mod libraries;
 mod memory;
 mod products;
@@ -33,8 +37,10 @@ pub use compiler::{Architecture, compile};
 pub(crate) use convolutions::Convolutions;
 pub(crate) use crossing::{Crossing, PIECE, grown, room_of};
 pub use error::{CudaError, catch};
-pub(crate) use gpu::{Argument, BLOCK, EIGHT, Gpu, Launch};
+pub(crate) use gpu::Gpu;
 pub(crate) use graph::Tape;
+pub(crate) use lanes::{Lane, Touch};
+pub(crate) use launch::{Argument, BLOCK, EIGHT, Launch};
 pub use libraries::{Library, Source, find};
 pub use memory::Buffer;
 pub(crate) use memory::{Element, Reals, RealsMut, View, ViewMut};

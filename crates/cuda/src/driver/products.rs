@@ -8,6 +8,7 @@ use cudarc::driver::{CudaSlice, CudaStream, DevicePtr};
 
 use super::error::CudaError;
 use super::gpu::{Gpu, driver, no_room};
+use super::lanes::Lane;
 use super::memory::{Reals, RealsMut};
 use crate::Products;
 
@@ -79,10 +80,10 @@ impl Gpu {
         assert!(product.b.reach(batch, depth, columns) <= b.len(), "second factor of {product:?}");
         assert!(product.c.reach(batch, rows, columns) <= c.len(), "result of {product:?}");
         assert!(a.kind() == b.kind() && !product.c.turned, "{product:?}");
-        if self.drops() {
+        assert_eq!(self.lane(), Lane::Main, "the lane of products");
+        if !self.touches(&[c.touch(), a.touch(), b.touch()]) {
             return;
         }
-        self.bind();
         let name = || {
             let each = if batch > 1 { format!("{batch} times ") } else { String::new() };
             format!("product {each}{rows} x {depth} x {columns}")

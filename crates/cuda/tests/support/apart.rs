@@ -70,7 +70,7 @@ impl<'d> Layer<'d> {
     }
 }
 
-/// Whether what is laid out is of what is there, on a device that lays out groups however small they are.
+/// Whether what is laid out is of what is there.
 #[track_caller]
 pub(crate) fn groups_are_of_what_is_there(device: &Cuda) {
     let Case::Conv(shape, _) = by_eights()[1] else { panic!("a convolution in groups") };

@@ -90,6 +90,9 @@ pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<Ended> {
 fn network<D: Device + Clone>(device: &D, arguments: &BenchArguments) -> anyhow::Result<Measured> {
     let timed_alone = !arguments.operations || device.is_asynchronous();
     ensure!(timed_alone, UsageError(NOT_ITS_OWN_CLOCK.into()));
+    if arguments.in_turn {
+        device.take_turns();
+    }
     let trained = arguments.task == BenchTask::Train;
     let purpose = if trained { Purpose::Training } else { Purpose::Inference };
     let plan = arguments.model.plan(arguments.batch_size, purpose)?;
