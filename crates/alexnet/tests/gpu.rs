@@ -373,9 +373,11 @@ fn steps_are_remembered_and_where_the_driver_refuses_they_are_done_all_the_same(
 #[test]
 fn steps_whose_operations_run_beside_each_other_wait_where_one_needs_what_another_does() {
     for late in ["others", "main"] {
-        let turns = [("EMULATED_LATE", late), ("EMULATED_TURNS", "taken")];
-        let Some((passes, told)) = steps_on_the_stand_in(&turns) else { return };
-        assert!(passes, "{late}: {told}");
+        for turns in ["", "taken"] {
+            let manner = [("EMULATED_LATE", late), ("EMULATED_TURNS", turns)];
+            let Some((passes, told)) = steps_on_the_stand_in(&manner) else { return };
+            assert!(passes, "{manner:?}: {told}");
+        }
         // What that is worth.
         let deaf = [("EMULATED_LATE", late), ("EMULATED_WAITS", "none")];
         let (passes, told) = steps_on_the_stand_in(&deaf).expect("as before");
