@@ -73,16 +73,16 @@ extern "C" __global__ void add(float* sums, const float* terms, u64 len) {
     write_run(sums + begin, sum, count);
 }
 
-// What follows a matrix product, in place: `y (rows, channels)` plus the bias of its channel, and ReLU
-// if `relu` is not 0. cuBLASLt could do it within the product, but a ReLU that is max(0, x) makes a 0
+// What follows a matrix product, in place: `y (rows, channels)` plus the bias of its channel, ReLU if `relu`
+// is not 0, and a factor. cuBLASLt could do it within the product, but a ReLU that is max(0, x) makes a 0
 // of a NaN.
-extern "C" __global__ void bias_activation(value* y, const float* bias, u32 channels, u32 relu, u32 len) {
+extern "C" __global__ void bias_activation(value* y, const float* bias, float factor, u32 channels, u32 relu, u32 len) {
     u64 begin = run_begin();
     u32 count = run_count(len), c = (u32)begin % channels;
     Eight run = read_run(y + begin, count);
     for (u32 k = 0; k < EIGHT; ++k) {
         float sum = run.at[k] + bias[c];
-        run.at[k] = relu ? rectified(sum) : sum;
+        run.at[k] = (relu ? rectified(sum) : sum) * factor;
         c = c + 1 == channels ? 0 : c + 1;
     }
     write_run(y + begin, run, count);

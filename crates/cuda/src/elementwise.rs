@@ -108,18 +108,30 @@ pub(crate) fn step_there<'s>(gpu: &Gpu, scratch: &'s mut Scratch, step: u64) -> 
     room.take(gpu, 1).into_read()
 }
 
-/// `y (rows, channels) = activation(y + bias)`. Without a ReLU a normalisation may follow, which needs the
-/// means: of rows of whole runs of eight, begins their sums.
+/// `y (rows, channels) = activation(y + bias)`.
 pub(crate) fn add_bias(
     engine: &mut Engine,
     y: &mut Floats,
     bias: &Floats,
     activation: Activation,
+    sizes: [usize; 2],
+) {
+    add_bias_and_scale(engine, y, bias, (activation, 1.0), sizes);
+}
+
+/// `y (rows, channels) = activation(y + bias) · factor`. Where nothing but the bias is wanted a normalisation
+/// may follow, which needs the means: of rows of whole runs of eight, begins their sums.
+pub(crate) fn add_bias_and_scale(
+    engine: &mut Engine,
+    y: &mut Floats,
+    bias: &Floats,
+    how @ (activation, factor): (Activation, f32),
     sizes @ [rows, channels]: [usize; 2],
 ) {
-    let (bias, relu) = (bias.first(channels), u32::from(activation == Activation::Relu));
+    let (bias, relu) = (bias.first(channels), relu(activation));
     let are_whole = channels.is_multiple_of(EIGHT) && y.begins_whole();
-    if relu == 0 && are_whole && Round::of(sizes).blocks() >= engine.limits.blocks {
+    let many = Round::of(sizes).blocks() >= engine.limits.blocks;
+    if how == (Activation::Identity, 1.0) && are_whole && many {
         begin_sums(engine, "bias_sums", y, &[bias.into()], sizes);
         return y.has_columns(channels);
     }
@@ -128,10 +140,15 @@ pub(crate) fn add_bias(
         let len = rows.len() * channels;
         let y = values.part(rows.start * channels..rows.end * channels);
         let sizes: [Argument<'_>; 3] = [word(channels), relu, word(len)].map(Argument::from);
-        let arguments = [y.into(), bias.into(), sizes[0], sizes[1], sizes[2]];
+        let arguments = [y.into(), bias.into(), factor.into(), sizes[0], sizes[1], sizes[2]];
         engine.gpu.launch("bias_activation", Launch::eights(len), &arguments);
     }
     y.has_columns(channels);
+}
+
+/// Whether there is a ReLU, as kernels are told.
+pub(crate) fn relu(activation: Activation) -> u32 {
+    u32::from(activation == Activation::Relu)
 }
 
 /// A factor of a product: as it is, or in bf16, as it is kept or rounded in this room.

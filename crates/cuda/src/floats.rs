@@ -24,6 +24,14 @@ fn new_stamp() -> u64 {
     LAST.fetch_add(1, Relaxed) + 1
 }
 
+/// Whether numbers begin where kernels can take eight of them at once.
+pub(crate) fn begin_whole(numbers: Reals<'_>) -> bool {
+    match numbers {
+        Reals::F32(view) => view.begins_whole(),
+        Reals::Bf16(view) => view.begins_whole(),
+    }
+}
+
 const VALUES_ONLY: &str = "an array of a network's values where one of f32 is wanted";
 
 impl Floats {
@@ -110,10 +118,7 @@ impl Floats {
 
     /// Whether its values begin where kernels can take eight of them at once.
     pub(crate) fn begins_whole(&self) -> bool {
-        match self.values(0) {
-            Reals::F32(view) => view.begins_whole(),
-            Reals::Bf16(view) => view.begins_whole(),
-        }
+        begin_whole(self.values(0))
     }
 
     /// Copies `src` to the beginning. When this returns, `src` was read.

@@ -4,11 +4,12 @@ use std::sync::LazyLock;
 
 use alexnet_ops::Precision;
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     include_str!("../kernels/common.cuh"),
     include_str!("../kernels/images.cu"),
     include_str!("../kernels/reduce.cu"),
     include_str!("../kernels/elementwise.cu"),
+    include_str!("../kernels/linear_few.cu"),
     include_str!("../kernels/dropout.cu"),
     include_str!("../kernels/pool.cu"),
     include_str!("../kernels/lrn.cu"),
@@ -46,7 +47,7 @@ mod tests {
     use crate::driver::{BLOCK, EIGHT, PIECE};
     use crate::groups::GROUP_ROWS;
     use crate::images::PICTURE_ROWS;
-    use crate::linear::{DEPTH, SIDE};
+    use crate::linear::{DEPTH, OUTPUTS_EACH, SIDE};
 
     #[test]
     fn what_program_and_kernels_both_count_on_is_the_same_in_both() {
@@ -57,6 +58,7 @@ mod tests {
             ("PICTURE_ROWS", PICTURE_ROWS),
             ("SIDE", SIDE),
             ("DEPTH", DEPTH),
+            ("OUTPUTS_EACH", OUTPUTS_EACH),
             ("THREADS", BLOCK),
         ] {
             let line = format!("const u32 {name} = {number};");

@@ -5,8 +5,8 @@
 //! in terms of those what each operation is. This file joins them to a [`Device`].
 //!
 //! Linear layers are products of cuBLAS, convolutions are cuDNN's where it is at hand and products where
-//! it is not; everything else are kernels of our own, in CUDA C, under `kernels/`, the update of linear
-//! layers in bf16 with their gradient among them. Nothing of CUDA is needed to build, and a machine
+//! it is not; everything else are kernels of our own, in CUDA C, under `kernels/`, among them linear layers
+//! of a few images, and in bf16 their update with their gradient. Nothing of CUDA is needed to build, and a machine
 //! without it gets an error value that says what is missing.
 //!
 //! Results are the same bits from run to run on the same kind of GPU with the same libraries: sums are
@@ -344,7 +344,17 @@ impl Device for Cuda {
         activation: Activation,
         shape: &LinearShape,
     ) {
-        linear::forward(&mut self.engine(), y, [x, weights, bias], activation, shape);
+        linear::forward(&mut self.engine(), y, [x, weights, bias], (activation, 1.0), shape);
+    }
+    fn linear_scaled_forward(
+        &self,
+        [y, _sums]: [&mut Floats; 2],
+        x: &Floats,
+        [weights, bias]: [&Floats; 2],
+        how: (Activation, f32),
+        shape: &LinearShape,
+    ) {
+        linear::forward(&mut self.engine(), y, [x, weights, bias], how, shape);
     }
     fn linear_backward_input(
         &self,

@@ -1,5 +1,8 @@
 //! The linear layer: three products, of `x (N, in)`, `weights (out, in)` and `y (N, out)`.
 //!
+//! Forward, a few images wait for the memory to give the weights, once, in one launch
+//! (`kernels/linear_few.cu`); more of them are a product of cuBLAS, and bias and ReLU after it.
+//!
 //! The gradient of the weights is formed by the same sums in every operation, so an update that uses it
 //! up at once has the bits of one that waits for the whole. In bf16 a kernel of our own forms it where
 //! the update reads it (`kernels/linear_gradient.cu`); else it is formed some rows at a time.
@@ -9,9 +12,9 @@ use std::ops::Range;
 use alexnet_ops::{Activation, LinearShape, SgdStep, UpdateRule};
 
 use crate::Engine;
-use crate::driver::{EIGHT, Gpu, Lane, Launch, Matrix, Product, Reals, RealsMut, View};
-use crate::elementwise::{add_bias, factor};
-use crate::floats::Floats;
+use crate::driver::{BLOCK, EIGHT, Gpu, Lane, Launch, Matrix, Product, Reals, RealsMut, View};
+use crate::elementwise::{add_bias_and_scale, factor, relu};
+use crate::floats::{Floats, begin_whole};
 use crate::pieces::{Limits, pieces};
 use crate::reduce::{bias_gradient, word};
 use crate::update::{Updated, figures, update};
@@ -30,6 +33,16 @@ pub(crate) const SIDE: usize = 128;
 pub(crate) const DEPTH: usize = 32;
 const SHARED_BYTES: usize = 2 * 2 * DEPTH * (SIDE + 8) * size_of::<u16>();
 
+/// The kernels of one image, of two, and so on.
+const OF_FEW: [&str; 4] = ["linear_of_one", "linear_of_two", "linear_of_three", "linear_of_four"];
+
+/// `OUTPUTS_EACH` of `kernels/linear_few.cu`.
+pub(crate) const OUTPUTS_EACH: usize = 4;
+
+/// Blocks with which nearly every one of an H200's 132 processors has two, and so 64 KB on their way: twice
+/// what the memory gives it before the first of them comes.
+const BLOCKS_ENOUGH: usize = 256;
+
 fn matrix(row: usize) -> Matrix {
     Matrix { row, next: 0, turned: false }
 }
@@ -38,14 +51,27 @@ fn turned(row: usize) -> Matrix {
     Matrix { turned: true, ..matrix(row) }
 }
 
+/// `y = activation(x · weightsᵀ + bias) · scale`.
 pub(crate) fn forward(
     engine: &mut Engine,
     y: &mut Floats,
     [x, weights, bias]: [&Floats; 3],
-    activation: Activation,
+    (activation, scale): (Activation, f32),
     shape: &LinearShape,
 ) {
     let LinearShape { batch, inputs, outputs } = *shape;
+    let Engine { gpu, scratch, bf16, .. } = engine;
+    let [for_x, for_weights] = &mut scratch.rounded;
+    let x = factor(gpu, *bf16, for_x, x, batch * inputs);
+    let weights = factor(gpu, *bf16, for_weights, weights, inputs * outputs);
+    if let Some(kernel) = kernel_of_few([x, weights], shape) {
+        let (launch, lanes) = lanes_of_few(shape);
+        let sizes = [word(outputs), word(inputs), word(lanes), relu(activation)];
+        let arrays = [y.values_mut(batch * outputs).into(), x.into(), weights.into()];
+        let others = [bias.first(outputs).into(), (&sizes).into(), scale.into()];
+        gpu.launch(kernel, launch, &[arrays, others].concat());
+        return y.has_columns(outputs);
+    }
     let product = Product {
         batch: 1,
         rows: batch,
@@ -56,12 +82,23 @@ pub(crate) fn forward(
         c: matrix(outputs),
         adds: false,
     };
-    let Engine { gpu, scratch, bf16, .. } = engine;
-    let [for_x, for_weights] = &mut scratch.rounded;
-    let x = factor(gpu, *bf16, for_x, x, batch * inputs);
-    let weights = factor(gpu, *bf16, for_weights, weights, inputs * outputs);
     gpu.multiply(y.values_mut(batch * outputs), x, weights, &product);
-    add_bias(engine, y, bias, activation, [batch, outputs]);
+    add_bias_and_scale(engine, y, bias, (activation, scale), [batch, outputs]);
+}
+
+/// The kernel of so few images, if one takes these factors.
+fn kernel_of_few(factors: [Reals<'_>; 2], shape: &LinearShape) -> Option<&'static str> {
+    let are_whole = shape.inputs.is_multiple_of(EIGHT) && factors.into_iter().all(begin_whole);
+    OF_FEW.get(shape.batch.checked_sub(1)?).copied().filter(|_| are_whole)
+}
+
+/// How it is launched, with how many threads to an output: a warp, or more for fewer outputs.
+fn lanes_of_few(shape: &LinearShape) -> (Launch, usize) {
+    let blocks = |lanes: usize| (shape.outputs.div_ceil(OUTPUTS_EACH) * lanes).div_ceil(BLOCK);
+    let all = [32, 64, 128, BLOCK];
+    let lanes = all.into_iter().find(|&lanes| blocks(lanes) >= BLOCKS_ENOUGH).unwrap_or(BLOCK);
+    let sums = OUTPUTS_EACH * shape.batch;
+    (Launch::blocks(blocks(lanes)).sharing(|threads| threads * sums), lanes)
 }
 
 pub(crate) fn backward_input(

@@ -315,6 +315,7 @@ const SUMS_OF_STORED: &str =
     "write_packed(y + row * s.columns + column, stored);\n        terms[0] = unpacked(stored);";
 const SUMS_OF_FOUND: &str =
     "write_packed(y + row * s.columns + column, stored);\n        terms[0] = unpacked(found);";
+const BEFORE_FOLD: &str = "    __syncthreads();\n    for (u32 left = lanes;";
 const TOUCHED: &str = "memory beside an array was touched";
 
 /// Faults that are compiled together, each in the kernels of another task.
@@ -411,6 +412,12 @@ const FAULTS: [&[Fault]; 7] = [
             "suite of Lrn",
             (BEFORE_NEIGHBOURS, "    if (run.has_before &&"),
             "Lrn",
+        ),
+        fault(
+            "no barrier before lanes are folded",
+            "suite of LinearScaled",
+            (BEFORE_FOLD, "    for (u32 left = lanes;"),
+            "LinearScaled",
         ),
     ],
     &[

@@ -72,9 +72,9 @@ fn lives(steps: &[Step], input_len: usize, way: Option<Back>) -> (Vec<Life>, Vec
         // Where steps that change nothing are left out, a later one reads.
         let left_out = |step: &&Step| step.is_identity(Pass::Evaluate);
         let mut last = value + 1 + steps[value..].iter().take_while(left_out).count();
-        if value < count && is_joined(steps, value) {
-            // The convolution and what follows it are one operation, which has written its output
-            // when it has read all of its input.
+        if value < count && is_joined(steps, value, Pass::Evaluate) {
+            // The layer and what follows it are one operation, in one pass at least, which has written
+            // its output when it has read all of its input.
             last += 1;
         }
         if value < count && returns(value) && steps[value].reads_input_again() {
@@ -122,11 +122,19 @@ pub(crate) fn reads_output_again(steps: &[Step], index: usize) -> bool {
     }
 }
 
-/// Whether step `index` is a convolution whose ReLU is pooled or normalised in the next step: one
-/// operation.
-pub(crate) fn is_joined(steps: &[Step], index: usize) -> bool {
-    let rectifies = matches!(steps[index], Step::Conv { activation: Activation::Relu, .. });
-    rectifies && matches!(steps.get(index + 1), Some(Step::MaxPool { .. } | Step::Lrn { .. }))
+/// Whether step `index` is one operation with the next: a convolution whose ReLU is pooled or normalised,
+/// or a linear layer whose outputs dropout multiplies by a factor in evaluation.
+pub(crate) fn is_joined(steps: &[Step], index: usize, pass: Pass) -> bool {
+    match (steps[index], steps.get(index + 1)) {
+        (
+            Step::Conv { activation: Activation::Relu, .. },
+            Some(Step::MaxPool { .. } | Step::Lrn { .. }),
+        ) => true,
+        (Step::Linear { .. }, Some(next @ Step::Dropout { .. })) => {
+            pass == Pass::Evaluate && !next.is_identity(pass)
+        }
+        _ => false,
+    }
 }
 
 /// A place for each life, so that no two that overlap share one, and the floats of each place.
@@ -217,7 +225,8 @@ mod tests {
     #[test]
     fn an_operation_s_input_sums_and_output_have_places_of_their_own() {
         for plan in plans() {
-            for index in (0..plan.steps.len()).filter(|&index| is_joined(&plan.steps, index)) {
+            let is_joined = |&index: &usize| is_joined(&plan.steps, index, Pass::Evaluate);
+            for index in (0..plan.steps.len()).filter(is_joined) {
                 let [x, sums, y] = [0, 1, 2].map(|next| plan.places.activations[index + next]);
                 let apart = x != sums && sums != y && x != y;
                 assert!(apart, "{:?}, {:?}: {x} {sums} {y}", plan.purpose, plan.model.config);

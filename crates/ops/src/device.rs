@@ -318,6 +318,19 @@ pub trait Device {
         activation: Activation,
         shape: &LinearShape,
     );
+    /// [`Self::linear_forward`] and then [`Self::scale`] by the factor, within rounding. What is left in
+    /// `sums`, which is as long as `y`, is the device's matter.
+    fn linear_scaled_forward(
+        &self,
+        [y, sums]: [&mut Self::Floats; 2],
+        x: &Self::Floats,
+        [weights, bias]: [&Self::Floats; 2],
+        (activation, factor): (Activation, f32),
+        shape: &LinearShape,
+    ) {
+        self.linear_forward(sums, x, weights, bias, activation, shape);
+        self.scale(y, sums, factor, shape.batch * shape.outputs);
+    }
     /// Gradient of the input from the gradient of the sums.
     fn linear_backward_input(
         &self,

@@ -98,7 +98,7 @@ impl<D: Device> Network<D> {
                 index += 1;
                 continue;
             }
-            let joined = !self.is_watched() && is_joined(&self.plan.steps, index);
+            let joined = !self.is_watched() && is_joined(&self.plan.steps, index, pass);
             let last = index + usize::from(joined);
             let to = self.plan.places.activations[last + 1];
             if joined {

@@ -54,25 +54,35 @@ impl<D: Device> Network<D> {
         }
     }
 
-    /// Steps `index` and `index + 1`, a convolution and what is done to its ReLU.
+    /// Steps `index` and `index + 1`, a layer and what is done to its outputs.
     pub(super) fn forward_joined(&mut self, index: usize, from: usize, share: Share) {
         let places = &self.plan.places.activations;
         let (sums, y) = (places[index + 1], places[index + 2]);
-        let [conv, next] =
+        let steps =
             [index, index + 1].map(|at| self.plan.steps[at].at(share.count, self.plan.batch));
-        let Step::Conv { shape: conv, weights, bias, .. } = conv else { return };
         let arrays = self.values.get_disjoint_mut([from, sums, y]).expect("three different places");
         let ([x, sums, y], device) = (arrays, &self.device);
-        let parameters = [weights, bias].map(|at| &self.parameters[at].values);
-        match next {
-            Step::MaxPool { shape, positions } => {
-                let (positions, shapes) = (&mut self.positions[positions], (&conv, &shape));
+        let values = |places: [usize; 2]| places.map(|at| &self.parameters[at].values);
+        match steps {
+            [
+                Step::Conv { shape: conv, weights, bias, .. },
+                Step::MaxPool { shape: pool, positions },
+            ] => {
+                let (positions, shapes) = (&mut self.positions[positions], (&conv, &pool));
+                let parameters = values([weights, bias]);
                 device.conv_max_pool_forward([y, sums], positions, x, parameters, shapes);
             }
-            Step::Lrn { shape } => {
-                device.conv_lrn_forward([y, sums], x, parameters, (&conv, &shape));
+            [Step::Conv { shape: conv, weights, bias, .. }, Step::Lrn { shape: lrn }] => {
+                device.conv_lrn_forward([y, sums], x, values([weights, bias]), (&conv, &lrn));
             }
-            _ => {} // joined with nothing else
+            [
+                Step::Linear { shape, activation, weights, bias },
+                Step::Dropout { rate, form, .. },
+            ] => {
+                let how = (activation, form.evaluation_scale(rate));
+                device.linear_scaled_forward([y, sums], x, values([weights, bias]), how, &shape);
+            }
+            _ => {} // no others are joined
         }
     }
 
@@ -83,7 +93,8 @@ impl<D: Device> Network<D> {
         let [x, y] = [0, 1].map(|next| places.activations[index + next]);
         let [d_x, d_y] = [0, 1].map(|next| places.gradients[index + next]);
         let step = self.plan.steps[index].at(share.count, self.plan.batch);
-        let elsewhere = matches!(step, Step::MaxPool { .. }) || self.normalised(index).is_some();
+        let elsewhere =
+            matches!(step, Step::MaxPool { .. }) || self.normalised(index, pass).is_some();
         if reads_output_again(&self.plan.steps, index) && !elsewhere {
             let (y, d_y) = pair(&mut self.values, y, d_y);
             device.relu_backward(d_y, y, step.output_len());
@@ -125,7 +136,7 @@ impl<D: Device> Network<D> {
                 device.saturation_backward(d_y, y, curve, len); // in place
             }
             Step::Lrn { shape } => {
-                let bias = index.checked_sub(1).and_then(|before| self.normalised(before));
+                let bias = index.checked_sub(1).and_then(|before| self.normalised(before, pass));
                 let (x, d_y, d_x) = three(&mut self.values, x, d_y, d_x);
                 match bias.map(|bias| &self.parameters[bias].values) {
                     Some(bias) => device.rectified_lrn_backward(d_x, d_y, [x, bias], &shape),
@@ -150,11 +161,11 @@ impl<D: Device> Network<D> {
 
     /// The bias of step `index`, if that is a convolution and one operation with the normalisation of its
     /// ReLU, which then is the ReLU's way back too.
-    fn normalised(&self, index: usize) -> Option<usize> {
+    fn normalised(&self, index: usize, pass: Pass) -> Option<usize> {
         let steps = &self.plan.steps;
         match (steps[index], steps.get(index + 1)) {
             (Step::Conv { bias, .. }, Some(Step::Lrn { .. }))
-                if is_joined(steps, index) && !self.is_watched() =>
+                if is_joined(steps, index, pass) && !self.is_watched() =>
             {
                 Some(bias)
             }

@@ -15,6 +15,8 @@ pub enum Case {
     Conv(ConvShape, Activation),
     /// A linear layer and its three gradients.
     Linear(LinearShape, Activation),
+    /// A linear layer whose outputs are multiplied by a factor; perhaps with a bias that is not finite.
+    LinearScaled(LinearShape, Activation, f32, Option<f32>),
     /// A linear layer's weight gradient used for an update where it is formed.
     LinearUpdate(LinearShape, SgdStep),
     /// ReLU and its gradient over so many elements.
@@ -77,6 +79,7 @@ pub fn cases() -> Vec<Case> {
         .collect();
     cases.extend(conv_cases());
     cases.extend(linear_cases());
+    cases.extend(linear_scaled_cases());
     cases.extend(pool_cases());
     cases.extend(conv_pool_cases());
     cases.extend(normalisation_cases());
@@ -112,7 +115,15 @@ fn conv_cases() -> Vec<Case> {
 }
 
 fn linear_cases() -> Vec<Case> {
-    let rows = [(1, 1, 1), (1, 300, 70), (7, 33, 17), (128, 40, 10), (400, 9, 520)];
+    let rows = [
+        (1, 1, 1),
+        (1, 300, 70),
+        (2, 48, 9),
+        (4, 56, 8),
+        (7, 33, 17),
+        (128, 40, 10),
+        (400, 9, 520),
+    ];
     let both = [Activation::Identity, Activation::Relu];
     let shapes = rows.map(|(batch, inputs, outputs)| LinearShape { batch, inputs, outputs });
     let linear = shapes.into_iter().flat_map(|shape| both.map(|a| Case::Linear(shape, a)));
@@ -121,6 +132,32 @@ fn linear_cases() -> Vec<Case> {
         .into_iter()
         .flat_map(|shape| rules.map(|rule| Case::LinearUpdate(shape, update(rule))));
     linear.chain(updates).collect()
+}
+
+fn linear_scaled_cases() -> Vec<Case> {
+    // images, in, out: of few images, of inputs by the eight and not; long rows, many outputs, and more
+    let rows = [
+        (1, 8, 1),
+        (1, 50, 21),
+        (1, 4_112, 6),
+        (1, 40, 4_100),
+        (2, 16, 8_190),
+        (3, 72, 10),
+        (3, 33, 17),
+        (4, 520, 13),
+        (5, 24, 12),
+    ];
+    let shapes = rows.map(|(batch, inputs, outputs)| LinearShape { batch, inputs, outputs });
+    let scaled = shapes.into_iter().flat_map(|shape| {
+        [(Activation::Identity, 0.5), (Activation::Relu, 0.5), (Activation::Relu, 1.0)]
+            .map(|(activation, factor)| Case::LinearScaled(shape, activation, factor, None))
+    });
+    let [.., three, odd, _, five] = shapes;
+    let spoilt = [three, odd, five].into_iter().flat_map(|shape| {
+        [f32::NAN, f32::INFINITY, f32::NEG_INFINITY]
+            .map(|planted| Case::LinearScaled(shape, Activation::Relu, 0.5, Some(planted)))
+    });
+    scaled.chain(spoilt).collect()
 }
 
 /// Figures that let every term show.

@@ -31,6 +31,9 @@ impl Case {
             Case::Images(images, side, windows) => on.images(images, side, windows),
             Case::Conv(shape, activation) => on.conv(&shape, activation),
             Case::Linear(shape, activation) => on.linear(&shape, activation),
+            Case::LinearScaled(shape, activation, factor, planted) => {
+                on.linear_scaled(&shape, (activation, factor), planted)
+            }
             Case::LinearUpdate(shape, step) => on.linear_update(&shape, &step),
             Case::Relu(len) => on.relu(len),
             Case::Saturation(len, curve) => on.saturation(len, curve),
@@ -211,6 +214,26 @@ impl<D: Device> On<'_, D> {
             ("d_weights added", self.down(&sums, w_len)),
             ("d_bias beside them", self.down(&d_bias_again, outputs)),
         ]
+    }
+
+    /// Perhaps with this value for a bias.
+    fn linear_scaled(
+        &self,
+        shape: &LinearShape,
+        how: (Activation, f32),
+        planted: Option<f32>,
+    ) -> Outputs {
+        let LinearShape { batch, inputs, outputs } = *shape;
+        let (x, weights) = (self.input(batch * inputs, 1), self.weights(inputs * outputs, 2));
+        let mut bias = values(outputs, 3, 1.0);
+        if let Some(value) = planted {
+            bias[outputs / 2] = value;
+        }
+        let (bias, len) = (self.parameters(&bias), batch * outputs);
+        let [mut y, mut sums] = [(); 2].map(|()| self.poisoned(len));
+        let outputs = [&mut y, &mut sums];
+        self.device.linear_scaled_forward(outputs, &x, [&weights, &bias], how, shape);
+        vec![("y", self.down(&y, len))]
     }
 
     fn linear_update(&self, shape: &LinearShape, step: &SgdStep) -> Outputs {
