@@ -28,11 +28,11 @@ pub(crate) fn forward(
     let Engine { gpu, scratch, convolutions: Some(convolutions), .. } = engine else {
         return false;
     };
-    let Scratch { blocks, apart: [inputs, outputs], rounded, workspaces, .. } = scratch;
+    let Scratch { blocks, apart: [inputs, _], joined, rounded, workspaces, .. } = scratch;
     let x = way.input(gpu, [blocks, inputs], x, shape);
     let weights = way.weights(gpu, &mut rounded[0], weights, shape);
     let y = (y, Groups::of_outputs(shape));
-    way.run_and_join(gpu, convolutions, (workspaces, outputs), y, [x, weights])
+    way.run_and_join(gpu, convolutions, (workspaces, joined), y, [x, weights])
 }
 
 pub(crate) fn backward_input(
@@ -46,11 +46,11 @@ pub(crate) fn backward_input(
     let Engine { gpu, scratch, convolutions: Some(convolutions), .. } = engine else {
         return false;
     };
-    let Scratch { apart: [inputs, outputs], rounded, workspaces, .. } = scratch;
+    let Scratch { apart: [_, outputs], joined, rounded, workspaces, .. } = scratch;
     let d_y = way.output(gpu, outputs, d_y, shape);
     let weights = way.weights(gpu, &mut rounded[0], weights, shape);
     let d_x = (d_x, Groups::of_inputs(shape));
-    way.run_and_join(gpu, convolutions, (workspaces, inputs), d_x, [weights, d_y])
+    way.run_and_join(gpu, convolutions, (workspaces, joined), d_x, [weights, d_y])
 }
 
 pub(crate) fn backward_weights(
@@ -233,14 +233,14 @@ impl Way {
         &self,
         gpu: &Gpu,
         convolutions: &mut Convolutions,
-        (workspaces, apart): (&mut [Room; Lane::COUNT], &mut LaidOut),
+        (workspaces, joined): (&mut [Room; Lane::COUNT], &mut Room),
         (out, groups): (RealsMut<'_>, Groups),
         inputs: [Reals<'_>; 2],
     ) -> bool {
         let Layout::Apart = self.layout else {
             return self.run(gpu, convolutions, workspaces, out, inputs);
         };
-        let mut parts = apart.room().reals(gpu, out.len(), self.bf16);
+        let mut parts = joined.reals(gpu, out.len(), self.bf16);
         let could = self.run(gpu, convolutions, workspaces, parts.again(), inputs);
         if could {
             groups.join(gpu, out, parts.into_read());

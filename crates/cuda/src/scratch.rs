@@ -83,12 +83,6 @@ impl LaidOut {
         }
         there.into_read()
     }
-
-    /// The room for something else.
-    pub(crate) fn room(&mut self) -> &mut Room {
-        self.1 = None;
-        &mut self.0
-    }
 }
 
 /// All rooms.
@@ -98,8 +92,10 @@ pub(crate) struct Scratch {
     pub(crate) columns: Room,
     /// Its inputs in blocks.
     pub(crate) blocks: LaidOut,
-    /// Its inputs and its outputs, or their gradients, with groups apart.
+    /// Its inputs, and its output's gradient, with groups apart.
     pub(crate) apart: [LaidOut; 2],
+    /// What it forms of groups apart, before they stand beside each other.
+    pub(crate) joined: Room,
     /// What cuDNN works in, on each lane.
     pub(crate) workspaces: [Room; Lane::COUNT],
     /// A gradient of weights as cuDNN forms it.
@@ -135,8 +131,9 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// Another number whenever a room is another array than before.
     pub(crate) fn generation(&self) -> u64 {
-        let Self { columns, formed, table, step, crossing, begun, whole, terms, .. } = self;
-        let rooms = [columns, formed, table, step, crossing, begun, whole, terms].into_iter();
+        let Self { columns, joined, formed, table, step, crossing, begun, whole, terms, .. } = self;
+        let rooms = [columns, joined, formed, table, step, crossing, begun, whole, terms];
+        let rooms = rooms.into_iter();
         let rooms = rooms.chain(&self.workspaces).chain(&self.bias_sums);
         let rooms = rooms.chain([&self.blocks, &self.apart[0], &self.apart[1]].map(|laid| &laid.0));
         rooms.chain(&self.rounded).chain(&self.sums).map(|room| room.1).sum()
