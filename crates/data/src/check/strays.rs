@@ -11,7 +11,7 @@ use crate::sources::{is_hidden, is_image, walk};
 use crate::survey::Survey;
 
 /// Looks through the folders whose files are the set's images.
-pub(super) fn find(survey: &Survey, found: &mut Cases) -> Result<(), DataError> {
+pub(super) fn find(survey: &Survey, found: &mut Cases<'_>) -> Result<(), DataError> {
     let samples = survey.splits.iter().flat_map(|named| &named.split.samples);
     let used: HashSet<&Path> = samples
         .filter_map(|sample| match &sample.content {
