@@ -283,7 +283,11 @@ fn any_data_set_is_prepared_and_the_same_command_again_finds_it_whole() {
     assert_eq!(out, "out: 36 training and 24 validation images in 24 class folders\n");
     let (_, told) = succeed(folder.path(), &prepare);
     assert_eq!(told, "24 class folders were there already.\n");
-    assert_refused(alexnet(folder.path(), &prepare[..4]), &["set/train has no train/ folder"], "");
+    assert_refused(
+        alexnet(folder.path(), &prepare[..4]),
+        &["set/train has no training images"],
+        "",
+    );
     let other = ["data", "prepare", "set", "out"];
     assert_refused(alexnet(folder.path(), &other), &["out holds another set"], "other");
 }

@@ -99,7 +99,8 @@ fn validation_images_alone_are_evaluated_with_a_models_classes() {
     }
     let error = open_split(root.path(), Some("test"), &classes).unwrap_err().to_string();
     assert!(error.ends_with("test does not exist"), "{error}");
-    assert!(open(root.path(), None).unwrap_err().to_string().contains("has no train/ folder"));
+    let error = open(root.path(), None).unwrap_err().to_string();
+    assert!(error.contains("has no training images: add ILSVRC2012_img_train.tar"), "{error}");
 }
 
 #[test]

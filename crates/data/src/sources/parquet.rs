@@ -65,6 +65,10 @@ impl Source for Tables {
         }
         rows.listing(&self.folder, &files).map(Some)
     }
+
+    fn remedy(&self, wanted: Wanted) -> String {
+        shards::remedy(&self.folder, wanted, EXTENSION)
+    }
 }
 
 /// One of several files left out would go unseen, did not their names say how many they are.

@@ -74,6 +74,12 @@ impl Source for Ilsvrc {
         let devkit = Devkit::read(&self.root)?;
         if tar == TRAIN_TAR { training(path, devkit) } else { validation(path, devkit) }.map(Some)
     }
+
+    fn remedy(&self, wanted: Wanted) -> String {
+        let (tar, folder) =
+            if wanted == Wanted::Train { (TRAIN_TAR, TRAIN) } else { (VAL_TAR, VAL) };
+        format!("add {tar}, or {folder}/<class>/ in its place")
+    }
 }
 
 /// The images of the tar of tars, by class, then by name.
