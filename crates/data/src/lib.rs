@@ -51,7 +51,7 @@ mod whole_file;
 pub use augment::{Augment, SampleKey, View};
 pub use check::{
     Case, CheckReport, Finding, FindingKind, IMBALANCE_MAX, ImageReference, Imbalance, Severity,
-    Sizes, SplitReport, check,
+    Sizes, SplitReport, check, left_out,
 };
 pub use colour::ColourNoise;
 pub use dataset::{Dataset, OpenedSplit, Split, open, open_split};

@@ -34,7 +34,8 @@ fn a_tree_of_a_tree_has_the_same_files() {
     let (folder, dataset) = sample_set();
     let out = folder.path().join("tree");
     let outcome = write_all(&dataset, &out);
-    let expected = TreeOutcome { train: 36, val: 12, folders: 24, reused_folders: 0 };
+    let expected =
+        TreeOutcome { train: 36, val: 12, folders: 24, reused_folders: 0, no_images: vec![] };
     assert_eq!(outcome, expected);
     for split in ["train", "val"] {
         let [found, expected] = [&out, &dataset.root].map(|root| all_files(&root.join(split)));

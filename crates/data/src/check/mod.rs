@@ -19,6 +19,8 @@ use crate::error::DataError;
 use crate::parallel::Progress;
 use crate::survey::Survey;
 
+pub use strays::left_out;
+
 pub use report::{
     Case, CheckReport, Finding, FindingKind, ImageReference, Imbalance, Severity, Sizes,
     SplitReport,
