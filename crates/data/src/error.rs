@@ -239,6 +239,20 @@ pub enum DataError {
         /// The image or batch it was working on.
         doing: String,
     },
+    /// The system has no more threads, or no memory for them.
+    #[error(
+        "the system allows {allowed} of the {wanted} threads to read images with ({reason}): pass \
+         --workers {}",
+        (allowed / 2).max(1)
+    )]
+    ThreadsRefused {
+        /// How many there were before one was refused.
+        allowed: usize,
+        /// How many were asked for.
+        wanted: usize,
+        /// The system's answer.
+        reason: io::Error,
+    },
     /// More images than [`crate::Unreadable`] allows.
     #[error(
         "more than {budget} images of this epoch cannot be read{}: repair or remove them",
@@ -272,6 +286,16 @@ pub enum DataError {
         path.display()
     )]
     OtherBegun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder in which another process packs or prepares.
+    #[error(
+        "{} is being written by another alexnet data command: wait for it or end it, or choose \
+         another folder",
+        path.display()
+    )]
+    AtWork {
         /// The folder.
         path: PathBuf,
     },

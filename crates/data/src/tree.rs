@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::begun::{begin, finish};
+use crate::begun::{Claim, begin, finish};
 use crate::dataset::Dataset;
 use crate::decode::begins_as_image;
 use crate::error::DataError;
@@ -73,6 +73,7 @@ pub struct TreeWriter<'a> {
     out: PathBuf,
     plan: Plan,
     folders: Vec<ClassFolder<'a>>,
+    _claim: Claim,
 }
 
 /// One class of one split.
@@ -99,11 +100,11 @@ impl<'a> TreeWriter<'a> {
             train: dataset.train.samples.len(),
             val: dataset.val.samples.len(),
         };
-        begin(out, PLAN, MANIFEST, &plan)?;
+        let claim = begin(out, PLAN, MANIFEST, &plan)?;
         let [train, val] = SPLITS;
         let mut folders = class_folders(train, &dataset.classes, &dataset.train.samples);
         folders.extend(class_folders(val, &dataset.classes, &dataset.val.samples));
-        Ok(Self { out: out.to_path_buf(), plan, folders })
+        Ok(Self { out: out.to_path_buf(), plan, folders, _claim: claim })
     }
 
     /// How many class folders there will be.

@@ -98,7 +98,7 @@ fn counted(files: &[PathBuf]) -> Option<String> {
     match files.len() {
         0 => None,
         1 => Some(format!("1 file, {shown}")),
-        ..=FILES_SHOWN => Some(format!("{count} files, {shown}")),
+        2..=FILES_SHOWN => Some(format!("{count} files, {shown}")),
         _ => Some(format!("{count} files, such as {shown}")),
     }
 }

@@ -58,8 +58,7 @@ pub(super) fn scan<'s>(
     let add = |read: &mut Vec<(usize, Facts)>, index: usize, image: &Listed| {
         read.push((index, examine(&image.sample.content)));
     };
-    let parts =
-        gather(&images, workers, Vec::new, add, progress).ok_or(DataError::StoppedReading)?;
+    let parts = gather(&images, workers, Vec::new, add, progress)?;
     let mut facts: Vec<Option<Facts>> = images.iter().map(|_| None).collect();
     for (index, found) in parts.into_iter().flatten() {
         facts[index] = Some(found);
