@@ -85,6 +85,6 @@ pub use survey::{ClassImages, NamedSplit, Survey, survey};
 pub use text::{quoted, read_text};
 pub use tree::{TreeOutcome, TreeWriter};
 pub use whole_file::{
-    check_writable, clear_unfinished, clear_unfinished_on, create_folders_on, write_beside,
-    write_beside_on,
+    check_writable, clear_unfinished, clear_unfinished_on, create_folders_on, is_unfinished,
+    write_beside, write_beside_on,
 };
