@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use alexnet_data::{Disk, FileSystem, create_folders_on, quoted, write_beside};
+use alexnet_data::{Disk, FileSystem, create_folders_on, is_unfinished, quoted, write_beside};
 use alexnet_train::RunFolder;
 use anyhow::{Context, bail};
 
@@ -15,12 +15,16 @@ use crate::settings::Settings;
 const DEFAULT_PROJECT: &str = "runs/train";
 /// Every setting of the run.
 pub(crate) const SETTINGS: &str = "args.toml";
+/// What the machine was.
+const ENVIRONMENT: &str = "env.json";
+const LOCK: &str = ".lock";
 
 /// A run's folder, held against other processes for as long as this is there.
 pub(crate) struct Claim {
     folder: PathBuf,
     /// The system lets go of it with this process, however that ends.
-    lock: Option<File>,
+    #[expect(dead_code, reason = "an open file is what holds")]
+    lock: File,
     /// Made by this process, for a run that has nothing to keep yet.
     fresh: bool,
 }
@@ -34,10 +38,10 @@ impl Claim {
     /// When the named folder is there already, or the system refuses.
     pub(crate) fn new(flags: &TrainFlags, settings: &str, device: String) -> anyhow::Result<Self> {
         let environment = serde_json::to_string_pretty(&Environment::of(device))? + "\n";
-        let mut claim = Self { folder: new_folder(flags)?, lock: None, fresh: true };
-        claim.lock = Some(hold(&claim.folder)?);
+        let (folder, lock) = new_folder(flags)?;
+        let claim = Self { folder, lock, fresh: true };
         claim.run_folder()?;
-        claim.write("env.json", &environment)?;
+        claim.write(ENVIRONMENT, &environment)?;
         claim.write(SETTINGS, settings)?;
         Ok(claim)
     }
@@ -47,7 +51,16 @@ impl Claim {
     /// # Errors
     /// When another process trains in it, or the system refuses.
     pub(crate) fn resumed(run: &Path) -> anyhow::Result<Self> {
-        Ok(Self { folder: run.to_path_buf(), lock: Some(hold(run)?), fresh: false })
+        match hold(run).with_context(|| cannot_write(run))? {
+            Hold::Held(lock) | Hold::NoLocks(lock) => {
+                Ok(Self { folder: run.to_path_buf(), lock, fresh: false })
+            }
+            Hold::Refused => bail!(
+                "{} is being trained by another process: wait for it or end it, or train under \
+                 another --name",
+                run.display()
+            ),
+        }
     }
 
     /// Where it is.
@@ -115,9 +128,10 @@ fn cannot_write(folder: &Path) -> String {
     format!("cannot write to {}", folder.display())
 }
 
-/// Makes the folder that was named, or else the next that is free. Of two processes that want the
-/// same one, the system gives it to one.
-fn new_folder(flags: &TrainFlags) -> anyhow::Result<PathBuf> {
+/// Makes the folder that was named, or else the next that is free, or takes what a run left there that
+/// was killed while it began; and holds it. Of two processes that want the same one, the system gives it
+/// to one.
+fn new_folder(flags: &TrainFlags) -> anyhow::Result<(PathBuf, File)> {
     let project = flags.project.clone().unwrap_or_else(|| DEFAULT_PROJECT.into());
     let names: Box<dyn Iterator<Item = String>> = match &flags.name {
         Some(name) => Box::new(std::iter::once(name.clone())),
@@ -126,30 +140,68 @@ fn new_folder(flags: &TrainFlags) -> anyhow::Result<PathBuf> {
     let mut taken = project.clone();
     for folder in names.map(|name| project.join(name)) {
         let made = create_folders_on(&Disk, &project).and_then(|()| Disk.create_folder(&folder));
-        match made.and_then(|()| Disk.sync_folder(&project)) {
-            Ok(()) => return Ok(folder),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => taken = folder,
+        let is_there = match made.and_then(|()| Disk.sync_folder(&project)) {
+            Ok(()) => false,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => true,
             Err(error) => return Err(error).with_context(|| cannot_write(&folder)),
+        };
+        if is_there && !is_left_over(&folder) {
+            taken = folder;
+            continue;
+        }
+        match hold(&folder) {
+            Ok(Hold::Held(lock)) if is_left_over(&folder) => return Ok((folder, lock)),
+            Ok(Hold::NoLocks(lock)) if !is_there => return Ok((folder, lock)),
+            Err(error) if !is_there => return Err(error).with_context(|| cannot_write(&folder)),
+            // Another process was faster, or may be about to begin here.
+            _ => taken = folder,
         }
     }
     let way_out = match taken.join(SETTINGS).is_file() {
         true => format!("continue that run with --resume {}", quoted(&taken)),
+        false if is_left_over(&taken) => {
+            "wait for the run that another process begins there".into()
+        }
         false => "delete it, for it holds no run".to_owned(),
     };
     bail!("{} exists: choose another --name, or {way_out}", taken.display())
 }
 
-/// Keeps other processes from training in `folder` while the file is open.
-fn hold(folder: &Path) -> anyhow::Result<File> {
-    let file = OpenOptions::new().create(true).append(true).open(folder.join(".lock"));
-    let file = file.with_context(|| cannot_write(folder))?;
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => bail!(
-            "{} is being trained by another process: wait for it or end it, or train under another \
-             --name",
-            folder.display()
-        ),
-        // Some network file systems have no locks: there nobody is kept out.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
-    }
+/// Whether nothing is in a folder but what a run makes there before its settings.
+fn is_left_over(folder: &Path) -> bool {
+    let is_empty = |path: &Path| fs::read_dir(path).is_ok_and(|mut found| found.next().is_none());
+    let is_beginning = |entry: io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| {
+            let (name, path) = (entry.file_name(), entry.path());
+            let is_own = |known: &Path| known.file_name() == Some(&*name);
+            let run = RunFolder::at(folder);
+            match path.is_dir() {
+                true => {
+                    [run.weights(), run.checkpoints()].iter().any(|it| is_own(it))
+                        && is_empty(&path)
+                }
+                false => [LOCK, ENVIRONMENT].iter().any(|it| name == *it) || is_unfinished(&name),
+            }
+        })
+    };
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.all(is_beginning))
+}
+
+/// What comes of holding a folder.
+enum Hold {
+    /// Other processes are kept from training in it while the file is open.
+    Held(File),
+    /// Some network file systems have no locks: there nobody is kept out.
+    NoLocks(File),
+    /// Another process holds it.
+    Refused,
+}
+
+fn hold(folder: &Path) -> io::Result<Hold> {
+    let file = OpenOptions::new().create(true).append(true).open(folder.join(LOCK))?;
+    Ok(match file.try_lock() {
+        Ok(()) => Hold::Held(file),
+        Err(TryLockError::Error(_)) => Hold::NoLocks(file),
+        Err(TryLockError::WouldBlock) => Hold::Refused,
+    })
 }

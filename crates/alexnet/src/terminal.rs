@@ -5,13 +5,14 @@
 //! as text, and neither end the line nor steer the terminal.
 
 use std::fs::File;
-use std::io::{IsTerminal, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 
 use alexnet_data::UnreadableImage;
 use alexnet_figures::legible;
 use alexnet_train::{EpochRow, Observer, SAVES_FAILED_MAX, SaveFailure, StepReport};
 use anyhow::Context;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
 
 use crate::measuring::top_k;
 
@@ -46,6 +47,17 @@ pub(crate) fn print_lines(text: &str) -> anyhow::Result<()> {
 /// A result in a form that programs read, as it is.
 pub(crate) fn hand_over(text: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
+}
+
+/// As [`hand_over`], of what may be too large to be text as a whole first.
+pub(crate) fn hand_over_json(value: &impl Serialize) -> anyhow::Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        serde_json::to_writer_pretty(&mut out, value)?;
+        writeln!(out)?;
+        out.flush()
+    };
+    write().context("cannot write to standard output")
 }
 
 /// A bar that counts to `length`, drawn on standard error if that is a terminal.

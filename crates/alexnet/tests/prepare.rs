@@ -283,9 +283,38 @@ fn any_data_set_is_prepared_and_the_same_command_again_finds_it_whole() {
     assert_eq!(out, "out: 36 training and 24 validation images in 24 class folders\n");
     let (_, told) = succeed(folder.path(), &prepare);
     assert_eq!(told, "24 class folders were there already.\n");
-    assert_refused(alexnet(folder.path(), &prepare[..4]), &["set/train has no train/ folder"], "");
+    assert_refused(
+        alexnet(folder.path(), &prepare[..4]),
+        &["set/train has no training images"],
+        "",
+    );
     let other = ["data", "prepare", "set", "out"];
     assert_refused(alexnet(folder.path(), &other), &["out holds another set"], "other");
+}
+
+#[test]
+fn files_that_are_no_images_are_counted_and_the_first_are_named() {
+    let (image, text) = (golden("pixels/rgb.png"), b"words".as_slice());
+    let mut files = BTreeMap::new();
+    for name in ["train/a/1.png", "train/b/1.png", "val/a/1.png", "train/outside.png"] {
+        files.insert(name.to_owned(), image.clone());
+    }
+    for name in ["train/a/a.txt", "train/a/b.webp", "val/a/c.csv", "train/.hidden", "val/a/2.jpg"] {
+        files.insert(name.to_owned(), text.to_vec());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write_tree(&folder.path().join("set"), &files);
+    let (_, told) = succeed(folder.path(), &["data", "prepare", "set", "out"]);
+    assert_eq!(
+        told,
+        "Left out, as no .jpg, .jpeg or .png in a class: 4 files, such as set/train/a/a.txt, \
+         set/train/a/b.webp, set/train/outside.png.\n\
+         Copied as they are, though neither JPEG nor PNG: 1 file, set/val/a/2.jpg.\n"
+    );
+    fs::remove_file(folder.path().join("set/train/outside.png")).unwrap();
+    let (_, told) = succeed(folder.path(), &["data", "prepare", "set", "packed", "--to", "pack"]);
+    let first = told.lines().next().unwrap();
+    assert!(first.ends_with("3 files, set/train/a/a.txt, set/train/a/b.webp, set/val/a/c.csv."));
 }
 
 /// A limit on file size stands in for a full disk: the system refuses to write on, in the middle of

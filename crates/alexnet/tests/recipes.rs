@@ -136,6 +136,10 @@ fn the_settings_of_a_recipe_are_printed_as_a_file_that_gives_them_again() {
     fs::write(folder.path().join("original.toml"), &printed).unwrap();
     let again = ["train", "-c", "original.toml", "--print-config"];
     assert_eq!(run(alexnet(folder.path(), &again)).1, printed);
+    // Without images they are those of the sample set, and not passed off as anybody's.
+    let (_, of_sample_set, _) = run(alexnet(folder.path(), &["train", "--print-config"]));
+    let says_so = |printed: &str| printed.contains("# No DATA: data, width, image-size");
+    assert_eq!([&*of_sample_set, &printed].map(says_so), [true, false], "{of_sample_set}");
     let names: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
     assert_eq!(names.len(), 1, "nothing else was made: {names:?}");
 }

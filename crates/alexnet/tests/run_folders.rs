@@ -69,6 +69,41 @@ fn runs_that_begin_at_once_never_have_the_same_folder() {
 }
 
 #[test]
+fn what_a_run_left_that_was_killed_while_it_began_is_in_nobodys_way() {
+    let parts = [".lock", "weights/", "checkpoints/", "env.json"];
+    let left = |folder: &Path, parts: &[&str]| {
+        fs::create_dir_all(folder).unwrap();
+        for part in parts {
+            match part.strip_suffix('/') {
+                Some(inner) => fs::create_dir(folder.join(inner)).unwrap(),
+                None => fs::write(folder.join(part), "").unwrap(),
+            }
+        }
+    };
+    let folder = with_set();
+    let runs = folder.path().join("runs/train");
+    for count in 0..=parts.len() {
+        let name = format!("killed-{count}");
+        left(&runs.join(&name), &parts[..count]);
+        begin(folder.path(), &name);
+        assert!(runs.join(name).join("weights/last.safetensors").is_file());
+    }
+    left(&runs.join("exp1"), &parts);
+    succeeds(folder.path(), &format!("train set {TINY}"));
+    assert!(runs.join("exp1/args.toml").is_file() && !runs.join("exp2").exists());
+    // What holds anything else, or is only just begun by another process, is left alone.
+    left(&runs.join("notes"), &[".lock", "notes.txt"]);
+    left(&runs.join("begun"), &parts);
+    let lock = fs::File::open(runs.join("begun/.lock")).unwrap();
+    lock.try_lock().unwrap();
+    for (name, way_out) in [("notes", "delete it"), ("begun", "another process begins there")] {
+        let train = format!("train set {TINY} --name {name}");
+        assert_refused(folder.path(), &train, 1, &["exists: choose another --name", way_out]);
+        assert!(!runs.join(name).join("args.toml").exists(), "{name}");
+    }
+}
+
+#[test]
 fn a_run_that_fails_before_it_has_anything_to_keep_leaves_no_folder() {
     let folder = with_set();
     for class in fs::read_dir(folder.path().join("set/train")).unwrap() {

@@ -68,7 +68,7 @@ pub(crate) struct Context {
 #[derive(Debug, thiserror::Error)]
 pub enum CpuError {
     /// The system would not start the threads asked for.
-    #[error("cannot start {threads} compute threads: {source}")]
+    #[error("cannot start {threads} compute threads ({source}): pass --threads with fewer")]
     Threads {
         /// How many were asked for.
         threads: usize,

@@ -3,7 +3,7 @@
 //! From the first moment to the last a plan lies in such a folder, under a name that says that it
 //! is not whole. The last step gives what became of it the other name.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
 use serde::Serialize;
@@ -19,18 +19,24 @@ use crate::{pack, tree};
 /// What the plans are called in folders that are not whole, and in those that are.
 const PLANS: [[&str; 2]; 2] = [[pack::PLAN, pack::MANIFEST], [tree::PLAN, tree::MANIFEST]];
 
+/// A folder held against other processes for as long as this is there. The system lets go of it with this
+/// process, however that ends, and nothing stays behind in the folder.
+pub(crate) struct Claim(#[expect(dead_code, reason = "an open file is what holds")] Option<File>);
+
 /// Makes the folder `out` with `plan` in it, or sees that what is there was begun, or made, by the
 /// same plan.
 ///
 /// # Errors
-/// A folder that holds something else, or that the system refuses to make.
+/// A folder that holds something else, that another process is at work in, or that the system refuses to
+/// make.
 pub(crate) fn begin<P: PartialEq + Serialize + DeserializeOwned>(
     out: &Path,
     begun: &str,
     whole: &str,
     plan: &P,
-) -> Result<(), DataError> {
+) -> Result<Claim, DataError> {
     fs::create_dir_all(out).map_err(DataError::io("create", out))?;
+    let claim = claim(out)?;
     let found = [begun, whole].into_iter().map(|name| out.join(name)).find(|file| file.is_file());
     if let Some(file) = found {
         let found: Option<P> = serde_json::from_str(&read_text(&file)?).ok();
@@ -46,7 +52,17 @@ pub(crate) fn begin<P: PartialEq + Serialize + DeserializeOwned>(
         }
         write_whole(&out.join(begun), &to_json(plan))?;
     }
-    clear_unfinished(out).map_err(DataError::io("clear", out))
+    clear_unfinished(out).map_err(DataError::io("clear", out))?;
+    Ok(claim)
+}
+
+fn claim(out: &Path) -> Result<Claim, DataError> {
+    // Some systems open no folder, and some file systems lock none: there nobody is kept out.
+    let Ok(folder) = File::open(out) else { return Ok(Claim(None)) };
+    match folder.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(DataError::AtWork { path: out.to_path_buf() }),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(Claim(Some(folder))),
+    }
 }
 
 /// Names the folder whole: in one step its plan's file, in which `manifest` now stands, gets the

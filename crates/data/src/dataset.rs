@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::DataError;
 use crate::passed_over::PassedOver;
 use crate::sample::Sample;
-use crate::sources::{Listing, Wanted, recognise};
+use crate::sources::{Listing, Source, Wanted, recognise};
 
 /// The images to train on, or those to measure with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,7 +95,7 @@ pub fn open(root: &Path, val_fraction: Option<f64>) -> Result<Dataset, DataError
         None if val_fraction.is_some() => source.list(Wanted::Named(""))?,
         listing => listing,
     };
-    let train = listing.ok_or_else(|| DataError::NoTrain { root: root.to_path_buf() })?;
+    let train = listing.ok_or_else(|| no_train(root, &*source))?;
     if train.classes.len() < 2 {
         return Err(DataError::TooFewClasses { folder: train.place, found: train.classes.len() });
     }
@@ -112,7 +112,10 @@ pub fn open(root: &Path, val_fraction: Option<f64>) -> Result<Dataset, DataError
         }
         aside
     } else {
-        let no_validation = || DataError::NoValidation { root: root.to_path_buf() };
+        let no_validation = || {
+            let remedy = source.remedy(Wanted::Validation);
+            DataError::NoValidation { root: root.to_path_buf(), remedy }
+        };
         let listing = source.list(Wanted::Validation)?.ok_or_else(no_validation)?;
         matched(without_rivals(root, listing)?, &classes)?.split
     };
@@ -141,8 +144,16 @@ pub fn open_split(
         .list(Wanted::Named(""))?
         .filter(|listing| listing.classes.iter().any(|name| classes.contains(name)));
     let example = classes.first().cloned().unwrap_or_default();
-    let none = || DataError::NoSplit { root: root.to_path_buf(), example };
+    let none = || {
+        let remedy = source.remedy(Wanted::Validation);
+        DataError::NoSplit { root: root.to_path_buf(), remedy, example }
+    };
     matched(whole.ok_or_else(none)?, classes)
+}
+
+/// Says where the training images of such a set should be.
+pub(crate) fn no_train(root: &Path, source: &dyn Source) -> DataError {
+    DataError::NoTrain { root: root.to_path_buf(), remedy: source.remedy(Wanted::Train) }
 }
 
 /// A listing, unless there is another that it could be.

@@ -113,6 +113,11 @@ pub(crate) fn is_png(bytes: &[u8]) -> bool {
     bytes.starts_with(&PNG_START)
 }
 
+/// Whether they begin as those of an image file that is read, whatever follows.
+pub(crate) fn begins_as_image(bytes: &[u8]) -> bool {
+    bytes.starts_with(&JPEG_START) || is_png(bytes)
+}
+
 /// What an image file is, beside its pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {

@@ -90,24 +90,23 @@ pub enum DataError {
         second: &'static str,
     },
     /// There is nothing to train on.
-    #[error(
-        "{} has no train/ folder: put the training images in train/<class>/, or pass --val-fraction \
-         if it holds the class folders itself",
-        root.display()
-    )]
+    #[error("{} has no training images: {remedy}", root.display())]
     NoTrain {
         /// The dataset's folder.
         root: PathBuf,
+        /// Where a set of its kind has them.
+        remedy: String,
     },
     /// There is nothing to measure with.
     #[error(
-        "{} has train/ but no validation images: add one of val/, valid/, validation/ or test/, or \
-         pass --val-fraction",
+        "{} has training images but none to measure with: {remedy}, or pass --val-fraction",
         root.display()
     )]
     NoValidation {
         /// The dataset's folder.
         root: PathBuf,
+        /// Where a set of its kind has them.
+        remedy: String,
     },
     /// No class can spare an image to measure with.
     #[error(
@@ -135,13 +134,15 @@ pub enum DataError {
     },
     /// There is neither a split nor a known class folder to evaluate.
     #[error(
-        "{} has none of val/, valid/, validation/ or test/, nor a folder named after a class of \
-         the model (such as {example})",
+        "{} has no images to measure with, nor a folder named after a class of the model (such as \
+         {example}): {remedy}, or name another split by --split",
         root.display()
     )]
     NoSplit {
         /// The folder given for evaluation.
         root: PathBuf,
+        /// Where a set of its kind has them.
+        remedy: String,
         /// One class of the model.
         example: String,
     },
@@ -238,6 +239,20 @@ pub enum DataError {
         /// The image or batch it was working on.
         doing: String,
     },
+    /// The system has no more threads, or no memory for them.
+    #[error(
+        "the system allows {allowed} of the {wanted} threads to read images with ({reason}): pass \
+         --workers {}",
+        (allowed / 2).max(1)
+    )]
+    ThreadsRefused {
+        /// How many there were before one was refused.
+        allowed: usize,
+        /// How many were asked for.
+        wanted: usize,
+        /// The system's answer.
+        reason: io::Error,
+    },
     /// More images than [`crate::Unreadable`] allows.
     #[error(
         "more than {budget} images of this epoch cannot be read{}: repair or remove them",
@@ -271,6 +286,16 @@ pub enum DataError {
         path.display()
     )]
     OtherBegun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder in which another process packs or prepares.
+    #[error(
+        "{} is being written by another alexnet data command: wait for it or end it, or choose \
+         another folder",
+        path.display()
+    )]
+    AtWork {
         /// The folder.
         path: PathBuf,
     },

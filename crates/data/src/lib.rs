@@ -51,7 +51,7 @@ mod whole_file;
 pub use augment::{Augment, SampleKey, View};
 pub use check::{
     Case, CheckReport, Finding, FindingKind, IMBALANCE_MAX, ImageReference, Imbalance, Severity,
-    Sizes, SplitReport, check,
+    Sizes, SplitReport, check, left_out,
 };
 pub use colour::ColourNoise;
 pub use dataset::{Dataset, OpenedSplit, Split, open, open_split};
@@ -85,6 +85,6 @@ pub use survey::{ClassImages, NamedSplit, Survey, survey};
 pub use text::{quoted, read_text};
 pub use tree::{TreeOutcome, TreeWriter};
 pub use whole_file::{
-    check_writable, clear_unfinished, clear_unfinished_on, create_folders_on, write_beside,
-    write_beside_on,
+    check_writable, clear_unfinished, clear_unfinished_on, create_folders_on, is_unfinished,
+    write_beside, write_beside_on,
 };

@@ -1,6 +1,7 @@
 //! Work on many images by a few threads, whose results do not depend on how many there are.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
 
 use crossbeam_channel::unbounded;
@@ -10,17 +11,22 @@ use crate::error::DataError;
 /// Hears how many items are done; says whether to go on.
 pub type Progress<'a> = &'a mut dyn FnMut(u64) -> bool;
 
-/// Gives each item to one of `workers` threads, which adds it to what it has gathered. Where the
-/// system refuses some, the others do it; where it refuses all, the caller's own. `None` if `progress`
-/// asked to stop. The caller puts the threads' parts together in a way that does not depend on who did
-/// what.
+/// Gives each item to one of `workers` threads, which adds it to what it has gathered. The caller puts the
+/// threads' parts together in a way that does not depend on who did what.
+///
+/// None begins before all are there: where the system refuses one, for memory mostly, what the others
+/// would go on to take is not there either, and a program that is refused memory is ended. Where it
+/// refuses the only one, the caller's own thread does it.
+///
+/// # Errors
+/// [`DataError::ThreadsRefused`], or [`DataError::StoppedReading`] if `progress` asked to stop.
 pub(crate) fn gather<T: Sync, A: Send>(
     items: &[T],
     workers: usize,
     empty: impl Fn() -> A + Sync,
     add: impl Fn(&mut A, usize, &T) + Sync,
     progress: Progress,
-) -> Option<Vec<A>> {
+) -> Result<Vec<A>, DataError> {
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (done, counted) = unbounded::<()>();
     let work = |told: &mut dyn FnMut()| {
@@ -33,21 +39,32 @@ pub(crate) fn gather<T: Sync, A: Send>(
         }
         gathered
     };
-    let work = &work;
+    let (work, stop, gate) = (&work, &stop, &Mutex::new(()));
     thread::scope(|scope| {
         let mut threads = Vec::new();
+        let closed = gate.lock();
         for index in 0..workers.max(1) {
             let done = done.clone();
-            // The other end is open until all threads have ended.
-            let work = move || work(&mut || done.send(()).unwrap_or_default());
+            let work = move || {
+                drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
+                // The other end is open until all threads have ended.
+                let told = &mut || done.send(()).unwrap_or_default();
+                (!stop.load(Ordering::Relaxed)).then(|| work(told))
+            };
             match thread_of(index).spawn_scoped(scope, work) {
                 Ok(thread) => threads.push(thread),
-                Err(error) => {
-                    tracing::warn!("the system allows {index} reading threads only: {error}");
-                    break;
+                Err(_) if workers <= 1 => {}
+                Err(reason) => {
+                    stop.store(true, Ordering::Relaxed);
+                    return Err(DataError::ThreadsRefused {
+                        allowed: index,
+                        wanted: workers,
+                        reason,
+                    });
                 }
             }
         }
+        drop(closed);
         drop(done);
         let mut count = 0;
         let mut told = || {
@@ -62,8 +79,11 @@ pub(crate) fn gather<T: Sync, A: Send>(
             Ok(part) => part,
             Err(panic) => std::panic::resume_unwind(panic),
         });
-        let parts: Vec<A> = own.into_iter().chain(parts).collect();
-        (!stop.load(Ordering::Relaxed)).then_some(parts)
+        let parts: Vec<A> = own.into_iter().chain(parts.flatten()).collect();
+        match stop.load(Ordering::Relaxed) {
+            true => Err(DataError::StoppedReading),
+            false => Ok(parts),
+        }
     })
 }
 
@@ -97,7 +117,7 @@ pub(crate) fn try_map<T: Sync, R: Send>(
         failed.fetch_or(result.is_err(), Ordering::Relaxed);
         done.push((index, result));
     };
-    let parts = gather(items, workers, Vec::new, add, progress).ok_or(DataError::StoppedReading)?;
+    let parts = gather(items, workers, Vec::new, add, progress)?;
     let mut done: Vec<_> = parts.into_iter().flatten().collect();
     done.sort_unstable_by_key(|&(index, _)| index);
     done.into_iter().map(|(_, result)| result).collect()
@@ -116,23 +136,35 @@ mod tests {
     }
 
     #[test]
-    fn where_the_system_refuses_threads_those_there_are_do_it_all() {
+    fn where_the_system_refuses_a_thread_none_begins_and_the_error_says_how_many_it_allows() {
         let items: Vec<u64> = (0..1000).collect();
-        for allowed in [0, 1, 3] {
+        for (allowed, fewer) in [(0, 1), (1, 1), (6, 3)] {
             ALLOWED.set(allowed);
+            let begun = || unreachable!("a thread has begun");
+            let refused = gather(&items, 7, begun, |(), _, _| (), &mut |_| unreachable!());
+            let says = format!("the system allows {allowed} of the 7 threads");
+            let told = refused.expect_err("it allows fewer").to_string();
+            let way_out = format!(": pass --workers {fewer}");
+            assert!(told.starts_with(&says) && told.ends_with(&way_out), "{told}");
+        }
+        ALLOWED.set(usize::MAX);
+    }
+
+    #[test]
+    fn where_the_system_refuses_the_only_thread_the_callers_own_does_it_all() {
+        ALLOWED.set(0);
+        let items: Vec<u64> = (0..1000).collect();
+        for workers in [0, 1] {
             let mut last = 0;
             let add = |sum: &mut u64, _: usize, item: &u64| *sum += item;
-            let parts = gather(&items, 7, || 0, add, &mut |count| {
+            let parts = gather(&items, workers, || 0, add, &mut |count| {
                 last = count;
                 true
             });
-            let parts = parts.expect("nobody asked to stop");
-            assert_eq!((parts.len(), last), (allowed.max(1), 1000), "{allowed} allowed");
-            assert_eq!(parts.iter().sum::<u64>(), items.iter().sum::<u64>());
+            assert_eq!((parts.unwrap(), last), (vec![items.iter().sum::<u64>()], 1000));
         }
-        ALLOWED.set(0);
-        let stopped = gather(&items, 7, || (), |(), _, _| (), &mut |count| count < 5);
-        assert!(stopped.is_none(), "asked to stop");
+        let stopped = gather(&items, 1, || (), |(), _, _| (), &mut |count| count < 5);
+        assert!(matches!(stopped, Err(DataError::StoppedReading)), "asked to stop");
         ALLOWED.set(usize::MAX);
     }
 
@@ -160,6 +192,7 @@ mod tests {
             heard = count;
             count < 5
         });
-        assert!(parts.is_none() && heard < 100_000, "{heard}");
+        let stopped = matches!(parts, Err(DataError::StoppedReading));
+        assert!(stopped && heard < 100_000, "{heard}");
     }
 }

@@ -47,7 +47,7 @@ pub fn statistics(
             None => sums.unreadable += 1,
         }
     };
-    let parts = gather(samples, workers, empty, add, progress).ok_or(DataError::StoppedReading)?;
+    let parts = gather(samples, workers, empty, add, progress)?;
     let mut sums = empty();
     parts.iter().for_each(|part| sums.merge(part));
     if sums.images == 0 {

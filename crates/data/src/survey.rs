@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::dataset::{Split, set_aside, stem};
+use crate::dataset::{Split, no_train, set_aside, stem};
 use crate::error::DataError;
 use crate::pack::Packing;
 use crate::sources::{Listing, Source, TEST, TRAIN, VAL, Wanted, recognise};
@@ -74,7 +74,7 @@ pub fn survey(root: &Path, val_fraction: Option<f64>) -> Result<Survey, DataErro
         (None, None) if val.is_some() => {}
         (None, fraction) => {
             let whole = source.list(Wanted::Named(""))?.filter(|whole| !whole.classes.is_empty());
-            let whole = whole.ok_or_else(|| DataError::NoTrain { root: root.to_path_buf() })?;
+            let whole = whole.ok_or_else(|| no_train(root, &*source))?;
             survey.add(if fraction.is_some() { TRAIN } else { ALL }, whole);
         }
     }

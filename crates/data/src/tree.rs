@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::begun::{begin, finish};
+use crate::begun::{Claim, begin, finish};
 use crate::dataset::Dataset;
+use crate::decode::begins_as_image;
 use crate::error::DataError;
 use crate::parallel::{Progress, try_map};
 use crate::png;
@@ -62,6 +63,9 @@ pub struct TreeOutcome {
     pub folders: usize,
     /// Those that were there already.
     pub reused_folders: usize,
+    /// Files of this run that are neither JPEG nor PNG, whatever their names say, and were copied as they
+    /// are.
+    pub no_images: Vec<PathBuf>,
 }
 
 /// A data set on its way into class folders.
@@ -69,6 +73,7 @@ pub struct TreeWriter<'a> {
     out: PathBuf,
     plan: Plan,
     folders: Vec<ClassFolder<'a>>,
+    _claim: Claim,
 }
 
 /// One class of one split.
@@ -95,11 +100,11 @@ impl<'a> TreeWriter<'a> {
             train: dataset.train.samples.len(),
             val: dataset.val.samples.len(),
         };
-        begin(out, PLAN, MANIFEST, &plan)?;
+        let claim = begin(out, PLAN, MANIFEST, &plan)?;
         let [train, val] = SPLITS;
         let mut folders = class_folders(train, &dataset.classes, &dataset.train.samples);
         folders.extend(class_folders(val, &dataset.classes, &dataset.val.samples));
-        Ok(Self { out: out.to_path_buf(), plan, folders })
+        Ok(Self { out: out.to_path_buf(), plan, folders, _claim: claim })
     }
 
     /// How many class folders there will be.
@@ -120,13 +125,14 @@ impl<'a> TreeWriter<'a> {
             clear_unfinished(&home).map_err(DataError::io("clear", &home))?;
         }
         let work = |folder: &ClassFolder| write(&self.home(folder.split), folder);
-        let reused = try_map(&self.folders, workers, work, progress)?;
+        let written = try_map(&self.folders, workers, work, progress)?;
         self.finish()?;
         Ok(TreeOutcome {
             train: self.plan.train,
             val: self.plan.val,
             folders: self.folders.len(),
-            reused_folders: reused.into_iter().filter(|&reused| reused).count(),
+            reused_folders: written.iter().filter(|folder| folder.reused).count(),
+            no_images: written.into_iter().flat_map(|folder| folder.no_images).collect(),
         })
     }
 
@@ -152,22 +158,34 @@ impl<'a> TreeWriter<'a> {
     }
 }
 
-/// Writes a class into the folder of its split; whether it was there already.
-fn write(home: &Path, folder: &ClassFolder) -> Result<bool, DataError> {
+/// One class folder made.
+#[derive(Default)]
+struct Written {
+    /// It was there already.
+    reused: bool,
+    no_images: Vec<PathBuf>,
+}
+
+/// Writes a class into the folder of its split, if it is not there already.
+fn write(home: &Path, folder: &ClassFolder) -> Result<Written, DataError> {
     let place = home.join(folder.class);
-    if place.is_dir() {
+    let mut written = Written { reused: place.is_dir(), ..Written::default() };
+    if written.reused {
         return match is_whole(&place, folder)? {
-            true => Ok(true),
+            true => Ok(written),
             false => Err(DataError::Altered { path: place }),
         };
     }
     fill_beside(&place, |beside| {
         folder.images.iter().try_for_each(|(name, sample)| {
             let bytes = file_bytes(&sample.content)?;
+            if !begins_as_image(&bytes) {
+                written.no_images.push(sample.content.path());
+            }
             fs::write(beside.join(name), bytes).map_err(DataError::io("write", &place.join(name)))
         })
     })?;
-    Ok(false)
+    Ok(written)
 }
 
 /// The file of an image: its own, or that of its pixels.

@@ -181,7 +181,7 @@ fn unfinished_folder(folder: &Path) -> io::Result<tempfile::TempDir> {
 }
 
 /// Whether a writer that was killed, or is at work, gave a file or folder this name.
-pub(crate) fn is_unfinished(name: &OsStr) -> bool {
+pub fn is_unfinished(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(UNFINISHED_PREFIX.as_bytes())
 }
 

@@ -321,7 +321,8 @@ fn a_sample_that_cannot_be_used_is_named_with_its_shard() {
 fn a_split_that_is_not_there_is_said_to_be_missing() {
     let bytes = shard(&[("0", "a"), ("1", "b")]);
     let root = tree(&[("val-0.tar", &bytes)]);
-    assert!(message(root.path()).contains("has no train/ folder"));
+    let says = format!("has no training images: put train-*.tar into {}", root.path().display());
+    assert_says(&message(root.path()), root.path(), &says, "val-0.tar alone");
     let classes = ["a".to_string(), "b".into()];
     assert_eq!(open_split(root.path(), None, &classes).unwrap().split.samples.len(), 2);
     let error = open_split(root.path(), Some("test"), &classes).unwrap_err().to_string();
@@ -329,7 +330,20 @@ fn a_split_that_is_not_there_is_said_to_be_missing() {
     let root = tree(&[("train-0.tar", &shard(&[("0", "a"), ("1", "b"), ("2", "b")]))]);
     let dataset: Dataset = open(root.path(), Some(0.5)).unwrap();
     assert_eq!((dataset.train.samples.len(), dataset.val.samples.len()), (2, 1));
-    assert!(message(root.path()).contains("no validation images"));
+    assert_says(&message(root.path()), root.path(), "put val-*.tar (or valid-,", "train-0.tar");
+    let root = tree(&[("0.tar", &bytes)]);
+    assert_says(&message(root.path()), root.path(), "--val-fraction to divide all .tar", "0.tar");
+}
+
+#[test]
+fn a_shard_that_is_not_read_beside_class_folders_is_named_where_its_images_are_missing() {
+    let bytes = shard(&[("0", "a"), ("1", "b")]);
+    for name in ["val-0.tar", "validation.parquet", "test-00000-of-00001.parquet"] {
+        let root = tree(&[("train/a/0.jpg", b""), ("train/b/0.jpg", b""), (name, &bytes)]);
+        let says =
+            format!("{name} is not read beside class folders: bring its images into val/<class>/");
+        assert_says(&message(root.path()), root.path(), &says, name);
+    }
 }
 
 #[test]

@@ -86,8 +86,11 @@ fn a_dataset_that_cannot_be_used_says_why_in_one_line() {
     let both = ["train/a/0.jpg", "train/b/0.jpg"];
     for (files, says) in [
         (&[][..], "is empty: a dataset has train/<class>/ and val/<class>/"),
-        (&["a/0.jpg"], "has no train/ folder: put the training images in train/<class>/, or pass"),
-        (&both, "has train/ but no validation images: add one of val/, valid/, validation/ or"),
+        (
+            &["a/0.jpg"],
+            "has no training images: put them in train/<class>/, or pass --val-fraction",
+        ),
+        (&both, "but none to measure with: add one of val/, valid/, validation/ or test/, or pass"),
         (&["train/a/0.jpg", "val/a/0.jpg"], "train holds 1 class folder(s), at least 2"),
         (
             &["train/0.jpg", "val/a/0.jpg"],
@@ -277,7 +280,7 @@ fn a_split_for_evaluation_is_found_where_it_lies() {
 fn a_split_that_cannot_be_evaluated_says_why() {
     let classes = owned(&["a", "b"]);
     for (files, split, says) in [
-        (&["c/0.jpg"][..], None, "has none of val/, valid/, validation/ or test/"),
+        (&["c/0.jpg"][..], None, "add one of val/, valid/, validation/ or test/, or name"),
         (&["a/0.jpg", "c/0.jpg"], None, "c is not one of the 2 known classes"),
         (&["val/a/0.jpg"], Some("test"), "test does not exist"),
         (&["val/a/notes.txt"], None, "val holds no .jpg"),
@@ -412,7 +415,7 @@ fn a_survey_shows_what_opening_refuses() {
     let left_out = survey(root.path(), None).unwrap().left_out.unwrap();
     assert!(left_out.contains("test holds images, such as 9.jpg, but no class"), "{left_out}");
     let message = survey(tree(&["README"]).path(), None).unwrap_err().to_string();
-    assert!(message.contains("has no train/ folder"), "{message}");
+    assert!(message.contains("has no training images"), "{message}");
 }
 
 #[test]

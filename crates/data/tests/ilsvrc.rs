@@ -9,7 +9,7 @@ use std::path::Path;
 
 use alexnet_data::{Split, decode, open, open_split, survey};
 use support::ilsvrc::{
-    CLASSES, DEVKIT, Downloads, GROUND_TRUTH, SYNSETS, TRAIN, TRAIN_IMAGES, TRUTH, VAL_IMAGES,
+    CLASSES, DEVKIT, Downloads, GROUND_TRUTH, SYNSETS, TRAIN, TRAIN_IMAGES, TRUTH, VAL, VAL_IMAGES,
     downloads, synsets, tar_of,
 };
 use support::matlab::{Synset, meta};
@@ -99,7 +99,8 @@ fn validation_images_alone_are_evaluated_with_a_models_classes() {
     }
     let error = open_split(root.path(), Some("test"), &classes).unwrap_err().to_string();
     assert!(error.ends_with("test does not exist"), "{error}");
-    assert!(open(root.path(), None).unwrap_err().to_string().contains("has no train/ folder"));
+    let error = open(root.path(), None).unwrap_err().to_string();
+    assert!(error.contains("has no training images: add ILSVRC2012_img_train.tar"), "{error}");
 }
 
 #[test]
@@ -119,6 +120,29 @@ fn the_same_images_are_set_aside_as_of_folders() {
     };
     assert_eq!(aside(&tars), aside(&folders));
     assert_eq!(aside(&tars).len(), 2);
+}
+
+#[test]
+fn an_image_that_is_there_twice_in_the_place_of_another_is_refused_by_name() {
+    let doubled = |images: &[(&'static str, &'static str, &'static str)]| {
+        let mut images = images.to_vec();
+        images[1] = images[0];
+        (images[0].1, tar_of(&images))
+    };
+    let class: Vec<_> = TRAIN_IMAGES.into_iter().filter(|image| image.0 == CLASSES[0]).collect();
+    let (train_name, train_tar) = doubled(&class);
+    let mut of_training = downloads();
+    let it = of_training.train.iter_mut().find(|(name, _)| name.starts_with(CLASSES[0])).unwrap();
+    it.1 = train_tar;
+    let (val_name, val) = doubled(&VAL_IMAGES);
+    let of_validation = Downloads { val, ..downloads() };
+    for (downloads, tar, name) in [(of_training, TRAIN, train_name), (of_validation, VAL, val_name)]
+    {
+        let root = downloads.write();
+        let message = open(root.path(), None).unwrap_err().to_string();
+        assert_says(&message, root.path(), &format!("it holds {name} twice"), tar);
+        assert!(message.contains(tar), "{message}");
+    }
 }
 
 #[test]

@@ -196,10 +196,21 @@ fn a_cifar_file_that_cannot_be_used_is_named_with_the_place() {
 }
 
 #[test]
-fn without_its_test_file_cifar_has_no_validation_images() {
-    let root = with(cifar_10(""), "test_batch.bin", None);
-    let message = open(root.path(), None).unwrap_err().to_string();
-    assert!(message.contains("no validation images"), "{message}");
+fn a_set_that_lacks_a_split_is_told_the_files_of_its_own_form() {
+    let only = |files: Vec<(String, Vec<u8>)>, kept: &str| {
+        written(&files.into_iter().filter(|(name, _)| name.contains(kept)).collect::<Vec<_>>())
+    };
+    let cases = [
+        (with(cifar_10(""), "test_batch.bin", None), "put test_batch.bin of cifar-10 into "),
+        (with(cifar_100(), "train.bin", None), "put train.bin of cifar-100 into "),
+        (only(mnist("", false), "train"), "add t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte"),
+        (only(mnist("", true), "t10k"), "add train-images-idx3-ubyte and train-labels-idx1-ubyte"),
+    ];
+    for (root, says) in cases {
+        let message = everything(root.path()).unwrap_err().to_string();
+        let knows_no_folder = !message.contains("train/") && !message.contains("val/");
+        assert!(message.contains(says) && knows_no_folder, "{message}");
+    }
 }
 
 #[test]
@@ -207,6 +218,8 @@ fn two_kinds_in_a_folder_are_both_named_and_neither_is_taken() {
     let kinds = [
         (cifar_10(""), vec![("train/a/0.jpg".to_owned(), vec![])], "cifar-10", "folders"),
         (cifar_10(""), mnist("", false), "cifar-10", "idx"),
+        (cifar_10(""), cifar_100(), "cifar-10", "cifar-100"),
+        (cifar_10("cifar-10-batches-bin/"), cifar_100(), "cifar-10", "cifar-100"),
         (
             vec![("data/train.parquet".to_owned(), vec![])],
             vec![("train/a/0.jpg".to_owned(), vec![])],

@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 
 use alexnet_data::{
-    Content, DataError, Dataset, Encoding, Form, PackSettings, Part, Sample, Split, Store,
-    TreeOutcome, TreeWriter, open, pack,
+    Content, DataError, Dataset, Encoding, Form, PackSettings, PackWriter, Part, Sample, Split,
+    Store, TreeOutcome, TreeWriter, open, pack,
 };
 use support::{all_files, assert_says, golden, listed, sample_set, tree};
 
@@ -34,7 +34,8 @@ fn a_tree_of_a_tree_has_the_same_files() {
     let (folder, dataset) = sample_set();
     let out = folder.path().join("tree");
     let outcome = write_all(&dataset, &out);
-    let expected = TreeOutcome { train: 36, val: 12, folders: 24, reused_folders: 0 };
+    let expected =
+        TreeOutcome { train: 36, val: 12, folders: 24, reused_folders: 0, no_images: vec![] };
     assert_eq!(outcome, expected);
     for split in ["train", "val"] {
         let [found, expected] = [&out, &dataset.root].map(|root| all_files(&root.join(split)));
@@ -207,4 +208,24 @@ fn an_image_that_cannot_be_had_ends_the_writing_by_name_and_one_that_is_damaged_
     let message = writer.run(2, &mut |_| true).unwrap_err().to_string();
     assert!(message.starts_with(&format!("cannot read {}: ", path.display())), "{message}");
     assert!(open(&out, None).is_err());
+}
+
+/// Where the system opens a folder as a file.
+#[cfg(unix)]
+#[test]
+fn a_folder_that_is_being_written_is_refused_to_others_until_its_writer_is_gone() {
+    let (folder, dataset) = sample_set();
+    let out = folder.path().join("out");
+    let settings = PackSettings { size: None, encoding: Encoding::Raw, shard_images: 10 };
+    let packing = || PackWriter::begin(&dataset, settings, &out).err().map(|it| it.to_string());
+    let preparing = || TreeWriter::begin(&dataset, &out).err().map(|it| it.to_string());
+    let first = TreeWriter::begin(&dataset, &out).unwrap();
+    for refused in [packing(), preparing()] {
+        let told = refused.unwrap();
+        assert!(told.contains("is being written by another alexnet data command"), "{told}");
+    }
+    // As when its process is killed.
+    drop(first);
+    assert_eq!(preparing(), None);
+    assert!(packing().unwrap().contains("exists and is not empty"));
 }

@@ -25,7 +25,7 @@ struct Counted<'r> {
     warnings: usize,
     notes: usize,
     #[serde(flatten)]
-    report: &'r CheckReport,
+    report: &'r CheckReport<'r>,
 }
 
 pub(crate) fn run(arguments: &CheckArguments) -> anyhow::Result<Ended> {
@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &CheckArguments) -> anyhow::Result<Ended> {
     Ok(if fails { Ended::Incomplete } else { Ended::Done })
 }
 
-fn print(report: &CheckReport) -> anyhow::Result<()> {
+fn print(report: &CheckReport<'_>) -> anyhow::Result<()> {
     print_head(&report.data, report.kind, report.classes.len())?;
     terminal::print("")?;
     print_splits(report)?;
@@ -89,7 +89,7 @@ fn print_splits(report: &CheckReport) -> anyhow::Result<()> {
     print_table(&rows)
 }
 
-fn print_finding(finding: &Finding) -> anyhow::Result<()> {
+fn print_finding(finding: &Finding<'_>) -> anyhow::Result<()> {
     let cases = finding.cases.len();
     let [one, many] = headline(finding.kind);
     terminal::print(&format!("  {} {}", with_commas(cases), if cases == 1 { one } else { many }))?;
@@ -198,25 +198,28 @@ fn skipped(kind: FindingKind) -> [&'static str; 2] {
     }
 }
 
-fn in_words(case: &Case) -> String {
+fn in_words(case: &Case<'_>) -> String {
     let Case { detail, images, classes, file } = case;
     let named = match (&images[..], file) {
         ([], Some(file)) => file.clone(),
         ([], None) => classes.join(", "),
-        ([image], _) => image.path.clone(),
+        ([image], _) => image.content.path().display().to_string(),
         (copies, _) => of_copies(copies),
     };
     match detail {
-        Some(detail) if named.is_empty() => detail.clone(),
+        Some(detail) if named.is_empty() => detail.to_string(),
         Some(detail) => format!("{named} {detail}"),
         None => named,
     }
 }
 
 /// `photos/train/cat/1.jpg (cat) = photos/train/dog/7.jpg (dog)`
-fn of_copies(copies: &[ImageReference]) -> String {
+fn of_copies(copies: &[ImageReference<'_>]) -> String {
     let shown = copies.iter().take(COPIES_SHOWN);
-    let shown: Vec<_> = shown.map(|image| format!("{} ({})", image.path, image.class)).collect();
+    let name = |image: &ImageReference<'_>| {
+        format!("{} ({})", image.content.path().display(), image.class)
+    };
+    let shown: Vec<_> = shown.map(name).collect();
     let text = shown.join(" = ");
     match copies.len().saturating_sub(COPIES_SHOWN) {
         0 => text,

@@ -31,7 +31,7 @@ use comfy_table::CellAlignment::Right;
 use serde::Serialize;
 
 use crate::machine::check_room;
-use crate::terminal::{hand_over, note, print};
+use crate::terminal::{hand_over_json, note, print};
 
 /// Reads weights of any form, and says what was taken for what where the file does not.
 pub(crate) fn open_weights(path: &Path, known: &Known) -> anyhow::Result<ModelFile> {
@@ -60,7 +60,7 @@ fn passed_over(files: &PassedOver, data: &Path) -> Option<String> {
 
 /// Prints a result as JSON to standard output.
 fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    hand_over(&serde_json::to_string_pretty(value)?)
+    hand_over_json(value)
 }
 
 /// A table without frames, as the commands print them.

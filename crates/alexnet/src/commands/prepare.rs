@@ -1,13 +1,18 @@
 //! `alexnet data prepare`: ILSVRC-2012's files, or any data set, as class folders or packed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use alexnet_data::{Dataset, Downloads, PackWriter, TreeOutcome, TreeWriter, Verdict, open};
+use alexnet_data::{
+    Dataset, Downloads, PackWriter, TreeOutcome, TreeWriter, Verdict, left_out, open,
+};
 
 use super::{pack, with_commas};
 use crate::arguments::{PackFlags, PrepareArguments, Target};
 use crate::settings::UsageError;
 use crate::{Ended, interrupt, terminal};
+
+/// Files that are no images, shown by name.
+const FILES_SHOWN: usize = 3;
 
 pub(crate) fn run(arguments: &PrepareArguments) -> anyhow::Result<Ended> {
     let PrepareArguments { work, to, .. } = arguments;
@@ -19,6 +24,9 @@ pub(crate) fn run(arguments: &PrepareArguments) -> anyhow::Result<Ended> {
     let settings = pack::settings(&arguments.pack)?;
     let dataset = open(&work.data, work.val_fraction)?;
     interrupt::listen()?;
+    if let Some(files) = counted(&left_out(&dataset)?) {
+        terminal::note(&format!("Left out, as no .jpg, .jpeg or .png in a class: {files}."));
+    }
     // A folder that cannot be used is found before hours go into the downloads.
     match to {
         Target::Tree => {
@@ -64,7 +72,10 @@ fn write(writer: TreeWriter, workers: usize, out: &Path) -> anyhow::Result<Ended
         !interrupt::requested()
     })?;
     bar.finish_and_clear();
-    let TreeOutcome { train, val, folders, reused_folders } = outcome;
+    let TreeOutcome { train, val, folders, reused_folders, no_images } = outcome;
+    if let Some(files) = counted(&no_images) {
+        terminal::note(&format!("Copied as they are, though neither JPEG nor PNG: {files}."));
+    }
     if reused_folders > 0 {
         terminal::note(&format!(
             "{} class folders were there already.",
@@ -77,4 +88,17 @@ fn write(writer: TreeWriter, workers: usize, out: &Path) -> anyhow::Result<Ended
         out.display()
     ))?;
     Ok(Ended::Done)
+}
+
+/// How many files, and the first of them; nothing of none.
+fn counted(files: &[PathBuf]) -> Option<String> {
+    let shown: Vec<String> =
+        files.iter().take(FILES_SHOWN).map(|path| path.display().to_string()).collect();
+    let (shown, count) = (shown.join(", "), with_commas(files.len()));
+    match files.len() {
+        0 => None,
+        1 => Some(format!("1 file, {shown}")),
+        2..=FILES_SHOWN => Some(format!("{count} files, {shown}")),
+        _ => Some(format!("{count} files, such as {shown}")),
+    }
 }

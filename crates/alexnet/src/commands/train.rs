@@ -54,7 +54,7 @@ pub(crate) fn run(typed: TrainFlags) -> anyhow::Result<Ended> {
     let settings = Settings::decide(&flags, data)?;
     settings.check_typed(&typed)?;
     if flags.print_config {
-        terminal::hand_over(config_text(&settings)?.trim_end())?;
+        terminal::hand_over(config_text(&settings, flags.data.is_none())?.trim_end())?;
         return Ok(Ended::Done);
     }
     let dataset = opened(&flags, &settings)?;
@@ -329,12 +329,20 @@ fn with_statistics(
 }
 
 /// All settings as they would be used, with what is to be known of them.
-fn config_text(settings: &Settings) -> anyhow::Result<String> {
+fn config_text(settings: &Settings, of_sample_set: bool) -> anyhow::Result<String> {
     let text = toml::to_string(settings).context("the settings cannot be written down")?;
     let Recipe { source, epochs, evaluation_crops, .. } = Recipe::of(settings.recipe);
     let crops = if evaluation_crops == 1 { "crop" } else { "crops" };
+    let sample_set = match of_sample_set {
+        true => {
+            "# No DATA: data, width, image-size, epochs, dropout and augment suit the built-in sample \
+             set where they\n# were not typed. Other images get the recipe's: alexnet train DATA \
+             --print-config shows them.\n"
+        }
+        false => "",
+    };
     Ok(format!(
-        "# Every setting of this run: alexnet train -c FILE uses them.\n\
+        "# Every setting of this run: alexnet train -c FILE uses them.\n{sample_set}\
          # The recipe's figures are from {source}.\n\
          # It was published for {epochs} epochs, and measured with {evaluation_crops} {crops}.\n\
          {text}"

@@ -23,7 +23,7 @@ pub(super) fn imbalance(survey: &Survey) -> Option<Imbalance> {
 }
 
 /// Whatever classes lack.
-pub(super) fn find(survey: &Survey, found: &mut Cases) {
+pub(super) fn find(survey: &Survey, found: &mut Cases<'_>) {
     missing(survey, found);
     if let Some(Imbalance { largest, smallest, ratio }) = imbalance(survey)
         && ratio >= IMBALANCE_MAX
@@ -34,12 +34,11 @@ pub(super) fn find(survey: &Survey, found: &mut Cases) {
     similar(&survey.classes, found);
     natural(&survey.classes[..survey.learnt_classes], found);
     if !survey.rivals.is_empty() {
-        let detail = Some(survey.rivals.join(", "));
-        found.add(FindingKind::SeveralValidations, Case { detail, ..Case::default() });
+        let rivals = survey.rivals.join(", ");
+        found.add(FindingKind::SeveralValidations, Case::of_detail(&rivals));
     }
     if let Some(reason) = &survey.left_out {
-        let detail = Some(reason.clone());
-        found.add(FindingKind::LeftOut, Case { detail, ..Case::default() });
+        found.add(FindingKind::LeftOut, Case::of_detail(reason));
     }
 }
 
@@ -61,8 +60,7 @@ fn missing(survey: &Survey, found: &mut Cases) {
             let without = learnt.iter().zip(&counts).filter(|&(_, &count)| count == 0);
             without.for_each(|(class, _)| found.add(kind, case(class)));
         } else {
-            let detail = Some(name.to_owned());
-            found.add(FindingKind::MissingSplit, Case { detail, ..Case::default() });
+            found.add(FindingKind::MissingSplit, Case::of_detail(name));
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::sources::TRAIN;
 
 /// Copies within a class, between classes, and between what is learnt from and what is measured
 /// with.
-pub(super) fn find(scan: &Scan, found: &mut Cases) {
+pub(super) fn find<'s>(scan: &Scan<'s>, found: &mut Cases<'s>) {
     let mut by_hash: Vec<(u128, usize)> =
         scan.readable().map(|(index, _, read)| (read.hash, index)).collect();
     by_hash.sort_unstable();

@@ -4,24 +4,26 @@ use std::path::Path;
 
 use super::report::{Case, Cases, FindingKind};
 use super::scan::{Facts, Scan};
-use crate::decode::{Colours, Format};
+use crate::decode::{Colours, DecodeError, Format};
 use crate::sources::extension;
 
 /// Images that cannot be read.
-pub(super) fn unreadable(scan: &Scan, found: &mut Cases) {
+pub(super) fn unreadable<'s>(scan: &Scan<'s>, found: &mut Cases<'s>) {
     for (image, facts) in scan.all() {
-        if let Facts::Unreadable(fault) = facts {
-            let kind = match fault.is_empty {
-                true => FindingKind::Empty,
-                false => FindingKind::Unreadable,
-            };
-            found.add(kind, Case::of_image(scan.reference(image), Some(fault.reason.clone())));
-        }
+        let (kind, reason) = match facts {
+            Facts::Read(_) => continue,
+            Facts::Undecodable(reason) if *reason == DecodeError::Empty => {
+                (FindingKind::Empty, reason.to_string())
+            }
+            Facts::Undecodable(reason) => (FindingKind::Unreadable, reason.to_string()),
+            Facts::Unreadable(reason) => (FindingKind::Unreadable, reason.clone()),
+        };
+        found.add(kind, Case::of_image(scan.reference(image), Some(reason)));
     }
 }
 
 /// Images that are read, but not as everybody would expect.
-pub(super) fn odd(scan: &Scan, found: &mut Cases) {
+pub(super) fn odd<'s>(scan: &Scan<'s>, found: &mut Cases<'s>) {
     for (_, image, read) in scan.readable() {
         // Bare pixels have no oddities.
         let Some(header) = read.header else { continue };

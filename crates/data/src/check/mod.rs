@@ -4,7 +4,8 @@
 //! Survey --scan--> facts of each image --images, copies, classes, strays--> CheckReport
 //! ```
 //!
-//! Of an image 64 bytes of facts are kept and no pixel, so that a million images fit. What is found
+//! Of an image 64 bytes of facts are kept and no pixel, so that a million images fit, and of a case
+//! where its image is listed, not its name. What is found
 //! does not depend on the number of threads.
 
 mod classes;
@@ -17,6 +18,8 @@ mod strays;
 use crate::error::DataError;
 use crate::parallel::Progress;
 use crate::survey::Survey;
+
+pub use strays::left_out;
 
 pub use report::{
     Case, CheckReport, Finding, FindingKind, ImageReference, Imbalance, Severity, Sizes,
@@ -31,12 +34,12 @@ pub const IMBALANCE_MAX: f64 = 10.0;
 ///
 /// # Errors
 /// A folder that cannot be listed, or a request to stop. An image that cannot be read is a finding.
-pub fn check(
-    survey: &Survey,
+pub fn check<'s>(
+    survey: &'s Survey,
     crop: u32,
     workers: usize,
     progress: Progress,
-) -> Result<CheckReport, DataError> {
+) -> Result<CheckReport<'s>, DataError> {
     let scan = scan::scan(survey, workers, progress)?;
     let mut found = report::Cases::default();
     images::unreadable(&scan, &mut found);
@@ -44,13 +47,14 @@ pub fn check(
     copies::find(&scan, &mut found);
     classes::find(survey, &mut found);
     strays::find(survey, &mut found)?;
+    let (splits, findings) = (scan.split_reports(crop), found.into_findings());
     Ok(CheckReport {
         data: survey.root.display().to_string(),
         kind: survey.kind,
         crop,
-        splits: scan.split_reports(crop),
+        splits,
         classes: survey.class_images(),
         imbalance: classes::imbalance(survey),
-        findings: found.into_findings(),
+        findings,
     })
 }

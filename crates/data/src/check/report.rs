@@ -1,14 +1,17 @@
 //! The result of a check. The names of its parts are those of the JSON that scripts rely on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
+use crate::sample::Content;
 use crate::survey::ClassImages;
 
-/// What was found in a data set.
+/// What was found in a data set. Its cases point into the survey: of a set of which every image is
+/// one, the paths and classes as text would take more memory than all else.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct CheckReport {
+pub struct CheckReport<'s> {
     /// What was checked.
     pub data: String,
     /// What it was recognised as.
@@ -22,10 +25,10 @@ pub struct CheckReport {
     /// The largest and the smallest class of the training images that have any.
     pub imbalance: Option<Imbalance>,
     /// What was found, the worst first. A kind of which nothing was found is not listed.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Finding<'s>>,
 }
 
-impl CheckReport {
+impl CheckReport<'_> {
     /// How many cases of a severity were found.
     #[must_use]
     pub fn count(&self, severity: Severity) -> usize {
@@ -75,24 +78,24 @@ pub struct Imbalance {
 
 /// All cases of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct Finding<'s> {
     /// What is the matter.
     pub kind: FindingKind,
     /// How bad it is.
     pub severity: Severity,
     /// Every case, in the order of the data set.
-    pub cases: Vec<Case>,
+    pub cases: Vec<Case<'s>>,
 }
 
 /// One case of a finding. Which parts it has depends on the kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Case {
-    /// What is to be said of this case.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
+pub struct Case<'s> {
+    /// What is to be said of this case; cases of which the same is to be said share it.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
+    pub detail: Option<Arc<str>>,
     /// The image, or the copies of one picture.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub images: Vec<ImageReference>,
+    pub images: Vec<ImageReference<'s>>,
     /// Names of classes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
@@ -102,14 +105,23 @@ pub struct Case {
 }
 
 /// One image of the set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ImageReference {
-    /// Its path, as all messages have it.
-    pub path: String,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ImageReference<'s> {
+    /// Where it lies; as JSON its path, as all messages have it.
+    #[serde(rename = "path", serialize_with = "as_path")]
+    pub content: &'s Content,
     /// The split that lists it.
     pub split: &'static str,
     /// Name of its class.
-    pub class: String,
+    pub class: &'s str,
+}
+
+fn as_path<S: Serializer>(content: &&Content, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&content.path().display())
+}
+
+fn as_text<S: Serializer>(detail: &Option<Arc<str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    detail.as_deref().serialize(serializer)
 }
 
 /// How bad a finding is.
@@ -198,29 +210,44 @@ impl FindingKind {
 
 /// Cases on their way into a report.
 #[derive(Default)]
-pub(super) struct Cases(BTreeMap<FindingKind, Vec<Case>>);
+pub(super) struct Cases<'s> {
+    by_kind: BTreeMap<FindingKind, Vec<Case<'s>>>,
+    /// Each that was given, once.
+    details: HashSet<Arc<str>>,
+}
 
-impl Cases {
-    pub(super) fn add(&mut self, kind: FindingKind, case: Case) {
-        self.0.entry(kind).or_default().push(case);
+impl<'s> Cases<'s> {
+    pub(super) fn add(&mut self, kind: FindingKind, case: Case<'s>) {
+        let detail = case.detail.map(|detail| match self.details.get(&detail) {
+            Some(known) => Arc::clone(known),
+            None => {
+                self.details.insert(Arc::clone(&detail));
+                detail
+            }
+        });
+        self.by_kind.entry(kind).or_default().push(Case { detail, ..case });
     }
 
-    pub(super) fn into_findings(self) -> Vec<Finding> {
+    pub(super) fn into_findings(self) -> Vec<Finding<'s>> {
         let finding = |(kind, cases): (FindingKind, _)| {
             let severity = kind.severity();
             Finding { kind, severity, cases }
         };
-        self.0.into_iter().map(finding).collect()
+        self.by_kind.into_iter().map(finding).collect()
     }
 }
 
-impl Case {
-    pub(super) fn of_image(image: ImageReference, detail: Option<String>) -> Self {
-        Self { detail, images: vec![image], ..Self::default() }
+impl<'s> Case<'s> {
+    pub(super) fn of_detail(detail: &str) -> Self {
+        Self { detail: Some(detail.into()), ..Self::default() }
+    }
+
+    pub(super) fn of_image(image: ImageReference<'s>, detail: Option<String>) -> Self {
+        Self { detail: detail.map(Arc::from), images: vec![image], ..Self::default() }
     }
 
     pub(super) fn of_classes(classes: Vec<String>, detail: Option<String>) -> Self {
-        Self { detail, classes, ..Self::default() }
+        Self { detail: detail.map(Arc::from), classes, ..Self::default() }
     }
 
     pub(super) fn of_file(file: String) -> Self {

@@ -12,7 +12,10 @@ use crate::survey::Survey;
 /// What is kept of one image.
 pub(super) enum Facts {
     Read(Read),
-    Unreadable(Box<Fault>),
+    /// In place, for a set may be of nothing else.
+    Undecodable(DecodeError),
+    /// Its bytes are not to be had.
+    Unreadable(String),
 }
 
 /// Of an image that can be read.
@@ -25,19 +28,13 @@ pub(super) struct Read {
     pub(super) header: Option<Header>,
 }
 
-/// Why an image cannot be read.
-pub(super) struct Fault {
-    pub(super) is_empty: bool,
-    pub(super) reason: String,
-}
-
 /// All images of a set and what was found out about each.
 pub(super) struct Scan<'s> {
     survey: &'s Survey,
     /// The images of all splits in their order.
     pub(super) images: Vec<Listed<'s>>,
     /// Of the image of the same index.
-    facts: Vec<Facts>,
+    facts: Vec<Option<Facts>>,
 }
 
 /// One image of a split.
@@ -61,24 +58,19 @@ pub(super) fn scan<'s>(
     let add = |read: &mut Vec<(usize, Facts)>, index: usize, image: &Listed| {
         read.push((index, examine(&image.sample.content)));
     };
-    let parts =
-        gather(&images, workers, Vec::new, add, progress).ok_or(DataError::StoppedReading)?;
-    let mut facts: Vec<(usize, Facts)> = parts.into_iter().flatten().collect();
-    facts.sort_unstable_by_key(|&(index, _)| index);
-    let facts = facts.into_iter().map(|(_, facts)| facts).collect();
+    let parts = gather(&images, workers, Vec::new, add, progress)?;
+    let mut facts: Vec<Option<Facts>> = images.iter().map(|_| None).collect();
+    for (index, found) in parts.into_iter().flatten() {
+        facts[index] = Some(found);
+    }
     Ok(Scan { survey, images, facts })
 }
 
 fn examine(content: &Content) -> Facts {
     match read(content) {
         Ok(read) => Facts::Read(read),
-        Err(DataError::Decode { reason, .. }) => {
-            let is_empty = reason == DecodeError::Empty;
-            Facts::Unreadable(Box::new(Fault { is_empty, reason: reason.to_string() }))
-        }
-        Err(error) => {
-            Facts::Unreadable(Box::new(Fault { is_empty: false, reason: error.to_string() }))
-        }
+        Err(DataError::Decode { reason, .. }) => Facts::Undecodable(reason),
+        Err(error) => Facts::Unreadable(error.to_string()),
     }
 }
 
@@ -100,14 +92,15 @@ fn read(content: &Content) -> Result<Read, DataError> {
 impl<'s> Scan<'s> {
     /// Each image with what was found out about it.
     pub(super) fn all(&self) -> impl Iterator<Item = (Listed<'s>, &Facts)> {
-        self.images.iter().copied().zip(&self.facts)
+        let facts = self.facts.iter().flatten(); // Each was read, or there is no scan.
+        self.images.iter().copied().zip(facts)
     }
 
     /// Each image that can be read, with its index.
     pub(super) fn readable(&self) -> impl Iterator<Item = (usize, Listed<'s>, &Read)> {
         self.all().enumerate().filter_map(|(index, (image, facts))| match facts {
             Facts::Read(read) => Some((index, image, read)),
-            Facts::Unreadable(_) => None,
+            Facts::Undecodable(_) | Facts::Unreadable(_) => None,
         })
     }
 
@@ -116,11 +109,11 @@ impl<'s> Scan<'s> {
     }
 
     /// The image as a report names it.
-    pub(super) fn reference(&self, image: Listed) -> ImageReference {
+    pub(super) fn reference(&self, image: Listed<'s>) -> ImageReference<'s> {
         ImageReference {
-            path: image.sample.content.path().display().to_string(),
+            content: &image.sample.content,
             split: self.split_name(image),
-            class: self.survey.classes[image.sample.label as usize].clone(),
+            class: &self.survey.classes[image.sample.label as usize],
         }
     }
 

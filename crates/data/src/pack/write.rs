@@ -13,7 +13,7 @@ use super::store::{Stored, UNREADABLE, preprocess, store};
 use super::{
     Encoding, FORMAT, MANIFEST, Manifest, PLAN, PackSettings, Plan, Row, Shard, VERSION, read_index,
 };
-use crate::begun::{begin, finish};
+use crate::begun::{Claim, begin, finish};
 use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::parallel::{Progress, try_map};
@@ -60,6 +60,7 @@ pub struct PackWriter<'a> {
     out: PathBuf,
     plan: Plan,
     shards: Vec<Planned<'a>>,
+    _claim: Claim,
 }
 
 impl<'a> PackWriter<'a> {
@@ -74,9 +75,9 @@ impl<'a> PackWriter<'a> {
         out: &Path,
     ) -> Result<Self, DataError> {
         let plan = plan(dataset, settings)?;
-        begin(out, PLAN, MANIFEST, &plan)?;
+        let claim = begin(out, PLAN, MANIFEST, &plan)?;
         let shards = shards(dataset, settings.shard_images);
-        Ok(Self { out: out.to_path_buf(), plan, shards })
+        Ok(Self { out: out.to_path_buf(), plan, shards, _claim: claim })
     }
 
     /// How many shards there will be.

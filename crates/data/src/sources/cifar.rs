@@ -35,30 +35,28 @@ struct Kind {
     label_bytes: u64,
 }
 
-const KINDS: [Kind; 2] = [
-    Kind {
-        name: "cifar-10",
-        folder: "cifar-10-batches-bin",
-        train: &[
-            "data_batch_1.bin",
-            "data_batch_2.bin",
-            "data_batch_3.bin",
-            "data_batch_4.bin",
-            "data_batch_5.bin",
-        ],
-        test: &["test_batch.bin"],
-        names: "batches.meta.txt",
-        label_bytes: 1,
-    },
-    Kind {
-        name: "cifar-100",
-        folder: "cifar-100-binary",
-        train: &["train.bin"],
-        test: &["test.bin"],
-        names: "fine_label_names.txt",
-        label_bytes: 2,
-    },
-];
+const CIFAR_10: Kind = Kind {
+    name: "cifar-10",
+    folder: "cifar-10-batches-bin",
+    train: &[
+        "data_batch_1.bin",
+        "data_batch_2.bin",
+        "data_batch_3.bin",
+        "data_batch_4.bin",
+        "data_batch_5.bin",
+    ],
+    test: &["test_batch.bin"],
+    names: "batches.meta.txt",
+    label_bytes: 1,
+};
+const CIFAR_100: Kind = Kind {
+    name: "cifar-100",
+    folder: "cifar-100-binary",
+    train: &["train.bin"],
+    test: &["test.bin"],
+    names: "fine_label_names.txt",
+    label_bytes: 2,
+};
 
 /// One of the sets, found.
 struct Cifar {
@@ -66,18 +64,24 @@ struct Cifar {
     kind: &'static Kind,
 }
 
-pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataError> {
-    for kind in &KINDS {
-        for folder in [root.to_path_buf(), root.join(kind.folder)] {
-            let cifar = Cifar { folder, kind };
-            // Other programs too write a `train.bin`: the names make it sure.
-            let is_known = cifar.folder.join(kind.names).is_file() || kind.label_bytes == 1;
-            if is_known && (cifar.has_any(kind.train) || cifar.has_any(kind.test)) {
-                return Ok(Some(Box::new(cifar)));
-            }
+pub(super) fn recognise_10(root: &Path) -> Result<Option<Box<dyn Source>>, DataError> {
+    Ok(recognise(root, &CIFAR_10))
+}
+
+pub(super) fn recognise_100(root: &Path) -> Result<Option<Box<dyn Source>>, DataError> {
+    Ok(recognise(root, &CIFAR_100))
+}
+
+fn recognise(root: &Path, kind: &'static Kind) -> Option<Box<dyn Source>> {
+    for folder in [root.to_path_buf(), root.join(kind.folder)] {
+        let cifar = Cifar { folder, kind };
+        // Other programs too write a `train.bin`: the names make it sure.
+        let is_known = cifar.folder.join(kind.names).is_file() || kind.label_bytes == 1;
+        if is_known && (cifar.has_any(kind.train) || cifar.has_any(kind.test)) {
+            return Some(Box::new(cifar));
         }
     }
-    Ok(None)
+    None
 }
 
 impl Source for Cifar {
@@ -104,6 +108,11 @@ impl Source for Cifar {
         }
         let (place, named_by) = (self.folder.clone(), Some(named_by));
         Ok(Some(Listing { place, classes, named_by, samples, ..Listing::default() }))
+    }
+
+    fn remedy(&self, wanted: Wanted) -> String {
+        let files = if wanted == Wanted::Train { self.kind.train } else { self.kind.test };
+        format!("put {} of {} into {}", files.join(", "), self.kind.name, self.folder.display())
     }
 }
 

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Listing, Source, TEST, TRAIN, VALIDATION, Wanted, list};
+use super::{Listing, Source, TEST, TRAIN, VALIDATION, Wanted, list, shards};
 use crate::error::DataError;
 use crate::passed_over::{PassedOver, is_dead_link};
 use crate::sample::{Content, Sample};
@@ -91,6 +91,22 @@ impl Source for Folder {
             return Ok(Some(Listing { rivals: self.rivals(name, wanted), ..listing }));
         }
         Ok(None)
+    }
+
+    fn remedy(&self, wanted: Wanted) -> String {
+        if wanted == Wanted::Train {
+            return "put them in train/<class>/, or pass --val-fraction if it holds the class \
+                    folders itself"
+                .into();
+        }
+        let add = "add one of val/, valid/, validation/ or test/";
+        match shards::validation_beside(&self.root) {
+            None => add.into(),
+            Some(shard) => format!(
+                "{add}; {} is not read beside class folders: bring its images into val/<class>/",
+                shard.display()
+            ),
+        }
     }
 }
 

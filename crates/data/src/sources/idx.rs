@@ -76,6 +76,11 @@ impl Source for Idx {
             ..Listing::default()
         }))
     }
+
+    fn remedy(&self, wanted: Wanted) -> String {
+        let split = if wanted == Wanted::Train { TRAIN } else { T10K };
+        format!("add {split}-images-idx3-ubyte and {split}-labels-idx1-ubyte, also with .gz")
+    }
 }
 
 impl Idx {

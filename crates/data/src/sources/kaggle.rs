@@ -70,6 +70,11 @@ impl Source for Kaggle {
             _ => Ok(None),
         }
     }
+
+    fn remedy(&self, wanted: Wanted) -> String {
+        let name = if wanted == Wanted::Train { TRAIN } else { VAL };
+        format!("unpack {} too", self.images.join(name).display())
+    }
 }
 
 impl Kaggle {

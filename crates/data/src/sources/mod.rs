@@ -96,6 +96,10 @@ pub(crate) trait Source {
     /// # Errors
     /// When it has one that cannot be read.
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError>;
+
+    /// What to do where it lacks the images to learn from, or to measure with: the files that it
+    /// has them in.
+    fn remedy(&self, wanted: Wanted) -> String;
 }
 
 /// Recognises a source by what lies at a path; `None` if it is another kind.
@@ -104,8 +108,9 @@ type Recognise = fn(&Path) -> Result<Option<Box<dyn Source>>, DataError>;
 /// Told by a name that nothing else has; whatever lies beside belongs to them.
 const SURE: [Recognise; 2] = [pack::recognise, ilsvrc::recognise];
 /// Of these one alone may be there, nor folders of classes beside it; such folders are what remains.
-const KINDS: [Recognise; 5] = [
-    cifar::recognise,
+const KINDS: [Recognise; 6] = [
+    cifar::recognise_10,
+    cifar::recognise_100,
     idx::recognise,
     kaggle::recognise,
     parquet::recognise,

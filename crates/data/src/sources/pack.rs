@@ -69,6 +69,10 @@ impl Source for Pack {
         let classes = self.manifest.classes.clone();
         Ok(Some(Listing { place: self.root.clone(), classes, samples, ..Listing::default() }))
     }
+
+    fn remedy(&self, _: Wanted) -> String {
+        "pack it anew from a set that has them".into()
+    }
 }
 
 impl Pack {

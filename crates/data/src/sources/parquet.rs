@@ -10,7 +10,7 @@
 //! the library `datasets` describes its columns; else as in [`super::list`]. Samples are in the
 //! order of the files and of their rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -64,6 +64,10 @@ impl Source for Tables {
             rows.read(file)?;
         }
         rows.listing(&self.folder, &files).map(Some)
+    }
+
+    fn remedy(&self, wanted: Wanted) -> String {
+        shards::remedy(&self.folder, wanted, EXTENSION)
     }
 }
 
@@ -183,13 +187,14 @@ impl Rows {
                     Class::Number(..0) => Err(fault(row, NO_CLASS.into())),
                     _ => Ok(row.class.word()),
                 };
-                let words = found.iter().map(word).collect::<Result<Vec<String>, _>>()?;
+                // Rows are many, classes few.
+                let words = found.iter().map(word).collect::<Result<BTreeSet<String>, _>>()?;
                 let entries: Vec<_> = words.iter().map(|word| (0, "", &**word)).collect();
                 let classes = Classes::of(&entries, folder)?;
-                let label = |(row, word): (&Row, &String)| {
-                    classes.label(word).map_err(|reason| fault(row, reason))
+                let label = |row: &Row| {
+                    classes.label(&row.class.word()).map_err(|reason| fault(row, reason))
                 };
-                let labels = found.iter().zip(&words).map(label).collect::<Result<_, _>>()?;
+                let labels = found.iter().map(label).collect::<Result<_, _>>()?;
                 (labels, classes.names, classes.named_by)
             }
         };

@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use super::folder::sorted_entries;
-use super::{TRAIN, VALIDATION, Wanted};
+use super::{TRAIN, VAL, VALIDATION, Wanted};
 use crate::error::DataError;
 
 /// Whether shards of this extension lie in `root`.
@@ -44,12 +44,43 @@ pub(super) fn find(
     Ok(Vec::new())
 }
 
+/// Where a split's shards are to be where it has none.
+pub(super) fn remedy(root: &Path, wanted: Wanted, extension: &str) -> String {
+    let (name, others) = match wanted {
+        Wanted::Train => (TRAIN, String::new()),
+        _ => (VAL, format!(" (or {}-)", VALIDATION[1..].join("-, "))),
+    };
+    let here = root.display();
+    let add = format!(
+        "put {name}-*.{extension}{others} into {here}, or .{extension} files into {}",
+        root.join(name).display()
+    );
+    let divisible =
+        wanted == Wanted::Train && !unsplit(root, extension).unwrap_or_default().is_empty();
+    match divisible {
+        true => format!("{add}; or pass --val-fraction to divide all .{extension} files"),
+        false => add,
+    }
+}
+
+/// A shard named after what is measured with, of any kind, that lies in `root`.
+pub(super) fn validation_beside(root: &Path) -> Option<PathBuf> {
+    let kinds = ["tar", "parquet"].into_iter();
+    let shards = kinds.flat_map(|kind| VALIDATION.map(|split| named_after(root, split, kind)));
+    shards.flat_map(Result::unwrap_or_default).next()
+}
+
 /// The shards in the folder of a split, or else those named after it, sorted.
 fn of_split(root: &Path, split: &str, extension: &str) -> Result<Vec<PathBuf>, DataError> {
     let folder = root.join(split);
     if folder.is_dir() {
         return of_kind(&folder, extension);
     }
+    named_after(root, split, extension)
+}
+
+/// Those named after a split, sorted.
+fn named_after(root: &Path, split: &str, extension: &str) -> Result<Vec<PathBuf>, DataError> {
     let is_of_split = |path: &PathBuf| {
         let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
         name.strip_prefix(split).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_']))

@@ -58,6 +58,10 @@ impl Source for Shards {
             shards => list(&self.root, &shards).map(Some),
         }
     }
+
+    fn remedy(&self, wanted: Wanted) -> String {
+        shards::remedy(&self.root, wanted, EXTENSION)
+    }
 }
 
 /// An image with what is said of its class.

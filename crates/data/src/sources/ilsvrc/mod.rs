@@ -74,6 +74,12 @@ impl Source for Ilsvrc {
         let devkit = Devkit::read(&self.root)?;
         if tar == TRAIN_TAR { training(path, devkit) } else { validation(path, devkit) }.map(Some)
     }
+
+    fn remedy(&self, wanted: Wanted) -> String {
+        let (tar, folder) =
+            if wanted == Wanted::Train { (TRAIN_TAR, TRAIN) } else { (VAL_TAR, VAL) };
+        format!("add {tar}, or {folder}/<class>/ in its place")
+    }
 }
 
 /// The images of the tar of tars, by class, then by name.
@@ -94,6 +100,7 @@ fn training(path: PathBuf, devkit: Devkit) -> Result<Listing, DataError> {
             );
             return Err(malformed(&path, &tar.name, reason));
         }
+        check_names(&path, &tar.name, &images)?;
         samples.extend(images.into_iter().map(|image| {
             let name = format!("{}/{}", leaf.wnid, image.name);
             Sample { content: content(&store, name, &image), label }
@@ -122,6 +129,19 @@ fn check_classes(path: &Path, tars: &[Member], devkit: &Devkit) -> Result<(), Da
     Err(malformed(path, place, reason))
 }
 
+/// Whether the sorted images of a tar each have a name of their own: one that is there twice stands in the
+/// place of one that is missing, and the count is right.
+fn check_names(path: &Path, place: &str, images: &[Member]) -> Result<(), DataError> {
+    let doubled = images.windows(2).find(|pair| pair[0].name == pair[1].name);
+    doubled.map_or(Ok(()), |pair| {
+        let reason = format!(
+            "it holds {} twice, and so another image not at all: download it anew",
+            pair[0].name
+        );
+        Err(malformed(path, place, reason))
+    })
+}
+
 /// `n01440764` of `n01440764.tar`.
 fn wnid(name: &str) -> &str {
     let base = name.rsplit('/').next().unwrap_or(name);
@@ -134,6 +154,7 @@ fn validation(path: PathBuf, devkit: Devkit) -> Result<Listing, DataError> {
     images.retain(|image| folder::is_image(Path::new(&image.name)));
     images.sort_by(|a, b| a.name.cmp(&b.name));
     let labels = devkit.validation_labels(images.len())?;
+    check_names(&path, "its images", &images)?;
     if (images.len(), devkit.leaves.len()) == REAL_SIZE {
         check_start(&devkit, &labels)?;
     }
