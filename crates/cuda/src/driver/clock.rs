@@ -41,6 +41,7 @@ impl Gpu {
     /// Times every operation by itself from now on. Nothing is remembered meanwhile: of a graph only the
     /// whole could be timed.
     pub(crate) fn begin_timing(&self) {
+        self.wait();
         let elapsed = elapsed_time().unwrap_or_else(|error| fail(error));
         self.clock.replace(Some(Clock { elapsed, laps: Vec::new() }));
     }

@@ -119,7 +119,7 @@ impl Crossing {
     pub(crate) fn send<T: Element>(&mut self, gpu: &Gpu, dst: ViewMut<'_, T>, src: &[T]) {
         assert!(src.len() <= dst.len(), "{} elements for {}", src.len(), dst.len());
         // A graph would read the host's memory when it is launched.
-        if src.is_empty() || gpu.gives_up() || !gpu.touches(&[dst.touch()]) {
+        if src.is_empty() || gpu.gives_up() || !gpu.touches_on_main(&[dst.touch()]) {
             return;
         }
         self.sent.rotate_left(1);
@@ -135,7 +135,7 @@ impl Crossing {
 
     /// The same when everything before it is done.
     pub(crate) fn fetch(&mut self, gpu: &Gpu, dst: &mut [f32], src: Reals<'_>) {
-        gpu.touches(&[src.touch()]);
+        gpu.touches_on_main(&[src.touch()]);
         self.fetch_by(gpu, gpu.stream(), dst, src);
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use alexnet_ops::Precision;
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
-use cudarc::driver::{CudaContext, CudaStream, DevicePtr, DriverError, result, sys};
+use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DevicePtr, DriverError, result, sys};
 
 use super::cache::{Cache, hash_of};
 use super::clock::Clock;
@@ -40,6 +40,8 @@ pub(crate) struct Gpu {
     /// What becomes of operations that are asked for.
     pub(super) asked: Cell<Asked>,
     pub(super) records: bool,
+    /// What was remembered before the recording was parted.
+    pub(super) first: Cell<Option<CudaGraph>>,
     /// Whether anything runs beside anything else.
     pub(crate) in_one_lane: Cell<bool>,
     /// What operations take, where that is asked for.
@@ -111,6 +113,7 @@ impl Gpu {
             memory_bytes,
             asked,
             records: true,
+            first: Cell::new(None),
             in_one_lane: Cell::new(false),
             clock: RefCell::new(None),
             played: Cell::new([0; 2]),
@@ -225,11 +228,23 @@ impl Gpu {
         done
     }
 
+    /// The same of what is asked of the main lane whichever is asked.
+    pub(super) fn touches_on_main(&self, touches: &[Touch]) -> bool {
+        assert_eq!(self.lane(), Lane::Main, "the lane of products and of what crosses");
+        self.touches(touches)
+    }
+
     /// To be said of all memory that the next operation touches, before it is asked for. Says whether it is
     /// to be.
     pub(crate) fn touches(&self, touches: &[Touch]) -> bool {
+        if self.drops() {
+            return false;
+        }
+        self.bind();
+        if self.lanes.parts(touches) {
+            self.part_recording();
+        }
         if !self.drops() {
-            self.bind();
             self.asked_of(self.lanes.touch(touches), lanes_fail);
         }
         !self.drops()

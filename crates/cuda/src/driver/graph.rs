@@ -9,7 +9,7 @@
 use cudarc::driver::{CudaGraph, result, sys};
 
 use super::error::{CudaError, fail};
-use super::gpu::{Gpu, lanes_fail};
+use super::gpu::{Gpu, driver, lanes_fail};
 use super::lanes::Heard;
 
 /// What becomes of operations that are asked for.
@@ -20,9 +20,10 @@ pub(super) enum Asked {
     Dropped,
 }
 
-/// Operations that the driver remembers.
+/// Operations that the driver remembers: in two graphs, where the second has to wait for updates.
 pub(crate) struct Tape {
-    graph: CudaGraph,
+    first: Option<CudaGraph>,
+    last: CudaGraph,
     heard: Heard,
 }
 
@@ -36,12 +37,13 @@ impl Gpu {
     /// Has the operations that follow remembered instead of done, up to [`Self::end_recording`]; says
     /// whether it can.
     pub(crate) fn begin_recording(&self) -> bool {
-        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
         if !self.records || self.is_timing() {
             return false;
         }
+        self.first.take();
         let joined = self.lanes().begin_recording();
-        let listens = joined.and_then(|()| self.stream().begin_capture(mode)).is_ok();
+        joined.unwrap_or_else(|error| fail(lanes_fail(error)));
+        let listens = self.listen();
         if listens {
             self.asked.set(Asked::Remembered);
         } else {
@@ -50,36 +52,68 @@ impl Gpu {
         listens
     }
 
+    fn listen(&self) -> bool {
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        self.stream().begin_capture(mode).is_ok()
+    }
+
+    /// What was asked for since the driver listens, but for nothing. What cannot be joined, it refuses to
+    /// end.
+    fn heard(&self) -> Option<CudaGraph> {
+        let joined = self.lanes().end_graph();
+        let graph = self.stream().end_capture(sys::CUgraphInstantiate_flags(0));
+        joined.and(graph).ok().flatten()
+    }
+
     /// Nothing is remembered from now on.
     pub(crate) fn never_records(&mut self) {
         self.records = false;
     }
 
+    /// Parts what is remembered from what follows.
+    pub(super) fn part_recording(&self) {
+        let first = self.heard();
+        let listens = first.is_some() && self.listen();
+        self.first.replace(first);
+        if !listens {
+            self.asked.set(Asked::Dropped);
+            self.lanes().forget();
+        }
+    }
+
     /// What was remembered; nothing where one of the operations cannot be. From here on they are done
     /// again.
     pub(crate) fn end_recording(&self) -> Option<Tape> {
+        let first = self.first.take();
         if self.asked.get() != Asked::Remembered {
             self.asked.set(Asked::Done);
             return None;
         }
-        // What cannot be joined, the driver refuses to end, too.
-        let heard = self.lanes().end_recording();
+        let last = self.heard();
         self.asked.set(Asked::Done);
-        let flags = sys::CUgraphInstantiate_flags(0);
-        let graph = self.stream().end_capture(flags).ok().flatten()?;
-        Some(Tape { graph, heard: heard.ok().flatten()? })
+        let heard = self.lanes().forget();
+        Some(Tape { first, last: last?, heard: heard? })
     }
 
     /// Does what was remembered, if the driver will: says whether it does.
     pub(crate) fn play(&self, tape: &Tape) -> bool {
-        let began = self.lanes().begin_playing(&tape.heard);
-        began.unwrap_or_else(|error| fail(lanes_fail(error)));
-        let plays = tape.graph.launch().is_ok();
-        if plays {
-            let [all, beside] = self.played.get();
-            let is_beside = u64::from(self.lanes().has_played(&tape.heard));
-            self.played.set([all + 1, beside + is_beside]);
+        let begun = self.lanes().begin_playing(&tape.heard);
+        let is_beside = begun.unwrap_or_else(|error| fail(lanes_fail(error)));
+        if let Some(first) = &tape.first {
+            if first.launch().is_err() {
+                return false;
+            }
+            let goes_on = self.lanes().go_on_playing();
+            goes_on.unwrap_or_else(|error| fail(lanes_fail(error)));
         }
+        let plays = tape.last.launch();
+        if tape.first.is_some() {
+            // One without the other cannot be taken back.
+            plays.unwrap_or_else(|error| fail(driver("do what it remembers", error)));
+        }
+        let [all, beside] = self.played.get();
+        let plays = plays.is_ok();
+        self.played.set([all + u64::from(plays), beside + u64::from(plays && is_beside)]);
         plays
     }
 
@@ -93,6 +127,9 @@ impl Gpu {
     pub(crate) fn gives_up(&self) -> bool {
         if self.asked.get() == Asked::Remembered {
             self.asked.set(Asked::Dropped);
+            // Not all drivers can be relied on to have streams leave that were not joined. A failure is that
+            // of what is given up.
+            let _ = self.lanes().leave().and_then(|()| self.lanes().end_graph());
             self.lanes().forget();
             // SAFETY: the stream is live and listens.
             let graph = unsafe { result::stream::end_capture(self.stream().cu_stream()) };

@@ -6,13 +6,14 @@
 //! lane has yet to read or write, its lane waits for that. Whoever asks need not know.
 //!
 //! While operations are remembered as a graph, side lanes are branches of it. Only updates are never in
-//! one: they go on beside the next graph, which waits for them by itself, in its midst, where it first
-//! touches what they touch ([`Heard`]).
+//! one: they go on beside what is remembered, up to the operation that first touches what they touch. There
+//! the recording is parted: the main lane waits for updates between the two graphs ([`Heard`]).
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError, result, sys};
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError, result};
 
 use super::error::CudaError;
 use super::gpu::driver;
@@ -24,14 +25,14 @@ pub(crate) enum Lane {
     Main,
     /// Gradients of weights, beside those of inputs.
     Weights,
-    /// What is small: sums of biases' gradients; and the second of two groups.
+    /// Sums of biases' gradients, and the second of two groups.
     Aside,
     /// Of weights, beside the next step's first layers.
     Updates,
 }
 
-/// Those beside the main one, and how many of their blocks can be told apart. Updates have one event, for
-/// a graph waits for the same one each time.
+/// Those beside the main one, and how many of their blocks can be told apart. Updates are all waited for
+/// together.
 const SIDES: [(Lane, usize); 3] = [(Lane::Weights, 16), (Lane::Aside, 16), (Lane::Updates, 1)];
 const UPDATES: usize = 2;
 
@@ -84,18 +85,12 @@ pub(super) struct Heard {
     /// What is touched before the main lane waits for updates. What is remembered may be done again while
     /// others are under way than those of now.
     before: Vec<Touch>,
-    /// Whether it waits.
+    /// Whether it waits: then there are two graphs.
     waits: bool,
 }
 
-/// Before an operation, in this order.
-#[derive(Debug, PartialEq, Eq)]
-enum Wait {
-    /// Its lane waits for the end of a block of this side.
-    For { side: usize, event: usize },
-    /// The main lane waits for the last updates before the graph, and then its lane for the main one.
-    ForUpdates,
-}
+/// Its lane waits for the end of a block of a side: which side, and which of its events.
+type Wait = (usize, usize);
 
 /// What of all lanes is not known to be done.
 #[derive(Debug)]
@@ -149,26 +144,29 @@ impl Ledger {
         Some((side, event))
     }
 
+    /// Whether what is remembered is to be parted before an operation that touches this: the first that
+    /// minds updates. Within a block it cannot be.
+    fn parts(&mut self, touches: &[Touch]) -> bool {
+        let is_main = self.lane == Lane::Main;
+        let Some(heard) = self.heard.as_mut().filter(|heard| !heard.waits) else { return false };
+        heard.waits = is_main && mind(touches, &self.updated);
+        if !heard.waits {
+            add(&mut heard.before, touches);
+        }
+        heard.waits
+    }
+
     /// What an operation that touches this has to wait for.
     fn waits(&mut self, touches: &[Touch]) -> Vec<Wait> {
-        let mut waits = Vec::new();
-        if let Some(heard) = self.heard.as_mut().filter(|heard| !heard.waits) {
-            if mind(touches, &self.updated) {
-                heard.waits = true;
-                waits.push(Wait::ForUpdates);
-            } else {
-                add(&mut heard.before, touches);
-            }
-        }
-        // Those of before the graph are not the graph's to wait for, but as above.
+        // Updates of before the graph are not the graph's to wait for.
         let sides = if self.heard.is_some() { UPDATES } else { SIDES.len() };
-        let own = self.lane.side();
+        let (mut waits, own) = (Vec::new(), self.lane.side());
         for side in (0..sides).filter(|&side| Some(side) != own) {
             let blocks = &mut self.blocks[side];
             let Some(last) = blocks.iter().rposition(|block| mind(touches, &block.touched)) else {
                 continue;
             };
-            waits.push(Wait::For { side, event: blocks[last].event });
+            waits.push((side, blocks[last].event));
             if own.is_none() {
                 blocks.drain(..=last);
             }
@@ -191,8 +189,8 @@ impl Ledger {
         (waits, mind(&self.touched, &[memory]))
     }
 
-    /// The main lane waits for everything of these sides: the events of their ends.
-    fn joins(&mut self, sides: std::ops::Range<usize>) -> Vec<(usize, usize)> {
+    /// The main lane waits for everything of these sides.
+    fn joins(&mut self, sides: Range<usize>) -> Vec<Wait> {
         let mut ends = Vec::new();
         for side in sides {
             ends.extend(self.blocks[side].back().map(|last| (side, last.event)));
@@ -201,9 +199,27 @@ impl Ledger {
         ends
     }
 
-    /// Whether what is remembered may begin before updates that are under way are done.
-    fn may_begin(&self, heard: &Heard) -> bool {
-        !self.blocks[UPDATES].iter().any(|block| mind(&block.touched, &heard.before))
+    /// What the main lane waits for before it listens: of what is under way, only updates stay so.
+    fn begins_recording(&mut self) -> Vec<Wait> {
+        let ends = self.joins(0..UPDATES);
+        self.heard = Some(Heard::default());
+        ends
+    }
+
+    /// What it waits for where a graph ends.
+    fn ends_graph(&mut self) -> Vec<Wait> {
+        self.joins(0..UPDATES)
+    }
+
+    /// What it waits for before the first graph: updates, too, if they mind what that touches.
+    fn begins_playing(&mut self, heard: &Heard) -> Vec<Wait> {
+        let may_begin = !self.blocks[UPDATES].iter().any(|b| mind(&b.touched, &heard.before));
+        self.joins(if may_begin { 0..UPDATES } else { 0..SIDES.len() })
+    }
+
+    /// What it waits for between the two.
+    fn goes_on_playing(&mut self) -> Vec<Wait> {
+        self.joins(UPDATES..SIDES.len())
     }
 
     /// Nothing is under way on a side lane.
@@ -211,13 +227,14 @@ impl Ledger {
         self.blocks.iter_mut().for_each(VecDeque::clear);
     }
 
-    /// What was asked for while operations were remembered is not done.
+    /// What was asked for while operations were remembered, or in a block that was not ended, is not done.
     fn forgets(&mut self) -> Option<Heard> {
         let heard = self.heard.take();
         if heard.is_some() {
             self.blocks[..UPDATES].iter_mut().for_each(VecDeque::clear);
         }
         self.lane = Lane::Main;
+        self.touched.clear();
         heard
     }
 }
@@ -244,11 +261,13 @@ impl Lanes {
         let fails = |error| driver("make a stream", error);
         let (least, greatest) = result::stream::get_priority_range().map_err(fails)?;
         let event = || context.new_event(None).map_err(fails);
-        // What the others wait for comes first.
+        // The next step waits for updates last. Of the others one is soon the other's to wait for, and in
+        // a graph all have the priority of the stream that it is launched on.
         let main = context.new_stream_with_priority(greatest).map_err(fails)?;
         let mut sides = Vec::new();
-        for (_, events) in SIDES {
-            let stream = context.new_stream_with_priority(least).map_err(fails)?;
+        for (lane, events) in SIDES {
+            let priority = if lane == Lane::Updates { least } else { greatest };
+            let stream = context.new_stream_with_priority(priority).map_err(fails)?;
             let ends = (0..events).map(|_| event()).collect::<Result<_, _>>()?;
             sides.push(Side { stream, ends });
         }
@@ -294,24 +313,21 @@ impl Lanes {
         self.sides[side].ends[event].record(&self.sides[side].stream)
     }
 
+    /// Whether what is remembered is to be parted before an operation that touches this.
+    pub(super) fn parts(&self, touches: &[Touch]) -> bool {
+        self.ledger().parts(touches)
+    }
+
     /// Waits for whatever must be done before the lane that is asked touches this.
     pub(super) fn touch(&self, touches: &[Touch]) -> Result<(), DriverError> {
         let mut ledger = self.ledger();
-        let lane = ledger.lane;
-        for wait in ledger.waits(touches) {
-            match wait {
-                Wait::For { side, event } => {
-                    self.stream_of(lane).wait(&self.sides[side].ends[event])?;
-                }
-                Wait::ForUpdates => {
-                    self.wait_for_updates()?;
-                    if lane != Lane::Main {
-                        self.fork(lane)?;
-                    }
-                }
-            }
-        }
-        Ok(())
+        let waits = ledger.waits(touches);
+        self.wait(ledger.lane, waits)
+    }
+
+    fn wait(&self, lane: Lane, waits: Vec<Wait>) -> Result<(), DriverError> {
+        let stream = self.stream_of(lane);
+        waits.into_iter().try_for_each(|(side, event)| stream.wait(&self.sides[side].ends[event]))
     }
 
     /// Says that arrays were made, on the main lane as all are, for the lane that is asked.
@@ -328,34 +344,10 @@ impl Lanes {
         let memory = Touch { begin, end: begin + bytes as u64, writes: true };
         let mut ledger = self.ledger();
         let (waits, is_asked) = ledger.gives_back(memory);
-        for wait in waits {
-            if let Wait::For { side, event } = wait {
-                let _ = self.main.wait(&self.sides[side].ends[event]);
-            }
-        }
+        let _ = self.wait(Lane::Main, waits);
         if is_asked {
             let _ = self.stream_of(ledger.lane).synchronize();
         }
-    }
-
-    /// Within a graph, waits for updates that were asked for before it.
-    fn wait_for_updates(&self) -> Result<(), DriverError> {
-        let (stream, end) = (self.main.cu_stream(), self.sides[UPDATES].ends[0].cu_event());
-        let outside = sys::CUevent_wait_flags::CU_EVENT_WAIT_EXTERNAL;
-        // SAFETY: stream and event are live, and kept longer than any graph that waits for it: a graph is
-        // played on this stream.
-        unsafe { result::stream::wait_event(stream, end, outside) }
-    }
-
-    /// The main lane goes on when all others are done.
-    pub(super) fn join(&self) -> Result<(), DriverError> {
-        let mut ledger = self.ledger();
-        let sides = if ledger.heard.is_some() { 0..UPDATES } else { 0..SIDES.len() };
-        self.wait_for_ends(ledger.joins(sides))
-    }
-
-    fn wait_for_ends(&self, ends: Vec<(usize, usize)>) -> Result<(), DriverError> {
-        ends.into_iter().try_for_each(|(side, event)| self.main.wait(&self.sides[side].ends[event]))
     }
 
     /// The host goes on when all are done.
@@ -373,39 +365,34 @@ impl Lanes {
 
     /// To be asked before the main lane begins to listen: of what is under way, only updates stay so.
     pub(super) fn begin_recording(&self) -> Result<(), DriverError> {
-        let mut ledger = self.ledger();
-        self.wait_for_ends(ledger.joins(0..UPDATES))?;
-        ledger.heard = Some(Heard::default());
-        Ok(())
+        let ends = self.ledger().begins_recording();
+        self.wait(Lane::Main, ends)
     }
 
-    /// While the main lane listens still: joins the others and says what was heard.
-    pub(super) fn end_recording(&self) -> Result<Option<Heard>, DriverError> {
-        let joined = self.join();
-        let heard = self.forget();
-        joined.map(|()| heard)
+    /// While the main lane listens still, joins the others: so a graph may end here.
+    pub(super) fn end_graph(&self) -> Result<(), DriverError> {
+        let ends = self.ledger().ends_graph();
+        self.wait(Lane::Main, ends)
     }
 
-    /// Nothing of what was asked for since the beginning of a recording will be done.
+    /// Nothing of what was asked for since the beginning of a recording will be done, but that it may be
+    /// remembered: what was heard of it.
     pub(super) fn forget(&self) -> Option<Heard> {
         self.ledger().forgets()
     }
 
-    /// To be asked before what was remembered is done.
-    pub(super) fn begin_playing(&self, heard: &Heard) -> Result<(), DriverError> {
+    /// To be asked before what was remembered is done. Says whether updates may go on beside it.
+    pub(super) fn begin_playing(&self, heard: &Heard) -> Result<bool, DriverError> {
         let mut ledger = self.ledger();
-        let sides = if ledger.may_begin(heard) { 0..UPDATES } else { 0..SIDES.len() };
-        self.wait_for_ends(ledger.joins(sides))
+        let ends = ledger.begins_playing(heard);
+        let go_on = !ledger.blocks[UPDATES].is_empty();
+        self.wait(Lane::Main, ends).map(|()| go_on)
     }
 
-    /// And when it was asked for. Says whether updates may be under way beside it.
-    pub(super) fn has_played(&self, heard: &Heard) -> bool {
-        let updates = &mut self.ledger().blocks[UPDATES];
-        let are_under_way = !updates.is_empty();
-        if heard.waits {
-            updates.clear();
-        }
-        are_under_way
+    /// Before the second of two graphs.
+    pub(super) fn go_on_playing(&self) -> Result<(), DriverError> {
+        let ends = self.ledger().goes_on_playing();
+        self.wait(Lane::Main, ends)
     }
 }
 

@@ -123,6 +123,7 @@ const DRIVER: &[&str] = &[
     "cuModuleUnload",
     "cuStreamBeginCapture_v2",
     "cuStreamCreate",
+    "cuStreamCreateWithPriority",
     "cuStreamDestroy_v2",
     "cuStreamEndCapture",
     "cuStreamQuery",

@@ -8,7 +8,6 @@ use cudarc::driver::{CudaSlice, CudaStream, DevicePtr};
 
 use super::error::CudaError;
 use super::gpu::{Gpu, driver, no_room};
-use super::lanes::Lane;
 use super::memory::{Reals, RealsMut};
 use crate::Products;
 
@@ -80,8 +79,7 @@ impl Gpu {
         assert!(product.b.reach(batch, depth, columns) <= b.len(), "second factor of {product:?}");
         assert!(product.c.reach(batch, rows, columns) <= c.len(), "result of {product:?}");
         assert!(a.kind() == b.kind() && !product.c.turned, "{product:?}");
-        assert_eq!(self.lane(), Lane::Main, "the lane of products");
-        if !self.touches(&[c.touch(), a.touch(), b.touch()]) {
+        if !self.touches_on_main(&[c.touch(), a.touch(), b.touch()]) {
             return;
         }
         let name = || {

@@ -482,21 +482,16 @@ int cuEventElapsedTime(float* ms, void* begun, void* ended) {
     return finished == SUCCESS ? cuEventSynchronize(ended) : finished;
 }
 int cuStreamWaitEvent(void* handle, void* awaited, unsigned flags) {
-    const unsigned EXTERNAL = 1;
     Hold hold;
     auto stream = streams::stream(handle);
     auto event = streams::event(awaited);
-    if (!stream || !event) return INVALID_VALUE;
-    auto lane = streams::listening(stream);
-    if (lane && flags == EXTERNAL) {
-        return take_down(*lane, [=](const Lanes&) { return streams::waiting(event->mark); });
-    }
+    if (!stream || !event || flags != 0) return INVALID_VALUE;
     if (event->capture && event->capture == streams::capture) {
         if (streams::capture->is_spoilt) return CAPTURE_INVALIDATED;
         streams::capture->wait_within(streams::capture->join(stream), *event);
         return SUCCESS;
     }
-    if (lane) return spoils(CAPTURE_ISOLATION);
+    if (streams::listening(stream)) return spoils(CAPTURE_ISOLATION);
     if (event->capture) return CAPTURED_EVENT;
     streams::ask(*stream, streams::waiting(event->mark), streams::all);
     return SUCCESS;

@@ -120,8 +120,7 @@ struct Graph {
     std::vector<bool> is_late;
     std::vector<Step> steps;
 
-    // One launch of it; events outside are those that were recorded by now. When it is done, so are all
-    // lanes.
+    // One launch of it. When it is done, so are all lanes.
     Work launched() const {
         Lanes lanes;
         for (bool late : is_late) lanes.push_back(std::make_shared<Stream>(Stream{late}));

@@ -75,21 +75,12 @@ fn copy(stream: &CudaStream, from: &CudaSlice<u8>, to: &CudaSlice<u8>) {
     unsafe { result::memcpy_dtod_async(to, from, 1, stream.cu_stream()) }.expect("taken");
 }
 
-fn wait_outside(stream: &CudaStream, event: &CudaEvent) {
-    let external = sys::CUevent_wait_flags::CU_EVENT_WAIT_EXTERNAL;
-    // SAFETY: both are live.
-    let waits =
-        unsafe { result::stream::wait_event(stream.cu_stream(), event.cu_event(), external) };
-    waits.expect("a wait");
-}
-
 /// What holds where the side streams are late.
 pub(crate) fn are_late(streams: &Streams) {
     what_another_stream_makes_is_there_for_those_who_wait(streams);
     a_wait_is_for_what_was_asked_for_before_the_event(streams);
     streams_that_wait_for_each_other_go_in_turns(streams);
     the_lanes_of_a_graph_are_as_late_as_its_edges_let_them(streams, 1);
-    a_graph_waits_for_what_was_recorded_last_before_its_launch(streams);
     what_a_recording_cannot_have_is_refused(streams);
 }
 
@@ -167,28 +158,6 @@ fn the_lanes_of_a_graph_are_as_late_as_its_edges_let_them(streams: &Streams, by_
         assert_eq!(streams.found(&made), NOTHING);
         streams.side.synchronize().expect("it is done");
     }
-}
-
-fn a_graph_waits_for_what_was_recorded_last_before_its_launch(streams: &Streams) {
-    let [made, read] = [streams.array(), streams.array()];
-    let event = streams.context.new_event(None).expect("an event");
-    let graph = streams.record(|| {
-        wait_outside(&streams.main, &event);
-        copy(&streams.main, &made, &read);
-    });
-    let graph = graph.expect("a graph");
-    let launch = || {
-        graph.launch().expect("launched");
-        streams.found(&read)
-    };
-    assert_eq!(launch(), NOTHING, "it was never recorded");
-    for value in [1, 2] {
-        set(&streams.side, &made, value);
-        event.record(&streams.side).expect("recorded");
-        set(&streams.side, &made, 9);
-        assert_eq!(launch(), value);
-    }
-    streams.side.synchronize().expect("it is done");
 }
 
 fn what_a_recording_cannot_have_is_refused(streams: &Streams) {
