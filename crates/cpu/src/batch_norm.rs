@@ -5,10 +5,11 @@
 
 use std::ops::Range;
 
-use alexnet_ops::BatchNormShape;
+use alexnet_ops::{Activation, BatchNormShape};
 
 use crate::Context;
 use crate::disjoint::Disjoint;
+use crate::elementwise::rectified;
 use crate::isa::Kernel;
 use crate::reduce::{Terms, part_of_rows, sum_rows};
 use crate::simd::{LANES_MAX, Vector, for_each_vector};
@@ -57,6 +58,7 @@ pub(crate) fn train(
     running: &mut [f32],
     x: &[f32],
     affine: &[f32],
+    activation: Activation,
     shape: &BatchNormShape,
 ) {
     let BatchNormShape { rows, channels, epsilon, momentum } = *shape;
@@ -73,7 +75,8 @@ pub(crate) fn train(
         }
     });
     let (means, inverses) = statistics[..2 * channels].split_at(channels);
-    normalise(context, y, x, means, affine, |c| affine[c] * inverses[c], shape);
+    let scale = |c: usize| affine[c] * inverses[c];
+    normalise(context, y, x, [means, affine], scale, activation, shape);
 }
 
 pub(crate) fn evaluate(
@@ -82,21 +85,22 @@ pub(crate) fn evaluate(
     x: &[f32],
     affine: &[f32],
     running: &[f32],
+    activation: Activation,
     shape: &BatchNormShape,
 ) {
     let (means, variances) = running[..2 * shape.channels].split_at(shape.channels);
     let scale = |c: usize| affine[c] / (variances[c] + shape.epsilon).sqrt();
-    normalise(context, y, x, means, affine, scale, shape);
+    normalise(context, y, x, [means, affine], scale, activation, shape);
 }
 
-/// `y = (x − mean) · scale + shift`, the shift from the second half of `affine`.
+/// `y = activation((x − mean) · scale + shift)`, the shift from the second half of `affine`.
 fn normalise(
     context: &Context,
     y: &mut [f32],
     x: &[f32],
-    means: &[f32],
-    affine: &[f32],
+    [means, affine]: [&[f32]; 2],
     scale: impl Fn(usize) -> f32,
+    activation: Activation,
     shape: &BatchNormShape,
 ) {
     let (len, channels) = (shape.rows * shape.channels, shape.channels);
@@ -107,7 +111,7 @@ fn normalise(
     for_each_block(context, shape, |range| {
         // SAFETY: blocks do not overlap.
         let y = unsafe { y.part(range.clone()) };
-        context.isa.dispatch(Normalise { y, x: &x[range], figures });
+        context.isa.dispatch(Normalise { y, x: &x[range], figures, activation });
     });
 }
 
@@ -126,18 +130,29 @@ struct Normalise<'a> {
     x: &'a [f32],
     /// Each channel's mean, scale and shift.
     figures: [&'a [f32]; 3],
+    activation: Activation,
 }
 
 impl Kernel for Normalise<'_> {
     type Output = ();
     #[inline(always)]
     fn run<V: Vector>(self) {
+        match self.activation {
+            Activation::Identity => self.write(|sum| sum),
+            Activation::Relu => self.write(rectified),
+        }
+    }
+}
+
+impl Normalise<'_> {
+    #[inline(always)]
+    fn write(self, activated: impl Fn(f32) -> f32) {
         let channels = self.figures[0].len();
         let [means, scales, shifts] = self.figures.map(|figures| &figures[..channels]);
         let rows = self.y.chunks_exact_mut(channels).zip(self.x.chunks_exact(channels));
         for (y, x) in rows {
             for c in 0..channels {
-                y[c] = (x[c] - means[c]) * scales[c] + shifts[c];
+                y[c] = activated((x[c] - means[c]) * scales[c] + shifts[c]);
             }
         }
     }

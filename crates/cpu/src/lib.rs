@@ -294,9 +294,10 @@ impl Device for Cpu {
         running: &mut Array,
         x: &Array,
         affine: &Array,
+        activation: Activation,
         shape: &BatchNormShape,
     ) {
-        batch_norm::train(&self.context, y, statistics, running, x, affine, shape);
+        batch_norm::train(&self.context, y, statistics, running, x, affine, activation, shape);
     }
     fn batch_norm_evaluate(
         &self,
@@ -304,9 +305,10 @@ impl Device for Cpu {
         x: &Array,
         affine: &Array,
         running: &Array,
+        activation: Activation,
         shape: &BatchNormShape,
     ) {
-        batch_norm::evaluate(&self.context, y, x, affine, running, shape);
+        batch_norm::evaluate(&self.context, y, x, affine, running, activation, shape);
     }
     fn batch_norm_backward(
         &self,

@@ -117,6 +117,7 @@ fn others_of(numbers: &mut Numbers, channels: usize) -> Vec<Case> {
         Case::Lrn(LrnShape { batch, height, width, channels, region, size, alpha, beta, k })
     };
     let rows = batch * height * width + 1;
+    let norm = BatchNormShape { rows, channels, epsilon: 1e-5, momentum: 0.1 };
     let key = DropoutKey { seed: 5, step: 7, layer: 1, first: 0 };
     // With one class there is nothing but rounding.
     let classes = channels.max(2);
@@ -129,7 +130,8 @@ fn others_of(numbers: &mut Numbers, channels: usize) -> Vec<Case> {
         lrn(LrnRegion::AcrossMaps { groups: 1 }, channels),
         lrn(LrnRegion::AcrossMaps { groups: 2 }, 2 * channels),
         lrn(LrnRegion::SameMap, channels),
-        Case::BatchNorm(BatchNormShape { rows, channels, epsilon: 1e-5, momentum: 0.1 }),
+        Case::BatchNorm(norm, Activation::Identity, None),
+        Case::BatchNorm(norm, Activation::Relu, None),
         Case::Relu(len),
         Case::Saturation(len, numbers.curve()),
         Case::Dropout(len, 0.4, 1.5, key),

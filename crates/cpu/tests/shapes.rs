@@ -3,8 +3,8 @@
 use alexnet_cpu::{Cpu, Isa};
 use alexnet_ops::conformance::{Case, TOLERANCE, compare, values};
 use alexnet_ops::{
-    AveragePoolShape, BatchNormShape, Device, DropoutKey, LrnRegion, LrnShape, MaxPoolShape,
-    Precision, Reference, Rounding, output_size,
+    Activation, AveragePoolShape, BatchNormShape, Device, DropoutKey, LrnRegion, LrnShape,
+    MaxPoolShape, Precision, Reference, Rounding, output_size,
 };
 
 fn devices() -> Vec<Cpu> {
@@ -40,6 +40,11 @@ fn lrn(side: [usize; 2], channels: usize, region: LrnRegion, size: usize) -> Lrn
     LrnShape { batch: 2, height, width, channels, region, size, alpha, beta, k }
 }
 
+fn batch_norm(rows: usize, channels: usize, activation: Activation) -> Case {
+    let shape = BatchNormShape { rows, channels, epsilon: 1e-5, momentum: 0.1 };
+    Case::BatchNorm(shape, activation, None)
+}
+
 #[test]
 fn any_number_of_channels_is_right() {
     check((1..=40).flat_map(|channels| {
@@ -53,7 +58,8 @@ fn any_number_of_channels_is_right() {
             Case::Lrn(lrn([3, 2], channels, LrnRegion::AcrossMaps { groups: 1 }, 5)),
             Case::Lrn(lrn([3, 4], 2 * channels, LrnRegion::AcrossMaps { groups: 2 }, 4)),
             Case::Lrn(lrn([4, 3], channels, LrnRegion::SameMap, 3)),
-            Case::BatchNorm(BatchNormShape { rows: 70, channels, epsilon: 1e-5, momentum: 0.1 }),
+            batch_norm(70, channels, Activation::Identity),
+            batch_norm(70, channels, Activation::Relu),
             Case::Relu(channels),
             Case::Dropout(37 * channels, 0.3, 1.5, key),
         ]
@@ -85,8 +91,8 @@ fn other_exponents_than_the_published_one_are_right() {
 #[test]
 fn batch_normalisation_is_right_at_any_number_of_rows() {
     let rows = [(1, 3), (63, 9), (64, 600), (65, 1), (129, 1025), (9000, 5)];
-    check(rows.into_iter().map(|(rows, channels)| {
-        Case::BatchNorm(BatchNormShape { rows, channels, epsilon: 1e-5, momentum: 0.1 })
+    check(rows.into_iter().flat_map(|(rows, channels)| {
+        [Activation::Identity, Activation::Relu].map(|a| batch_norm(rows, channels, a))
     }));
 }
 

@@ -497,10 +497,11 @@ impl Device for Cuda {
         running: &mut Floats,
         x: &Floats,
         affine: &Floats,
+        activation: Activation,
         shape: &BatchNormShape,
     ) {
-        let outputs = [y, statistics, running];
-        normalise::batch_norm_train(&mut self.engine(), outputs, [x, affine], shape);
+        let (engine, outputs) = (&mut self.engine(), [y, statistics, running]);
+        normalise::batch_norm_train(engine, outputs, [x, affine], activation, shape);
     }
     fn batch_norm_evaluate(
         &self,
@@ -508,9 +509,11 @@ impl Device for Cuda {
         x: &Floats,
         affine: &Floats,
         running: &Floats,
+        activation: Activation,
         shape: &BatchNormShape,
     ) {
-        normalise::batch_norm_evaluate(&mut self.engine(), y, x, [affine, running], shape);
+        let (engine, figures) = (&mut self.engine(), [affine, running]);
+        normalise::batch_norm_evaluate(engine, y, x, figures, activation, shape);
     }
     fn batch_norm_backward(
         &self,
@@ -522,8 +525,20 @@ impl Device for Cuda {
         statistics: &Floats,
         shape: &BatchNormShape,
     ) {
-        let (outputs, inputs) = ([d_x, d_affine], [d_y, x, affine, statistics]);
-        normalise::batch_norm_backward(&mut self.engine(), outputs, inputs, shape);
+        let (engine, inputs) = (&mut self.engine(), [d_y, x, affine, statistics]);
+        let plain = Activation::Identity;
+        normalise::batch_norm_backward(engine, [d_x, d_affine], inputs, plain, shape);
+    }
+    fn rectified_batch_norm_backward(
+        &self,
+        outputs: [&mut Floats; 2],
+        d_y: &mut Floats,
+        [x, _y]: [&Floats; 2],
+        [affine, statistics]: [&Floats; 2],
+        shape: &BatchNormShape,
+    ) {
+        let (engine, inputs) = (&mut self.engine(), [&*d_y, x, affine, statistics]);
+        normalise::batch_norm_backward(engine, outputs, inputs, Activation::Relu, shape);
     }
 
     fn dropout(

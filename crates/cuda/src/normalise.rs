@@ -209,6 +209,7 @@ pub(crate) fn batch_norm_train(
     engine: &mut Engine,
     [y, statistics, running]: [&mut Floats; 3],
     [x, affine]: [&Floats; 2],
+    activation: Activation,
     shape: &BatchNormShape,
 ) {
     let BatchNormShape { rows, channels, epsilon, momentum } = *shape;
@@ -234,7 +235,7 @@ pub(crate) fn batch_norm_train(
         momentum.into(),
     ];
     gpu.launch("batch_norm_statistics", Launch::threads(channels), &arguments);
-    apply(gpu, y, [x, affine], found.into_read(), sizes);
+    apply(gpu, y, [x, affine], found.into_read(), activation, sizes);
 }
 
 pub(crate) fn batch_norm_evaluate(
@@ -242,6 +243,7 @@ pub(crate) fn batch_norm_evaluate(
     y: &mut Floats,
     x: &Floats,
     [affine, running]: [&Floats; 2],
+    activation: Activation,
     shape: &BatchNormShape,
 ) {
     let BatchNormShape { rows, channels, epsilon, .. } = *shape;
@@ -254,15 +256,16 @@ pub(crate) fn batch_norm_evaluate(
         epsilon.into(),
     ];
     gpu.launch("batch_norm_running", Launch::threads(channels), &arguments);
-    apply(gpu, y, [x, affine], statistics.into_read(), [rows, channels]);
+    apply(gpu, y, [x, affine], statistics.into_read(), activation, [rows, channels]);
 }
 
-/// `y = (x − mean) · inverse deviation · scale + shift`.
+/// `y = activation((x − mean) · inverse deviation · scale + shift)`.
 fn apply(
     gpu: &Gpu,
     y: &mut Floats,
     [x, affine]: [&Floats; 2],
     statistics: View<'_, f32>,
+    activation: Activation,
     sizes @ [rows, channels]: [usize; 2],
 ) {
     let (len, round) = (rows * channels, Round::of_each(sizes));
@@ -275,30 +278,38 @@ fn apply(
         all,
         (&numbers).into(),
     ];
-    gpu.launch("batch_norm_apply", round.launch(0), &arguments);
+    let kernel = match activation {
+        Activation::Identity => "batch_norm_apply",
+        Activation::Relu => "batch_norm_relu_apply",
+    };
+    gpu.launch(kernel, round.launch(0), &arguments);
 }
 
-/// The outputs `d_x`, `d_affine`, then `d_y`, `x`, `affine`, `statistics`. What it gives back is the gradient
-/// of a convolution's bias, too.
+/// The outputs `d_x`, `d_affine`, then `d_y`, the gradient of what the activation made, `x`, `affine`,
+/// `statistics`. What it gives back is the gradient of a convolution's bias, too.
 pub(crate) fn batch_norm_backward(
     engine: &mut Engine,
     [d_x, d_affine]: [&mut Floats; 2],
     [d_y, x, affine, statistics]: [&Floats; 4],
+    activation: Activation,
     shape: &BatchNormShape,
 ) {
     let BatchNormShape { rows, channels, .. } = *shape;
+    let (sum, give_back) = match activation {
+        Activation::Identity => ("sum_norm_gradients", "batch_norm_backward"),
+        Activation::Relu => ("sum_rectified_norm_gradients", "rectified_batch_norm_backward"),
+    };
     let Engine { gpu, scratch, .. } = engine;
     let (sizes, len) = ([rows, channels], rows * channels);
-    let (d_y, x, statistics) = (d_y.values(len), x.values(len), statistics.first(2 * channels));
+    let [affine, statistics] = [affine, statistics].map(|pair| pair.first(2 * channels).into());
+    let read = [d_y.values(len).into(), x.values(len).into(), affine, statistics];
     let round = Round::of(sizes);
     let partial: ViewMut<'_, f32> = scratch.sums[0].take(gpu, round.groups * 2 * channels);
     let (all, numbers) = ((rows as u64).into(), round.numbers());
-    let read = [d_y.into(), x.into(), statistics.into()];
-    let arguments = [partial.into(), read[0], read[1], read[2], all, (&numbers).into()];
-    gpu.launch("sum_norm_gradients", round.launch(2), &arguments);
+    let arguments = [&[partial.into()], &read[..], &[all, (&numbers).into()]].concat();
+    gpu.launch(sum, round.launch(2), &arguments);
     let sums = d_affine.first_mut(2 * channels);
     finish_rows(gpu, &mut scratch.sums, sums, [round.groups, 2 * channels]);
-    let [affine, d_affine] = [affine, d_affine].map(|pair| pair.first(2 * channels).into());
-    let others = [d_y.into(), x.into(), affine, statistics.into(), d_affine];
-    begin_sums(engine, "batch_norm_backward", d_x, &others, sizes);
+    let others = [&read[..], &[d_affine.first(2 * channels).into()]].concat();
+    begin_sums(engine, give_back, d_x, &others, sizes);
 }

@@ -323,6 +323,12 @@ const FAULTS: [&[Fault]; 7] = [
     &[
         fault("no barrier", "suite of Lrn", (BARRIER, NO_BARRIER), "Lrn"),
         fault(
+            "a gradient where a normalised ReLU is 0",
+            "suite of BatchNorm",
+            ("terms[1] = let_through(terms[1], unpacked(output));", ""),
+            "BatchNorm",
+        ),
+        fault(
             "another mask",
             "suite of Dropout",
             ("k0 += 0x9E3779B9u;", "k0 += 0x9E3779B8u;"),

@@ -62,15 +62,19 @@ fn lives(steps: &[Step], input_len: usize, way: Option<Back>) -> (Vec<Life>, Vec
     // Moments of the loss, and of the way back through a step.
     let loss = count + 1;
     let back = |step: usize| 2 * count + 1 - step;
-    // Where input and output gradient of a step are read last.
+    // Where input and output gradient of a step are read last: with its update, if that needs them.
+    let update = 2 * count + 2;
     let read = |step: usize| match steps[step] {
-        Step::Linear { .. } if way.is_some_and(|way| way.fused) => 2 * count + 2,
+        Step::Linear { .. } if way.is_some_and(|way| way.fused) => update,
         _ => back(step),
     };
+    // A device may do an update beside the next step's beginning: nobody has these places before it is done.
+    let born = |birth: usize, reader: usize| if read(reader) == update { 0 } else { birth };
     let returns = |step: usize| way.is_some_and(|way| step >= way.lowest);
     let activation = |value: usize| {
         // Where steps that change nothing are left out, a later one reads.
         let left_out = |step: &&Step| step.is_identity(Pass::Evaluate);
+        let mut birth = value;
         let mut last = value + 1 + steps[value..].iter().take_while(left_out).count();
         if value < count && is_joined(steps, value, Pass::Evaluate) {
             // The layer and what follows it are one operation, in one pass at least, which has written
@@ -79,6 +83,7 @@ fn lives(steps: &[Step], input_len: usize, way: Option<Back>) -> (Vec<Life>, Vec
         }
         if value < count && returns(value) && steps[value].reads_input_again() {
             last = last.max(read(value));
+            birth = born(birth, value);
         }
         let reads_output = |step: usize| {
             reads_output_again(steps, step) || matches!(steps[step], Step::Saturation { .. })
@@ -88,9 +93,9 @@ fn lives(steps: &[Step], input_len: usize, way: Option<Back>) -> (Vec<Life>, Vec
         }
         // Logits are looked at, and given to the caller, when everything else is done.
         if value == count && way.is_some() {
-            last = 2 * count + 2;
+            last = update;
         }
-        Life { birth: value, last, len: len(value) }
+        Life { birth, last, len: len(value) }
     };
     let activations = (0..=count).map(activation).collect();
     let gradient = |value: usize| {
@@ -100,7 +105,8 @@ fn lives(steps: &[Step], input_len: usize, way: Option<Back>) -> (Vec<Life>, Vec
             return Life { birth, last: birth, len: 0 };
         }
         let below = (0..value).rev().take_while(|&value| is_in_place(steps, value)).count();
-        Life { birth, last: read((value - below).saturating_sub(1)), len: len(value) }
+        let reader = (value - below).saturating_sub(1);
+        Life { birth: born(birth, reader), last: read(reader), len: len(value) }
     };
     let gradients = if way.is_some() { (0..=count).map(gradient).collect() } else { Vec::new() };
     (activations, gradients)
@@ -219,6 +225,19 @@ mod tests {
             let logits = activations[plan.steps.len()];
             let taken = gradients[lowest + 1..].contains(&logits);
             assert!(!taken, "{:?}, {:?}", plan.purpose, plan.model.config);
+        }
+    }
+
+    #[test]
+    fn what_updates_read_stays_while_the_next_step_begins() {
+        for plan in plans() {
+            let Places { activations, gradients, .. } = &plan.places;
+            let fused: Vec<usize> = (0..plan.steps.len()).filter(|&i| plan.is_fused(i)).collect();
+            let Some(&first) = fused.first() else { continue };
+            let read = fused.iter().flat_map(|&i| [activations[i], gradients[i + 1]]);
+            let written = &activations[..first];
+            let taken: Vec<usize> = read.filter(|place| written.contains(place)).collect();
+            assert!(taken.is_empty(), "{:?}, {:?}: {taken:?}", plan.purpose, plan.model.config);
         }
     }
 

@@ -500,7 +500,7 @@ pub trait Device {
     }
 
     /// Normalises by the batch's own mean and (biased) variance, then scales and shifts by
-    /// `affine`. `affine` is scale then shift, `running` mean then unbiased variance, `statistics`
+    /// `affine`, then does the activation. `affine` is scale then shift, `running` mean then unbiased variance, `statistics`
     /// this batch's mean then `1/√(variance + ε)`, kept for the backward pass: 2·C values each.
     fn batch_norm_train(
         &self,
@@ -509,18 +509,21 @@ pub trait Device {
         running: &mut Self::Floats,
         x: &Self::Floats,
         affine: &Self::Floats,
+        activation: Activation,
         shape: &BatchNormShape,
     );
-    /// Normalises by the running statistics.
+    /// The same by the running statistics.
     fn batch_norm_evaluate(
         &self,
         y: &mut Self::Floats,
         x: &Self::Floats,
         affine: &Self::Floats,
         running: &Self::Floats,
+        activation: Activation,
         shape: &BatchNormShape,
     );
-    /// Gradients of input, scale and shift for [`Device::batch_norm_train`].
+    /// Gradients of input, scale and shift for [`Device::batch_norm_train`], from the gradient of what was
+    /// normalised, before any activation.
     fn batch_norm_backward(
         &self,
         d_x: &mut Self::Floats,
@@ -531,6 +534,20 @@ pub trait Device {
         statistics: &Self::Floats,
         shape: &BatchNormShape,
     );
+    /// [`Self::relu_backward`] of rectified outputs `y`, which [`Self::batch_norm_train`] made of `x` by the
+    /// same figures, and then [`Self::batch_norm_backward`], to the bit. What is left in `d_y` is the
+    /// device's matter.
+    fn rectified_batch_norm_backward(
+        &self,
+        [d_x, d_affine]: [&mut Self::Floats; 2],
+        d_y: &mut Self::Floats,
+        [x, y]: [&Self::Floats; 2],
+        [affine, statistics]: [&Self::Floats; 2],
+        shape: &BatchNormShape,
+    ) {
+        self.relu_backward(d_y, y, shape.rows * shape.channels);
+        self.batch_norm_backward(d_x, d_affine, d_y, x, affine, statistics, shape);
+    }
 
     /// `y = x · kept_scale` where [`crate::philox::keeps`] keeps the element, else 0. Forward and
     /// backward are the same operation under the same key, so no mask is stored.

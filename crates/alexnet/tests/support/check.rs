@@ -235,7 +235,8 @@ impl<D: Device> On<'_, D> {
         let mut running = self.inputs("running_mean", "running_variance");
         let lens = [self.len("x"), 2 * shape.channels];
         let [y, statistics] = self.written(lens, |[y, statistics]| {
-            self.device.batch_norm_train(y, statistics, &mut running, &x, &affine, shape);
+            let (running, plain) = (&mut running, Activation::Identity);
+            self.device.batch_norm_train(y, statistics, running, &x, &affine, plain, shape);
         });
         let saved = self.up(&statistics);
         let [d_x, d_affine] = self.written(lens, |[d_x, d_affine]| {
@@ -255,7 +256,8 @@ impl<D: Device> On<'_, D> {
         let (x, affine) = (self.input("x"), self.inputs("scale", "shift"));
         let running = self.inputs("running_mean", "running_variance");
         let [y] = self.written([self.len("x")], |[y]| {
-            self.device.batch_norm_evaluate(y, &x, &affine, &running, shape);
+            let plain = Activation::Identity;
+            self.device.batch_norm_evaluate(y, &x, &affine, &running, plain, shape);
         });
         BTreeMap::from([("y", y)])
     }

@@ -114,7 +114,7 @@ impl Device for Faulty {
         fn average_pool_forward(y: &mut Floats, x: &Floats, shape: &AveragePoolShape);
         fn average_pool_backward(d_x: &mut Floats, d_y: &Floats, shape: &AveragePoolShape);
         fn batch_norm_evaluate(y: &mut Floats, x: &Floats, affine: &Floats, running: &Floats,
-            shape: &BatchNormShape);
+            activation: Activation, shape: &BatchNormShape);
         fn batch_norm_backward(d_x: &mut Floats, d_affine: &mut Floats, d_y: &Floats, x: &Floats,
             affine: &Floats, statistics: &Floats, shape: &BatchNormShape);
         fn scale(y: &mut Floats, x: &Floats, factor: f32, len: usize);
@@ -220,10 +220,11 @@ impl Device for Faulty {
         running: &mut Floats,
         x: &Floats,
         affine: &Floats,
+        activation: Activation,
         shape: &BatchNormShape,
     ) {
         let old = running.clone();
-        self.sound.batch_norm_train(y, statistics, running, x, affine, shape);
+        self.sound.batch_norm_train(y, statistics, running, x, affine, activation, shape);
         if self.has(Fault::BiasedRunningVariance) {
             let unbiased_to_biased = (shape.rows - 1) as f32 / shape.rows as f32;
             for c in shape.channels..2 * shape.channels {

@@ -31,15 +31,32 @@ impl<'d> Layer<'d> {
 
     /// A gradient that passed a normalisation.
     fn given_back(&self, salt: u32) -> Floats {
+        self.normalised_back(salt, Activation::Identity)
+    }
+
+    /// The same, and a ReLU before.
+    fn given_back_rectified(&self, salt: u32) -> Floats {
+        self.normalised_back(salt, Activation::Relu)
+    }
+
+    fn normalised_back(&self, salt: u32, activation: Activation) -> Floats {
         let LinearShape { batch: rows, outputs: channels, .. } = self.shape;
         let shape = BatchNormShape { rows, channels, epsilon: 1e-5, momentum: 0.1 };
         // Statistics of something else leave gradients whose sums are not 0.
         let [affine, statistics] = [5, 6].map(|salt| parameters(self.device, 2 * channels, salt));
-        let [d_y, x] = [salt, 4].map(|salt| filled(self.device, self.len(), salt));
+        let [mut d_y, x] = [salt, 4].map(|salt| filled(self.device, self.len(), salt));
         let (mut d_x, mut d_affine) =
             (self.device.values(self.len()), self.device.floats(2 * channels));
-        let (d, saved) = (&mut d_affine, &statistics);
-        self.device.batch_norm_backward(&mut d_x, d, &d_y, &x, &affine, saved, &shape);
+        let (device, d, saved) = (self.device, &mut d_affine, &statistics);
+        match activation {
+            Activation::Identity => {
+                device.batch_norm_backward(&mut d_x, d, &d_y, &x, &affine, saved, &shape);
+            }
+            Activation::Relu => {
+                let (d, read, figures) = ([&mut d_x, d], [&x, &self.y], [&affine, saved]);
+                device.rectified_batch_norm_backward(d, &mut d_y, read, figures, &shape);
+            }
+        }
         d_x
     }
 
@@ -72,7 +89,8 @@ fn statistics(device: &Cuda, x: &Floats, [rows, channels]: [usize; 2]) -> Vec<f3
     let affine = parameters(device, 2 * channels, 5);
     let [mut statistics, mut running] = [0, 1].map(|_| device.floats(2 * channels));
     let mut y = device.values(rows * channels);
-    device.batch_norm_train(&mut y, &mut statistics, &mut running, x, &affine, &shape);
+    let (saved, plain) = (&mut statistics, Activation::Identity);
+    device.batch_norm_train(&mut y, saved, &mut running, x, &affine, plain, &shape);
     down(device, &statistics, 2 * channels)
 }
 
@@ -87,7 +105,7 @@ pub(super) fn filled(device: &Cuda, len: usize, salt: u32) -> Floats {
     array
 }
 
-fn parameters(device: &Cuda, len: usize, salt: u32) -> Floats {
+pub(super) fn parameters(device: &Cuda, len: usize, salt: u32) -> Floats {
     let mut array = device.floats(len);
     device.upload(&mut array, &conformance::values(len, salt, 1.0));
     array
@@ -124,8 +142,11 @@ const SIZES: [[usize; 2]; 4] = [[5, 16], [300, 48], [6000, 16], [7, 10]];
 type Way<'d> = fn(&Layer<'d>, u32) -> Floats;
 
 fn what_passed_a_layer_has_the_bits_of_sums_formed_later<'d>(device: &'d Cuda) {
-    let ways: [(&str, Way<'d>); 2] =
-        [("ReLU", Layer::passed), ("normalisation", Layer::given_back)];
+    let ways: [(&str, Way<'d>); 3] = [
+        ("ReLU", Layer::passed),
+        ("normalisation", Layer::given_back),
+        ("rectified normalisation", Layer::given_back_rectified),
+    ];
     for (name, way) in ways {
         for [rows, columns] in SIZES {
             let layer = Layer::new(device, rows, columns);
@@ -295,7 +316,8 @@ fn begun_means_are_not_those_of_what_was_repeated(device: &Cuda) {
         while device.begin_repeat(&mut recording, 0) {
             let activation = Activation::Identity;
             device.linear_forward(&mut y, &x, &weights, &bias, activation, &linear);
-            device.batch_norm_train(&mut normal, &mut saved, &mut running, &y, &affine, &norm);
+            let (found, kept) = (&mut normal, &mut saved);
+            device.batch_norm_train(found, kept, &mut running, &y, &affine, activation, &norm);
             if device.end_repeat(&mut recording) {
                 break;
             }

@@ -2,6 +2,7 @@
 
 mod apart;
 mod begun;
+mod rectified;
 
 use alexnet_cuda::{Cuda, Floats, Recording, catch};
 use alexnet_ops::conformance::{self, Case, Outputs, cases, compare};
@@ -12,6 +13,7 @@ use alexnet_ops::{
 };
 pub(crate) use apart::groups_are_of_what_is_there;
 use begun::begun_sums_are_of_what_is_there;
+use rectified::a_normalised_relu_is_what_both_give;
 
 /// Every case beside the plain loops, positions of maxima included: the gradient shows them.
 #[track_caller]
@@ -133,6 +135,7 @@ pub(crate) fn bf16(exact: &Cuda, rounding: &Cuda) {
     }
     lays_out_what_is_there(rounding);
     begun_sums_are_of_what_is_there(rounding);
+    a_normalised_relu_is_what_both_give(rounding);
     updates_in_place_are_gradients_and_updates(rounding);
     updates_are_held_back(rounding);
     many_updates_are_those_of_each(rounding);
@@ -216,6 +219,7 @@ pub(crate) fn bits(device: &Cuda) {
     many_are_those_asked_for_when_repeated(device);
     lays_out_what_is_there(device);
     begun_sums_are_of_what_is_there(device);
+    a_normalised_relu_is_what_both_give(device);
     images_are_those_asked_for(device);
     labels_are_those_given(device);
 }
@@ -606,21 +610,19 @@ fn bits_of(device: &Cuda, arrays: &[Floats], len: usize) -> Vec<u32> {
 
 /// Lengths around 256 threads and groups of 64 values; rounds of sums one, two and three deep.
 pub(crate) fn borders() -> Vec<Case> {
+    let both = [Activation::Identity, Activation::Relu];
+    let batch_norm = |shape| both.map(|activation| Case::BatchNorm(shape, activation, None));
     let mut cases = Vec::new();
     for len in [1, 63, 64, 65, 255, 256, 257, 64 * 64, 64 * 64 + 1] {
         cases.extend([Case::Largest(len), Case::Relu(len), Case::Scale(len, 0.3)]);
         let shape = LinearShape { batch: len, inputs: 2, outputs: 3 };
         cases.push(Case::Linear(shape, Activation::Relu));
-        cases.push(Case::BatchNorm(BatchNormShape {
-            rows: len,
-            channels: 3,
-            epsilon: 1e-5,
-            momentum: 0.1,
-        }));
+        let (rows, channels, epsilon, momentum) = (len, 3, 1e-5, 0.1);
+        cases.extend(batch_norm(BatchNormShape { rows, channels, epsilon, momentum }));
     }
     // Whole runs of eight channels in several groups of rows.
     let (rows, channels, epsilon, momentum) = (2100, 32, 1e-5, 0.1);
-    cases.push(Case::BatchNorm(BatchNormShape { rows, channels, epsilon, momentum }));
+    cases.extend(batch_norm(BatchNormShape { rows, channels, epsilon, momentum }));
     for (channels, groups, size) in [(256, 2, 5), (258, 1, 9), (128, 1, 4), (7, 7, 3)] {
         let region = LrnRegion::AcrossMaps { groups };
         let (alpha, beta, k) = (0.3, 0.75, 1.0);

@@ -1,6 +1,6 @@
 //! One step of the plan on the device, forward and backward.
 
-use alexnet_ops::{Device, DropoutKey, SgdStep};
+use alexnet_ops::{Activation, Device, DropoutKey, SgdStep};
 
 use super::{Network, Parameter, Pass, Share};
 use crate::places::{is_joined, reads_output_again};
@@ -34,14 +34,17 @@ impl<D: Device> Network<D> {
                 device.max_pool_forward(y, &mut self.positions[positions], x, &shape);
             }
             Step::AveragePool { shape } => device.average_pool_forward(y, x, &shape),
-            Step::BatchNorm { shape, affine, running, statistics } => match pass {
+            Step::BatchNorm { shape, activation, affine, running, statistics } => match pass {
                 Pass::Train { .. } if !self.parameters[affine].spec.frozen => {
                     let statistics = &mut self.statistics[statistics];
                     let (affine, running) = pair(&mut self.parameters, affine, running);
-                    let running = &mut running.values;
-                    device.batch_norm_train(y, statistics, running, x, &affine.values, &shape);
+                    let (affine, running) = (&affine.values, &mut running.values);
+                    device.batch_norm_train(y, statistics, running, x, affine, activation, &shape);
                 }
-                _ => device.batch_norm_evaluate(y, x, values(affine), values(running), &shape),
+                _ => {
+                    let (affine, running) = (values(affine), values(running));
+                    device.batch_norm_evaluate(y, x, affine, running, activation, &shape);
+                }
             },
             Step::Dropout { rate, form, ordinal, len } => match pass {
                 Pass::Evaluate => device.scale(y, x, form.evaluation_scale(rate), len),
@@ -93,8 +96,8 @@ impl<D: Device> Network<D> {
         let [x, y] = [0, 1].map(|next| places.activations[index + next]);
         let [d_x, d_y] = [0, 1].map(|next| places.gradients[index + next]);
         let step = self.plan.steps[index].at(share.count, self.plan.batch);
-        let elsewhere =
-            matches!(step, Step::MaxPool { .. }) || self.normalised(index, pass).is_some();
+        let elsewhere = matches!(step, Step::MaxPool { .. } | Step::BatchNorm { .. })
+            || self.normalised(index, pass).is_some();
         if reads_output_again(&self.plan.steps, index) && !elsewhere {
             let (y, d_y) = pair(&mut self.values, y, d_y);
             device.relu_backward(d_y, y, step.output_len());
@@ -114,20 +117,20 @@ impl<D: Device> Network<D> {
             }
             Step::Linear { shape, weights, bias, .. } => {
                 let (weights, bias) = two(&mut self.parameters, weights, bias);
+                let (x, d) = (&self.values[x], &self.values[d_y]);
+                match (&mut weights.gradient, &mut bias.gradient) {
+                    (Some(d_weights), Some(d_bias)) if share.first == 0 => {
+                        device.linear_backward_weights(d_weights, d_bias, d, x, &shape);
+                    }
+                    (Some(d_weights), Some(d_bias)) => {
+                        device.linear_backward_add(d_weights, d_bias, d, x, &shape);
+                    }
+                    (None, Some(d_bias)) => device.linear_backward_bias(d_bias, d, &shape),
+                    (_, None) => {} // frozen
+                }
                 if index > self.lowest {
                     let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
                     device.linear_backward_input(d_x, d_y, &weights.values, &shape);
-                }
-                let [x, d_y] = [x, d_y].map(|place| &self.values[place]);
-                match (&mut weights.gradient, &mut bias.gradient) {
-                    (Some(d_weights), Some(d_bias)) if share.first == 0 => {
-                        device.linear_backward_weights(d_weights, d_bias, d_y, x, &shape);
-                    }
-                    (Some(d_weights), Some(d_bias)) => {
-                        device.linear_backward_add(d_weights, d_bias, d_y, x, &shape);
-                    }
-                    (None, Some(d_bias)) => device.linear_backward_bias(d_bias, d_y, &shape),
-                    (_, None) => {} // frozen
                 }
             }
             Step::Relu { .. } => {} // in place: the gradient stays where it is
@@ -148,7 +151,7 @@ impl<D: Device> Network<D> {
                 let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
                 device.average_pool_backward(d_x, d_y, &shape);
             }
-            Step::BatchNorm { .. } => self.batch_norm_backward(&step, [x, d_y, d_x]),
+            Step::BatchNorm { .. } => self.batch_norm_backward(index, &step, [x, y, d_y, d_x]),
             Step::Dropout { rate, form, ordinal, len } => {
                 let Pass::Train { seed, step } = pass else { return };
                 let first = share.first * (len / share.count);
@@ -185,27 +188,40 @@ impl<D: Device> Network<D> {
         device.max_pool_backward(d_x, d_y, positions, &shape);
     }
 
-    /// From the places of input and output gradient to that of the input gradient.
-    fn batch_norm_backward(&mut self, step: &Step, [x, d_y, d_x]: [usize; 3]) {
+    /// From the places of input, output and output gradient to that of the input gradient.
+    fn batch_norm_backward(&mut self, index: usize, step: &Step, [x, y, d_y, d_x]: [usize; 4]) {
         let Step::BatchNorm { shape, affine, statistics, .. } = *step else { return };
-        let device = &self.device;
+        let (device, rectified) = (&self.device, reads_output_again(&self.plan.steps, index));
         let Parameter { values, gradient, .. } = &mut self.parameters[affine];
         if let Some(d_affine) = gradient {
-            let (x, d_y, d_x) = three(&mut self.values, x, d_y, d_x);
             let saved = &self.statistics[statistics];
-            return device.batch_norm_backward(d_x, d_affine, d_y, x, values, saved, &shape);
+            if !rectified {
+                let (x, d_y, d_x) = three(&mut self.values, x, d_y, d_x);
+                return device.batch_norm_backward(d_x, d_affine, d_y, x, values, saved, &shape);
+            }
+            let arrays = self.values.get_disjoint_mut([x, y, d_y, d_x]);
+            let [x, y, d_y, d_x] = arrays.expect("four different places");
+            let (found, read, figures) = ([d_x, d_affine], [&*x, &*y], [&*values, saved]);
+            return device.rectified_batch_norm_backward(found, d_y, read, figures, &shape);
+        }
+        if rectified {
+            let (y, d_y) = pair(&mut self.values, y, d_y);
+            device.relu_backward(d_y, y, shape.rows * shape.channels);
         }
         // Frozen: d_x = d_y · scale / √(variance + ε), its evaluation without mean and shift.
         let [scale, variance] = &self.frozen_norms[&statistics];
         let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
-        device.batch_norm_evaluate(d_x, d_y, scale, variance, &shape);
+        let plain = Activation::Identity;
+        device.batch_norm_evaluate(d_x, d_y, scale, variance, plain, &shape);
     }
 
     /// What the way back through frozen batch normalisations needs, which changes only with the network's
     /// weights.
     pub(super) fn take_frozen_norms(&mut self) {
         for step in &self.plan.steps {
-            let Step::BatchNorm { shape, affine, running, statistics } = *step else { continue };
+            let Step::BatchNorm { shape, affine, running, statistics, .. } = *step else {
+                continue;
+            };
             let Some(slopes) = self.frozen_norms.get_mut(&statistics) else { continue };
             let (mean, shift) = (0..shape.channels, shape.channels..2 * shape.channels);
             for ((slope, parameter), blank) in

@@ -218,7 +218,8 @@ impl<'m> Planner<'m> {
             momentum: BATCH_NORM_MOMENTUM,
         };
         let statistics = self.count(|step| matches!(step, Step::BatchNorm { .. }));
-        self.steps.push(Step::BatchNorm { shape, affine, running: affine + 1, statistics });
+        let (activation, running) = (Activation::Identity, affine + 1);
+        self.steps.push(Step::BatchNorm { shape, activation, affine, running, statistics });
         0
     }
 
@@ -255,9 +256,11 @@ impl<'m> Planner<'m> {
     /// Right after sums, ReLU joins their step; elsewhere it is one of its own.
     fn relu(&mut self, len: usize) {
         match self.steps.last_mut() {
-            Some(Step::Conv { activation, .. } | Step::Linear { activation, .. }) => {
-                *activation = Activation::Relu;
-            }
+            Some(
+                Step::Conv { activation, .. }
+                | Step::Linear { activation, .. }
+                | Step::BatchNorm { activation, .. },
+            ) => *activation = Activation::Relu,
             _ => self.steps.push(Step::Relu { len }),
         }
     }

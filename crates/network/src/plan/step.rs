@@ -11,15 +11,48 @@ use crate::network::Pass;
 /// One operation of a pass, at the plan's batch size. Indices are into the network's arrays.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Step {
-    Conv { shape: ConvShape, activation: Activation, weights: usize, bias: usize },
-    Linear { shape: LinearShape, activation: Activation, weights: usize, bias: usize },
-    Relu { len: usize },
-    Saturation { curve: Saturation, len: usize },
-    Lrn { shape: LrnShape },
-    MaxPool { shape: MaxPoolShape, positions: usize },
-    AveragePool { shape: AveragePoolShape },
-    BatchNorm { shape: BatchNormShape, affine: usize, running: usize, statistics: usize },
-    Dropout { rate: f32, form: DropoutForm, ordinal: u32, len: usize },
+    Conv {
+        shape: ConvShape,
+        activation: Activation,
+        weights: usize,
+        bias: usize,
+    },
+    Linear {
+        shape: LinearShape,
+        activation: Activation,
+        weights: usize,
+        bias: usize,
+    },
+    Relu {
+        len: usize,
+    },
+    Saturation {
+        curve: Saturation,
+        len: usize,
+    },
+    Lrn {
+        shape: LrnShape,
+    },
+    MaxPool {
+        shape: MaxPoolShape,
+        positions: usize,
+    },
+    AveragePool {
+        shape: AveragePoolShape,
+    },
+    BatchNorm {
+        shape: BatchNormShape,
+        activation: Activation,
+        affine: usize,
+        running: usize,
+        statistics: usize,
+    },
+    Dropout {
+        rate: f32,
+        form: DropoutForm,
+        ordinal: u32,
+        len: usize,
+    },
 }
 
 impl Step {
@@ -44,9 +77,9 @@ impl Step {
             Self::AveragePool { shape } => {
                 Self::AveragePool { shape: AveragePoolShape { batch: images, ..shape } }
             }
-            Self::BatchNorm { shape, affine, running, statistics } => {
+            Self::BatchNorm { shape, activation, affine, running, statistics } => {
                 let shape = BatchNormShape { rows: part(shape.rows), ..shape };
-                Self::BatchNorm { shape, affine, running, statistics }
+                Self::BatchNorm { shape, activation, affine, running, statistics }
             }
             Self::Dropout { rate, form, ordinal, len } => {
                 Self::Dropout { rate, form, ordinal, len: part(len) }
@@ -84,6 +117,7 @@ impl Step {
             Self::Relu { .. }
                 | Self::Conv { activation: Activation::Relu, .. }
                 | Self::Linear { activation: Activation::Relu, .. }
+                | Self::BatchNorm { activation: Activation::Relu, .. }
         )
     }
 

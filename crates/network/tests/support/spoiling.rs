@@ -151,11 +151,11 @@ impl Device for Spoiling {
         fn lrn_backward(d_x: &mut Floats, d_y: &Floats, x: &Floats, shape: &LrnShape)
             => d_x: shape.len();
         fn batch_norm_train(y: &mut Floats, statistics: &mut Floats, running: &mut Floats,
-            x: &Floats, affine: &Floats, shape: &BatchNormShape)
+            x: &Floats, affine: &Floats, activation: Activation, shape: &BatchNormShape)
             => y: shape.rows * shape.channels, statistics: 2 * shape.channels,
                running: 2 * shape.channels;
         fn batch_norm_evaluate(y: &mut Floats, x: &Floats, affine: &Floats, running: &Floats,
-            shape: &BatchNormShape) => y: shape.rows * shape.channels;
+            activation: Activation, shape: &BatchNormShape) => y: shape.rows * shape.channels;
         fn batch_norm_backward(d_x: &mut Floats, d_affine: &mut Floats, d_y: &Floats, x: &Floats,
             affine: &Floats, statistics: &Floats, shape: &BatchNormShape)
             => d_x: shape.rows * shape.channels, d_affine: 2 * shape.channels;

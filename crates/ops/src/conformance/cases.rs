@@ -34,8 +34,9 @@ pub enum Case {
     /// A convolution whose ReLU is normalised, and what comes back through both; perhaps with a bias that
     /// is not finite.
     ConvLrn(ConvShape, LrnShape, Option<f32>),
-    /// Batch normalisation in both modes and its gradients.
-    BatchNorm(BatchNormShape),
+    /// Batch normalisation in both modes and its gradients, through a ReLU, if it has one; perhaps with a
+    /// shift that is not finite.
+    BatchNorm(BatchNormShape, Activation, Option<f32>),
     /// Dropout of so many elements: rate, scale of what is kept, key.
     Dropout(usize, f32, f32, DropoutKey),
     /// Multiplication of so many elements by a factor.
@@ -82,7 +83,8 @@ pub fn cases() -> Vec<Case> {
     cases.extend(linear_scaled_cases());
     cases.extend(pool_cases());
     cases.extend(conv_pool_cases());
-    cases.extend(normalisation_cases());
+    cases.extend(lrn_cases());
+    cases.extend(batch_norm_cases());
     cases.extend(conv_lrn_cases());
     cases.extend(elementwise_cases());
     cases
@@ -219,10 +221,10 @@ fn pool_cases() -> Vec<Case> {
     max.chain(average).collect()
 }
 
-fn normalisation_cases() -> Vec<Case> {
+fn lrn_cases() -> Vec<Case> {
     let across = |groups| LrnRegion::AcrossMaps { groups };
     // batch, height, width, channels, region, size, alpha, beta, k; a large alpha lets the sum show
-    let lrn = [
+    let rows = [
         (2, 3, 4, 12, across(2), 5, 1e-4 / 5.0, 0.75, 2.0),
         (2, 3, 3, 12, across(1), 5, 0.3, 0.75, 1.0),
         (1, 5, 2, 14, across(2), 5, 0.3, 0.75, 2.0),
@@ -234,14 +236,28 @@ fn normalisation_cases() -> Vec<Case> {
         (2, 7, 6, 3, LrnRegion::SameMap, 5, 0.1, 0.75, 1.0),
         (1, 3, 2, 4, LrnRegion::SameMap, 5, 0.1, 0.75, 1.0), // a map smaller than the window
     ];
-    let lrn =
-        lrn.into_iter().map(|(batch, height, width, channels, region, size, alpha, beta, k)| {
-            Case::Lrn(LrnShape { batch, height, width, channels, region, size, alpha, beta, k })
-        });
-    let norm = [(2, 1), (50, 7), (1300, 16), (3, 130)].into_iter().map(|(rows, channels)| {
-        Case::BatchNorm(BatchNormShape { rows, channels, epsilon: 1e-5, momentum: 0.1 })
+    let case = |(batch, height, width, channels, region, size, alpha, beta, k)| {
+        Case::Lrn(LrnShape { batch, height, width, channels, region, size, alpha, beta, k })
+    };
+    rows.map(case).into()
+}
+
+fn batch_norm_cases() -> Vec<Case> {
+    let shapes = [(2, 1), (50, 7), (1300, 16), (3, 130)].map(|(rows, channels)| BatchNormShape {
+        rows,
+        channels,
+        epsilon: 1e-5,
+        momentum: 0.1,
     });
-    lrn.chain(norm).collect()
+    let plain = shapes.map(|shape| Case::BatchNorm(shape, Activation::Identity, None));
+    // Of two rows' gradients nothing but roundings may be left.
+    let [_, odd, eights, wide] = shapes;
+    let rectified = [odd, eights, wide].map(|shape| Case::BatchNorm(shape, Activation::Relu, None));
+    let spoilt = [odd, eights].into_iter().flat_map(|shape| {
+        [f32::NAN, f32::INFINITY, f32::NEG_INFINITY]
+            .map(|planted| Case::BatchNorm(shape, Activation::Relu, Some(planted)))
+    });
+    plain.into_iter().chain(rectified).chain(spoilt).collect()
 }
 
 fn conv_lrn_cases() -> Vec<Case> {

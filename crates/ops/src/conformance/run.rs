@@ -42,7 +42,9 @@ impl Case {
             Case::AveragePool(shape) => on.average_pool(&shape),
             Case::Lrn(shape) => on.lrn(&shape),
             Case::ConvLrn(conv, lrn, planted) => on.conv_lrn(&conv, &lrn, planted),
-            Case::BatchNorm(shape) => on.batch_norm(&shape),
+            Case::BatchNorm(shape, activation, planted) => {
+                on.batch_norm(&shape, activation, planted)
+            }
             Case::Dropout(len, rate, kept_scale, key) => on.dropout(len, rate, kept_scale, key),
             Case::Scale(len, factor) => on.scale(len, factor),
             Case::SoftmaxCrossEntropy(shape, spread) => on.softmax_cross_entropy(&shape, spread),
@@ -68,6 +70,11 @@ fn rounded(value: f32) -> f32 {
         return value;
     }
     f32::from_bits(bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
+}
+
+/// [`values`], but of nine levels.
+fn quarters(len: usize, salt: u32) -> Vec<f32> {
+    values(len, salt, 4.0).into_iter().map(|value| value.round() / 4.0).collect()
 }
 
 /// A window of an image: the image itself, a part of a larger one, a part that becomes larger, one
@@ -319,10 +326,7 @@ impl<D: Device> On<'_, D> {
 
     /// Perhaps with this value for a bias.
     fn conv_lrn(&self, conv: &ConvShape, lrn: &LrnShape, planted: Option<f32>) -> Outputs {
-        // Quarters: their sums are exact however they are formed, and so is which of them are negative.
-        let quarters = |len, salt| -> Vec<f32> {
-            values(len, salt, 4.0).into_iter().map(|value| value.round() / 4.0).collect()
-        };
+        // Their sums are exact however they are formed, and so is which of them are negative.
         let (x, len) = (self.up(&quarters(conv.input_len(), 1)), lrn.len());
         let weights = quarters(conv.weights_len(), 2);
         let weights = self.filled(self.device.weights(weights.len()), &weights);
@@ -339,18 +343,43 @@ impl<D: Device> On<'_, D> {
         vec![("y", self.down(&y, len)), ("d_x", self.down(&d_x, len))]
     }
 
-    fn batch_norm(&self, shape: &BatchNormShape) -> Outputs {
+    /// Perhaps with this value for a shift.
+    fn batch_norm(
+        &self,
+        shape: &BatchNormShape,
+        activation: Activation,
+        planted: Option<f32>,
+    ) -> Outputs {
         let (len, pair) = (shape.rows * shape.channels, 2 * shape.channels);
-        let (x, d_y, affine) = (self.input(len, 1), self.input(len, 2), self.parameter(pair, 3));
+        // Behind a ReLU of few levels, for none is so near to 0 that roundings say on which side it is.
+        let x = match activation {
+            Activation::Identity => self.input(len, 1),
+            Activation::Relu => self.up(&quarters(len, 1)),
+        };
+        let mut d_y = self.input(len, 2);
+        let mut affine = values(pair, 3, 1.0);
+        if let Some(value) = planted {
+            affine[shape.channels + shape.channels / 2] = value;
+        }
+        let affine = self.parameters(&affine);
         let old: Vec<f32> = (0..pair).map(|i| 1.0 + value(i, 4) / 2.0).collect();
         let mut running = self.parameters(&old);
         let (mut y, mut statistics) = (self.poisoned(len), self.poisoned_parameter(pair));
         let (mut d_x, mut d_affine) = (self.poisoned(len), self.poisoned_parameter(pair));
         let mut evaluated = self.poisoned(len);
-        self.device.batch_norm_evaluate(&mut evaluated, &x, &affine, &running, shape);
-        self.device.batch_norm_train(&mut y, &mut statistics, &mut running, &x, &affine, shape);
-        let (d, saved) = (&d_y, &statistics);
-        self.device.batch_norm_backward(&mut d_x, &mut d_affine, d, &x, &affine, saved, shape);
+        let (device, found, saved) = (self.device, &mut y, &mut statistics);
+        device.batch_norm_evaluate(&mut evaluated, &x, &affine, &running, activation, shape);
+        device.batch_norm_train(found, saved, &mut running, &x, &affine, activation, shape);
+        let (d, d_pair, saved) = (&mut d_x, &mut d_affine, &statistics);
+        match activation {
+            Activation::Identity => {
+                device.batch_norm_backward(d, d_pair, &d_y, &x, &affine, saved, shape);
+            }
+            Activation::Relu => {
+                let (d, inputs, figures) = ([d, d_pair], [&x, &y], [&affine, saved]);
+                device.rectified_batch_norm_backward(d, &mut d_y, inputs, figures, shape);
+            }
+        }
         vec![
             ("y", self.down(&y, len)),
             ("y in evaluation", self.down(&evaluated, len)),

@@ -4,6 +4,8 @@
 //! `x, y (rows, C)`; `affine`, `running`, `statistics` hold 2·C values: see
 //! [`crate::Device::batch_norm_train`].
 
+use super::elementwise::rectified;
+use crate::device::Activation;
 use crate::real::Real;
 use crate::shape::BatchNormShape;
 
@@ -13,6 +15,7 @@ pub(super) fn train<T: Real>(
     running: &mut [T],
     x: &[T],
     affine: &[T],
+    activation: Activation,
     shape: &BatchNormShape,
 ) {
     let BatchNormShape { rows, channels, .. } = *shape;
@@ -29,7 +32,7 @@ pub(super) fn train<T: Real>(
         running[c] = running[c] * (one - share) + mean * share;
         running[channels + c] = running[channels + c] * (one - share) + unbiased * share;
     }
-    normalise(y, x, affine, statistics, shape);
+    normalise(y, x, affine, statistics, activation, shape);
 }
 
 pub(super) fn evaluate<T: Real>(
@@ -37,6 +40,7 @@ pub(super) fn evaluate<T: Real>(
     x: &[T],
     affine: &[T],
     running: &[T],
+    activation: Activation,
     shape: &BatchNormShape,
 ) {
     let channels = shape.channels;
@@ -44,22 +48,27 @@ pub(super) fn evaluate<T: Real>(
     for value in &mut statistics[channels..] {
         *value = T::from_f32(1.0) / (*value + T::from_f32(shape.epsilon)).sqrt();
     }
-    normalise(y, x, affine, &statistics, shape);
+    normalise(y, x, affine, &statistics, activation, shape);
 }
 
-/// `y = (x − mean) · inverse deviation · scale + shift`.
+/// `y = activation((x − mean) · inverse deviation · scale + shift)`.
 fn normalise<T: Real>(
     y: &mut [T],
     x: &[T],
     affine: &[T],
     statistics: &[T],
+    activation: Activation,
     shape: &BatchNormShape,
 ) {
     let channels = shape.channels;
     for row in 0..shape.rows {
         for c in 0..channels {
             let normal = (x[row * channels + c] - statistics[c]) * statistics[channels + c];
-            y[row * channels + c] = normal * affine[c] + affine[channels + c];
+            let sum = normal * affine[c] + affine[channels + c];
+            y[row * channels + c] = match activation {
+                Activation::Identity => sum,
+                Activation::Relu => rectified(sum),
+            };
         }
     }
 }

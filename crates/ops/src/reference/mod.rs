@@ -217,9 +217,10 @@ impl<T: Real> Device for Reference<T> {
         running: &mut Vec<T>,
         x: &Vec<T>,
         affine: &Vec<T>,
+        activation: Activation,
         shape: &BatchNormShape,
     ) {
-        batch_norm::train(y, statistics, running, x, affine, shape);
+        batch_norm::train(y, statistics, running, x, affine, activation, shape);
     }
     fn batch_norm_evaluate(
         &self,
@@ -227,9 +228,10 @@ impl<T: Real> Device for Reference<T> {
         x: &Vec<T>,
         affine: &Vec<T>,
         running: &Vec<T>,
+        activation: Activation,
         shape: &BatchNormShape,
     ) {
-        batch_norm::evaluate(y, x, affine, running, shape);
+        batch_norm::evaluate(y, x, affine, running, activation, shape);
     }
     fn batch_norm_backward(
         &self,

@@ -126,9 +126,9 @@ impl Device for ByLevels {
         fn lrn_forward(y: &mut Floats, x: &Floats, shape: &LrnShape);
         fn lrn_backward(d_x: &mut Floats, d_y: &Floats, x: &Floats, shape: &LrnShape);
         fn batch_norm_train(y: &mut Floats, statistics: &mut Floats, running: &mut Floats,
-            x: &Floats, affine: &Floats, shape: &BatchNormShape);
+            x: &Floats, affine: &Floats, activation: Activation, shape: &BatchNormShape);
         fn batch_norm_evaluate(y: &mut Floats, x: &Floats, affine: &Floats, running: &Floats,
-            shape: &BatchNormShape);
+            activation: Activation, shape: &BatchNormShape);
         fn batch_norm_backward(d_x: &mut Floats, d_affine: &mut Floats, d_y: &Floats, x: &Floats,
             affine: &Floats, statistics: &Floats, shape: &BatchNormShape);
         fn dropout(y: &mut Floats, x: &Floats, rate: f32, kept_scale: f32, key: DropoutKey,
