@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use alexnet_ops::Precision;
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
-use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DevicePtr, DriverError, result, sys};
+use cudarc::driver::{CudaContext, CudaStream, DevicePtr, DriverError, result, sys};
 
 use super::cache::{Cache, hash_of};
 use super::clock::Clock;
 use super::compiler::{self, Architecture, compile};
 use super::declaration::{Parameter, declarations};
 use super::error::{CudaError, fail};
-use super::graph::Asked;
+use super::graph::{Asked, Graph};
 use super::lanes::{Lane, Lanes, Touch};
 use super::launch::{Argument, Launch};
 use super::libraries::{Library, find};
@@ -41,7 +41,7 @@ pub(crate) struct Gpu {
     pub(super) asked: Cell<Asked>,
     pub(super) records: bool,
     /// What was remembered before the recording was parted.
-    pub(super) first: Cell<Option<CudaGraph>>,
+    pub(super) first: Cell<Option<Graph>>,
     /// Whether anything runs beside anything else.
     pub(crate) in_one_lane: Cell<bool>,
     /// What operations take, where that is asked for.

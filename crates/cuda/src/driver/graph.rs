@@ -22,16 +22,18 @@ pub(super) enum Asked {
 
 /// Operations that the driver remembers: in two graphs, where the second has to wait for updates.
 pub(crate) struct Tape {
-    first: Option<CudaGraph>,
-    last: CudaGraph,
+    first: Option<Graph>,
+    last: Graph,
     heard: Heard,
 }
 
+pub(super) struct Graph(CudaGraph);
+
 // SAFETY: graphs may be used from any thread, though not from two at a time; one is played by whoever
 // has its recording to change, behind the lock of the device.
-unsafe impl Send for Tape {}
+unsafe impl Send for Graph {}
 // SAFETY: as above.
-unsafe impl Sync for Tape {}
+unsafe impl Sync for Graph {}
 
 impl Gpu {
     /// Has the operations that follow remembered instead of done, up to [`Self::end_recording`]; says
@@ -59,10 +61,10 @@ impl Gpu {
 
     /// What was asked for since the driver listens, but for nothing. What cannot be joined, it refuses to
     /// end.
-    fn heard(&self) -> Option<CudaGraph> {
+    fn heard(&self) -> Option<Graph> {
         let joined = self.lanes().end_graph();
         let graph = self.stream().end_capture(sys::CUgraphInstantiate_flags(0));
-        joined.and(graph).ok().flatten()
+        joined.and(graph).ok().flatten().map(Graph)
     }
 
     /// Nothing is remembered from now on.
@@ -100,13 +102,13 @@ impl Gpu {
         let begun = self.lanes().begin_playing(&tape.heard);
         let is_beside = begun.unwrap_or_else(|error| fail(lanes_fail(error)));
         if let Some(first) = &tape.first {
-            if first.launch().is_err() {
+            if first.0.launch().is_err() {
                 return false;
             }
             let goes_on = self.lanes().go_on_playing();
             goes_on.unwrap_or_else(|error| fail(lanes_fail(error)));
         }
-        let plays = tape.last.launch();
+        let plays = tape.last.0.launch();
         if tape.first.is_some() {
             // One without the other cannot be taken back.
             plays.unwrap_or_else(|error| fail(driver("do what it remembers", error)));
