@@ -535,8 +535,8 @@ pub trait Device {
         shape: &BatchNormShape,
     );
     /// [`Self::relu_backward`] of rectified outputs `y`, which [`Self::batch_norm_train`] made of `x` by the
-    /// same figures, and then [`Self::batch_norm_backward`], to the bit. What is left in `d_y` is the
-    /// device's matter.
+    /// same figures, and then [`Self::batch_norm_backward`]: the ReLU lets through exactly what it let
+    /// through forward. What is left in `d_y` is the device's matter.
     fn rectified_batch_norm_backward(
         &self,
         [d_x, d_affine]: [&mut Self::Floats; 2],

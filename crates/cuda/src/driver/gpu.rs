@@ -228,12 +228,6 @@ impl Gpu {
         done
     }
 
-    /// The same of what is asked of the main lane whichever is asked.
-    pub(super) fn touches_on_main(&self, touches: &[Touch]) -> bool {
-        assert_eq!(self.lane(), Lane::Main, "the lane of products and of what crosses");
-        self.touches(touches)
-    }
-
     /// To be said of all memory that the next operation touches, before it is asked for. Says whether it is
     /// to be.
     pub(crate) fn touches(&self, touches: &[Touch]) -> bool {
@@ -248,6 +242,12 @@ impl Gpu {
             self.asked_of(self.lanes.touch(touches), lanes_fail);
         }
         !self.drops()
+    }
+
+    /// The same of what no other lane can be asked for.
+    pub(super) fn touches_on_main(&self, touches: &[Touch]) -> bool {
+        assert_eq!(self.lane(), Lane::Main, "the lane of products and of what crosses");
+        self.touches(touches)
     }
 
     pub(super) fn bind(&self) {

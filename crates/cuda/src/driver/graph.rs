@@ -59,8 +59,8 @@ impl Gpu {
         self.stream().begin_capture(mode).is_ok()
     }
 
-    /// What was asked for since the driver listens, but for nothing. What cannot be joined, it refuses to
-    /// end.
+    /// What was asked for since the driver listens, which it does no more then. What cannot be joined, it
+    /// refuses to end.
     fn heard(&self) -> Option<Graph> {
         let joined = self.lanes().end_graph();
         let graph = self.stream().end_capture(sys::CUgraphInstantiate_flags(0));
