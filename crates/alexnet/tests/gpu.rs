@@ -324,11 +324,14 @@ fn steps_that_a_gpu_remembers_have_the_bits_of_those_it_is_asked_for_one_by_one(
         let least = case.graphs_at_least();
         let are_enough = graphs[0] >= least[0] && graphs[1] >= least[1];
         assert!(none == [0, 0] && (few || are_enough), "{case:?}: {graphs:?}");
-        let (beside, _) = trained(case, steps, Manner::Beside, None).expect("there was one");
-        assert!(beside == expected, "{case:?}: {} values side by side", beside.len());
+        if few {
+            let (beside, _) = trained(case, steps, Manner::Beside, None).expect("there was one");
+            assert!(beside == expected, "{case:?}: {} values side by side", beside.len());
+        }
     }
-    let case = remembered::cases()[0];
-    let (found, _) = trained(case, steps, Manner::Remembered, None).expect("there was one");
+    let (case, steps) = (remembered::cases()[0], remembered::STEPS_TO_CHANGE);
+    let found = trained(case, steps, Manner::Remembered, None);
+    let (found, _) = found.expect("there was one");
     for constant in remembered::CHANGES.into_iter().filter(|_| !few) {
         let other = trained(case, steps, Manner::Remembered, Some(constant));
         let (other, _) = other.expect("there was one");

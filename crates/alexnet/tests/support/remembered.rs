@@ -10,6 +10,8 @@ use alexnet::ops::{Device, Precision, SgdStep, UpdateRule};
 
 /// Steps of a training.
 pub(crate) const STEPS: usize = 13;
+/// Steps after which all has changed that changes.
+pub(crate) const STEPS_TO_CHANGE: usize = 8;
 /// Images at most in a pass.
 const BATCH: usize = 3;
 /// Images of each step: the second kind of step makes arrays grow that the first works in, and they

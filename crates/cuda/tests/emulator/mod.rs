@@ -4,10 +4,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use alexnet_ops::Precision;
 
-const LIBRARIES: [&str; 4] = ["libcuda", "libcublas", "libcudnn", "libnvrtc"];
+/// The one with the kernels in it, and those that stay as they are.
+const DRIVER: &str = "libcuda";
+const OTHERS: [&str; 3] = ["libcublas", "libcudnn", "libnvrtc"];
 
 /// How a kernel's declaration begins.
 const KERNEL: &str = "extern \"C\" __global__ void ";
@@ -45,19 +48,36 @@ pub(crate) fn build(name: &str, edits: &[(&str, &str)]) -> Option<PathBuf> {
             .and_then(|()| std::fs::write(folder.join(format!("table-{name}.inc")), table))
             .expect("kernels and table are written");
     }
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cuda/tests/emulator");
-    for library in LIBRARIES {
-        let mut command = Command::new(&compiler);
-        command.args(["-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-w"]);
-        // Once loaded they stay, for they count up to the process's end.
-        command.arg("-Wl,-z,nodelete");
-        command.arg("-I").arg(&folder).arg("-I").arg(&sources);
-        command.arg("-o").arg(folder.join(format!("{library}.so")));
-        let output = command.arg(sources.join(format!("{library}.cpp"))).arg("-ldl").output();
-        let output = output.expect("the compiler runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    compile(&compiler, DRIVER, &folder);
+    for library in OTHERS {
+        let (built, file) = (others(&compiler), format!("{library}.so"));
+        std::fs::copy(built.join(&file), folder.join(&file)).expect("a copy of a library");
     }
     Some(folder)
+}
+
+/// Where the libraries are built that no kernel is in, once.
+fn others(compiler: &str) -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulated-others");
+        std::fs::create_dir_all(&folder).expect("a folder for the libraries");
+        OTHERS.iter().for_each(|library| compile(compiler, library, &folder));
+        folder
+    })
+}
+
+fn compile(compiler: &str, library: &str, folder: &Path) {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cuda/tests/emulator");
+    let mut command = Command::new(compiler);
+    command.args(["-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-w"]);
+    // Once loaded they stay, for they count up to the process's end.
+    command.arg("-Wl,-z,nodelete");
+    command.arg("-I").arg(folder).arg("-I").arg(&sources);
+    command.arg("-o").arg(folder.join(format!("{library}.so")));
+    let output = command.arg(sources.join(format!("{library}.cpp"))).arg("-ldl").output();
+    let output = output.expect("the compiler runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// A C++ compiler on Linux, where the libraries' names are those of the real ones.
