@@ -86,6 +86,7 @@ impl Library {
 
 const DRIVER: &[&str] = &[
     "cuCtxGetCurrent",
+    "cuCtxGetStreamPriorityRange",
     "cuCtxSetCurrent",
     "cuDeviceGet",
     "cuDeviceGetAttribute",
