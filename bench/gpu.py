@@ -60,6 +60,7 @@ def arguments():
     parser.add_argument("--compile-limit-s", type=float, default=180, help="seconds PyTorch may compile a case")
     parser.add_argument("--gemm-backends", default="ATEN,TRITON", help="PyTorch may form matrix products by")
     parser.add_argument("--conv-backends", default="ATEN,TRITON", help="PyTorch may form convolutions by")
+    parser.add_argument("--in-turn", action="store_true", help="ours also with one operation after the other")
     parser.add_argument("--steps-only", action="store_true", help="not what layers and operations of ours take")
     parser.add_argument("--commit", help="what is measured, where there is no git")
     # To try this out where there is no GPU.
@@ -312,14 +313,19 @@ def rounds(given, case, torch, theirs, work):
     ours = {"rounds": []}
     attempt(ours, lambda: ours.update(first_of_ours(given, case, work)))
 
-    def round_of_ours():
-        answer = timed(given, case, ours["steps"], ["--steps-only"])
-        ours["rounds"].append({key: answer[key] for key in ("median_ms", "min_ms", "max_ms")})
+    def round_of_ours(side, *more):
+        answer = timed(given, case, ours["steps"], ["--steps-only", *more])
+        side["rounds"].append({key: answer[key] for key in ("median_ms", "min_ms", "max_ms")})
 
+    sides = {"alexnet": ours, "torch": theirs}
+    if given.in_turn:
+        sides["in_turn"] = {"rounds": []} if "steps" in ours else {"rounds": [], "error": "as beside each other"}
     for _ in range(given.rounds):
         attempt(theirs, lambda: theirs["rounds"].append(torch.ask("round")))
-        attempt(ours, round_of_ours)
-    return {"alexnet": summed_up(ours, case), "torch": summed_up(theirs, case)}
+        attempt(ours, lambda: round_of_ours(ours))
+        if given.in_turn:
+            attempt(sides["in_turn"], lambda: round_of_ours(sides["in_turn"], "--in-turn"))
+    return {name: summed_up(side, case) for name, side in sides.items()}
 
 
 def summed_up(side, case):
@@ -414,9 +420,12 @@ def line(found):
     share = [f"{short(bound['ms'])}, {bound['bound_by']}" if bound else ""]
     share.append(f"{100 * bound['share']:.0f} %" if bound and bound["share"] else "")
     name = [found["model"], found["task"], found["batch"]]
+    own = times(ours)
+    if "in_turn" in found:
+        own[0] += f"; one after the other {times(found['in_turn'])[0]}"
     by = f"{theirs['gemm_backends']} / {theirs.get('conv_backends', 'ATEN,TRITON')}"
     compiled = [by, short(theirs["compile_s"]) if "compile_s" in theirs else ""]
-    return [*name, *times(ours), *times(theirs), ratio, *share, f"{memory / 1e9:.2f}" if memory else "", *compiled]
+    return [*name, *own, *times(theirs), ratio, *share, f"{memory / 1e9:.2f}" if memory else "", *compiled]
 
 
 def table(found):
@@ -432,6 +441,7 @@ def what_failed(run):
     for found in run["cases"]:
         name = f"{found['model']} {found['task']} {found['batch']}"
         sides = [("", found), (", ours", found.get("alexnet", {})), (", PyTorch", found.get("torch", {}))]
+        sides.append((", ours one after the other", found.get("in_turn", {})))
         told += [f"{name}{whose}: {side['error']}" for whose, side in sides if "error" in side]
     known = [run.get(part, {}) for part in ("about", "ceilings")]
     told += [f"Of the whole run, {part['error']}" for part in known if "error" in part]
