@@ -191,7 +191,7 @@ pub trait Device {
         false
     }
     /// From now on does one operation when the other is done, as devices do that have no choice: to see what
-    /// it is worth to do some beside each other.
+    /// it is worth to do some beside each other. What was remembered before stays as it was.
     fn take_turns(&self) {}
     /// Returns when everything that was asked for is done.
     fn finish(&self) {}
