@@ -81,19 +81,21 @@ pub(crate) fn relu(context: &Context, y: &mut [f32], x: &[f32]) {
 }
 
 #[derive(Clone, Copy)]
-struct ReluBackward;
+struct ReluBackward {
+    factor: f32,
+}
 
 impl Map for ReluBackward {
     #[inline(always)]
     fn apply(self, d: &mut [f32], y: &[f32], _: usize) {
         for (d, &y) in d.iter_mut().zip(y) {
-            *d = if y <= 0.0 { 0.0 } else { *d };
+            *d = if y <= 0.0 { 0.0 } else { *d * self.factor };
         }
     }
 }
 
-pub(crate) fn relu_backward(context: &Context, d: &mut [f32], y: &[f32]) {
-    map(context, d, y, ReluBackward);
+pub(crate) fn relu_backward(context: &Context, d: &mut [f32], y: &[f32], factor: f32) {
+    map(context, d, y, ReluBackward { factor });
 }
 
 /// Beyond it, tanh is 1 to the last bit but one.

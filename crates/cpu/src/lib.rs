@@ -39,7 +39,7 @@ mod wide_rows;
 use std::sync::Arc;
 
 use alexnet_ops::{
-    Activation, AveragePoolShape, BatchNormShape, ConvPass, ConvShape, Device, DropoutKey,
+    Activation, AveragePoolShape, BatchNormShape, ConvPass, ConvShape, Device, Dropout,
     LinearShape, LossShape, LrnShape, MaxPoolShape, Precision, Saturation, SgdStep, SgdUpdate,
 };
 
@@ -245,8 +245,8 @@ impl Device for Cpu {
     fn relu_forward(&self, y: &mut Array, x: &Array, len: usize) {
         elementwise::relu(&self.context, &mut y[..len], &x[..len]);
     }
-    fn relu_backward(&self, d: &mut Array, y: &Array, len: usize) {
-        elementwise::relu_backward(&self.context, &mut d[..len], &y[..len]);
+    fn relu_backward(&self, d: &mut Array, y: &Array, factor: f32, len: usize) {
+        elementwise::relu_backward(&self.context, &mut d[..len], &y[..len], factor);
     }
     fn saturation_forward(&self, y: &mut Array, x: &Array, curve: Saturation, len: usize) {
         elementwise::saturation(&self.context, &mut y[..len], &x[..len], curve);
@@ -323,19 +323,14 @@ impl Device for Cpu {
         batch_norm::backward(&self.context, d_x, d_affine, d_y, x, affine, statistics, shape);
     }
 
-    fn dropout(
-        &self,
-        y: &mut Array,
-        x: &Array,
-        rate: f32,
-        kept_scale: f32,
-        key: DropoutKey,
-        len: usize,
-    ) {
-        dropout::dropout(&self.context, &mut y[..len], &x[..len], rate, kept_scale, key);
-    }
-    fn scale(&self, y: &mut Array, x: &Array, factor: f32, len: usize) {
-        elementwise::scale(&self.context, &mut y[..len], &x[..len], factor);
+    fn dropout(&self, y: &mut Array, x: &Array, dropout: Dropout, len: usize) {
+        let (y, x, context) = (&mut y[..len], &x[..len], &self.context);
+        match dropout {
+            Dropout::Masked { rate, kept_scale, key } => {
+                dropout::dropout(context, y, x, rate, kept_scale, key);
+            }
+            Dropout::Scaled(factor) => elementwise::scale(context, y, x, factor),
+        }
     }
 
     fn softmax_cross_entropy(

@@ -3,8 +3,9 @@
 
 use alexnet_ops::conformance::{Case, Levels};
 use alexnet_ops::{
-    Activation, AveragePoolShape, BatchNormShape, ConvShape, DropoutKey, LinearShape, LossShape,
-    LrnRegion, LrnShape, MaxPoolShape, Rounding, Saturation, SgdStep, UpdateRule, output_size,
+    Activation, AveragePoolShape, BatchNormShape, ConvShape, Dropout, DropoutKey, LinearShape,
+    LossShape, LrnRegion, LrnShape, MaxPoolShape, Rounding, Saturation, SgdStep, UpdateRule,
+    output_size,
 };
 
 /// Most multiply-adds of a sampled shape: what the plain loops do in a few milliseconds.
@@ -118,7 +119,10 @@ fn others_of(numbers: &mut Numbers, channels: usize) -> Vec<Case> {
     };
     let rows = batch * height * width + 1;
     let norm = BatchNormShape { rows, channels, epsilon: 1e-5, momentum: 0.1 };
-    let key = DropoutKey { seed: 5, step: 7, layer: 1, first: 0 };
+    let masked = |first| {
+        let key = DropoutKey { seed: 5, step: 7, layer: 1, first };
+        Dropout::Masked { rate: 0.4, kept_scale: 1.5, key }
+    };
     // With one class there is nothing but rounding.
     let classes = channels.max(2);
     let loss = LossShape { images: batch, classes, mean_over: batch + 1, smoothing: 0.1 };
@@ -134,10 +138,10 @@ fn others_of(numbers: &mut Numbers, channels: usize) -> Vec<Case> {
         Case::BatchNorm(norm, Activation::Relu, None),
         Case::Relu(len),
         Case::Saturation(len, numbers.curve()),
-        Case::Dropout(len, 0.4, 1.5, key),
-        Case::Scale(len, 0.7),
+        Case::Dropout(len, masked(0)),
+        Case::Dropout(len, Dropout::Scaled(0.7)),
         Case::SoftmaxCrossEntropy(loss, 3.0),
-        Case::Dropout(len, 0.4, 1.5, DropoutKey { first: channels, ..key }),
+        Case::Dropout(len, masked(channels)),
         Case::Largest(len),
         Case::Sgd(len, step(numbers.rule()), None),
         Case::Sgd(len, step(numbers.rule()), Some(0.3)),

@@ -3,7 +3,7 @@
 use alexnet_cpu::{Cpu, Isa};
 use alexnet_ops::conformance::{Case, TOLERANCE, compare, values};
 use alexnet_ops::{
-    Activation, AveragePoolShape, BatchNormShape, Device, DropoutKey, LrnRegion, LrnShape,
+    Activation, AveragePoolShape, BatchNormShape, Device, Dropout, DropoutKey, LrnRegion, LrnShape,
     MaxPoolShape, Precision, Reference, Rounding, output_size,
 };
 
@@ -61,7 +61,7 @@ fn any_number_of_channels_is_right() {
             batch_norm(70, channels, Activation::Identity),
             batch_norm(70, channels, Activation::Relu),
             Case::Relu(channels),
-            Case::Dropout(37 * channels, 0.3, 1.5, key),
+            Case::Dropout(37 * channels, Dropout::Masked { rate: 0.3, kept_scale: 1.5, key }),
         ]
     }));
 }

@@ -23,16 +23,32 @@ extern "C" __global__ void note_step(u64* place, u64 step) {
     if (thread_number() == 0) *place = step;
 }
 
-// Element i here is element `first + i` of the layer. One block of random words decides four
-// elements, so a thread does one such quad: whole, or what of it lies in this array.
-extern "C" __global__ void dropout(value* y, const value* x, float kept_scale, u32 threshold, u64 seed, const u64* noted_step, u32 layer, u64 first, u64 len) {
-    u64 quad = first / 4 + thread_number(), step = *noted_step;
-    u32 words[4] = {(u32)quad, layer, (u32)step, (u32)(step >> 32)};
-    philox(words, (u32)seed, (u32)(seed >> 32));
-    for (u32 lane = 0; lane < 4; ++lane) {
-        u64 element = quad * 4 + lane;
-        if (element < first || element >= first + len) continue;
-        u64 i = element - first;
-        put(y + i, words[lane] >= threshold ? wide(x[i]) * kept_scale : 0.0f);
+// Of eight elements of the layer, from element `first` on, those that are kept, times a factor, and 0 for the
+// others. One block of random words decides four elements: two decide these, or parts of three.
+__device__ inline Eight masked(Eight run, float kept_scale, u32 threshold, u64 seed, u64 step, u32 layer, u64 first) {
+    u32 kept = 0, quads = first % 4 == 0 ? 2 : 3;
+    for (u32 quad = 0; quad < quads; ++quad) {
+        u32 words[4] = {(u32)(first / 4 + quad), layer, (u32)step, (u32)(step >> 32)};
+        philox(words, (u32)seed, (u32)(seed >> 32));
+        for (u32 k = 0; k < 4; ++k) kept |= (words[k] >= threshold ? 1u : 0u) << (4 * quad + k);
     }
+    kept >>= first % 4;
+    for (u32 k = 0; k < EIGHT; ++k) run.at[k] = kept >> k & 1 ? run.at[k] * kept_scale : 0.0f;
+    return run;
+}
+
+// Element i here is element `first + i` of the layer.
+extern "C" __global__ void dropout(value* y, const value* x, float kept_scale, u32 threshold, u64 seed, const u64* noted_step, u32 layer, u64 first, u64 len) {
+    u64 begin = run_begin();
+    u32 count = run_count(len);
+    Eight run = read_run(x + begin, count);
+    write_run(y + begin, masked(run, kept_scale, threshold, seed, *noted_step, layer, first + begin), count);
+}
+
+// What follows a matrix product, in place, as `bias_activation` does it, and dropout of that.
+extern "C" __global__ void bias_dropout(value* y, const float* bias, float kept_scale, u32 threshold, u64 seed, const u64* noted_step, u32 layer, u64 first, u32 channels, u32 relu, u32 len) {
+    u64 begin = run_begin();
+    u32 count = run_count(len);
+    Eight run = activated(read_run(y + begin, count), bias, (u32)begin % channels, channels, relu);
+    write_run(y + begin, masked(run, kept_scale, threshold, seed, *noted_step, layer, first + begin), count);
 }

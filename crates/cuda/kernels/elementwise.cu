@@ -8,22 +8,28 @@ extern "C" __global__ void relu_forward(value* y, const value* x, u64 len) {
     write_run(y + begin, run, count);
 }
 
+__device__ inline Eight times(Eight run, float factor) {
+    for (u32 k = 0; k < EIGHT; ++k) run.at[k] *= factor;
+    return run;
+}
+
 // What a ReLU with this output lets through of a gradient.
 __device__ inline Eight let_through(Eight gradient, const Eight& output) {
     for (u32 k = 0; k < EIGHT; ++k) gradient.at[k] = output.at[k] <= 0.0f ? 0.0f : gradient.at[k];
     return gradient;
 }
 
-// In place: the gradient of the output becomes that of the input.
-extern "C" __global__ void relu_backward(value* d, const value* y, u64 len) {
+// In place: the gradient of the output becomes that of the input. The factor is that of a dropout, the output
+// being what it made of the ReLU's.
+extern "C" __global__ void relu_backward(value* d, const value* y, float factor, u64 len) {
     u64 begin = run_begin();
     u32 count = run_count(len);
-    write_run(d + begin, let_through(read_run(d + begin, count), read_run(y + begin, count)), count);
+    write_run(d + begin, times(let_through(read_run(d + begin, count), read_run(y + begin, count)), factor), count);
 }
 
 // The same of `d (rows, columns)`, columns being whole runs of eight, and the first round of its sums down
 // columns, to the bit that of `sum_value_rows`: so the gradient of a bias need not read it again.
-extern "C" __global__ void relu_backward_sums(float* sums, value* d, const value* y, u64 rows, Columns s) {
+extern "C" __global__ void relu_backward_sums(float* sums, value* d, const value* y, float factor, u64 rows, Columns s) {
     alignas(16) extern __shared__ float shared[];
     u32 column = column_of(s);
     auto find = [=](u64 row) {
@@ -31,8 +37,10 @@ extern "C" __global__ void relu_backward_sums(float* sums, value* d, const value
         return Beside{read_packed(d + place), read_packed(y + place)};
     };
     sum_down<1>(shared, sums, rows, s, find, [=](u64 row, const Beside& found, Eight(&terms)[1]) {
-        terms[0] = let_through(unpacked(found.gradient), unpacked(found.number));
-        write_packed(d + row * s.columns + column, packed<value>(terms[0]));
+        Eight gradient = let_through(unpacked(found.gradient), unpacked(found.number));
+        Packed<value> stored = packed<value>(times(gradient, factor));
+        write_packed(d + row * s.columns + column, stored);
+        terms[0] = unpacked(stored);
     });
 }
 
@@ -60,9 +68,7 @@ extern "C" __global__ void sigmoid_backward(value* d, const value* y, u64 len) {
 extern "C" __global__ void scale(value* y, const value* x, float factor, u64 len) {
     u64 begin = run_begin();
     u32 count = run_count(len);
-    Eight run = read_run(x + begin, count);
-    for (u32 k = 0; k < EIGHT; ++k) run.at[k] *= factor;
-    write_run(y + begin, run, count);
+    write_run(y + begin, times(read_run(x + begin, count), factor), count);
 }
 
 extern "C" __global__ void add(float* sums, const float* terms, u64 len) {
@@ -73,19 +79,23 @@ extern "C" __global__ void add(float* sums, const float* terms, u64 len) {
     write_run(sums + begin, sum, count);
 }
 
-// What follows a matrix product, in place: `y (rows, channels)` plus the bias of its channel, ReLU if `relu`
-// is not 0, and a factor. cuBLASLt could do it within the product, but a ReLU that is max(0, x) makes a 0
-// of a NaN.
-extern "C" __global__ void bias_activation(value* y, const float* bias, float factor, u32 channels, u32 relu, u32 len) {
-    u64 begin = run_begin();
-    u32 count = run_count(len), c = (u32)begin % channels;
-    Eight run = read_run(y + begin, count);
+// A run of sums, the first of channel `c`, plus the bias of each one's channel, and ReLU if `relu` is not 0.
+__device__ inline Eight activated(Eight run, const float* bias, u32 c, u32 channels, u32 relu) {
     for (u32 k = 0; k < EIGHT; ++k) {
         float sum = run.at[k] + bias[c];
-        run.at[k] = (relu ? rectified(sum) : sum) * factor;
+        run.at[k] = relu ? rectified(sum) : sum;
         c = c + 1 == channels ? 0 : c + 1;
     }
-    write_run(y + begin, run, count);
+    return run;
+}
+
+// What follows a matrix product, in place: `y (rows, channels)` plus bias, perhaps ReLU, and a factor.
+// cuBLASLt could do it within the product, but a ReLU that is max(0, x) makes a 0 of a NaN.
+extern "C" __global__ void bias_activation(value* y, const float* bias, float factor, u32 channels, u32 relu, u32 len) {
+    u64 begin = run_begin();
+    u32 count = run_count(len);
+    Eight run = activated(read_run(y + begin, count), bias, (u32)begin % channels, channels, relu);
+    write_run(y + begin, times(run, factor), count);
 }
 
 // The same without a ReLU of rows of whole runs of eight, and the first round of their sums down columns, to

@@ -4,7 +4,7 @@
 //! too: of three channels in this order cuDNN 9.26 names for some GPUs none but its last resort.
 //! Where a layer has fewer, as the first one has, it is taken in blocks: `kernels/blocks.cu` says how. And
 //! they want a group by itself: engines for several copy what they are given, each time and slowly. So groups
-//! are laid out apart (`kernels/groups.cu`), and every other runs beside the one before.
+//! are laid out apart (`kernels/groups.cu`), and two at a time run beside each other.
 
 use alexnet_ops::{ConvPass, ConvShape};
 
@@ -219,8 +219,7 @@ impl Way {
             let part = |len: usize| at * len / self.runs..(at + 1) * len / self.runs;
             let inputs = inputs.map(|input| input.part(part(input.len())));
             let out = out.part(part(out.len()));
-            // Every other beside the one before.
-            gpu.beside(if at % 2 == 1 { Lane::Aside } else { Lane::Main }, || {
+            gpu.beside(lane_of(at, self.runs), || {
                 let (room, asked) =
                     (&mut workspaces[gpu.lane() as usize], (&self.shape, self.pass));
                 convolutions.run(gpu, asked, out, inputs, |bytes| room.take(gpu, bytes))
@@ -247,6 +246,12 @@ impl Way {
         }
         could
     }
+}
+
+/// The lane of run `at` of so many. Of every two the first is asked of a side lane, for the second on the main
+/// one to be beside it: the other way about, the side lane would begin behind it.
+fn lane_of(at: usize, runs: usize) -> Lane {
+    if at.is_multiple_of(2) && at + 1 < runs { Lane::Aside } else { Lane::Main }
 }
 
 /// A convolution taken in blocks: `struct Blocks` of the kernels.
@@ -325,6 +330,17 @@ impl Blocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_every_two_groups_the_first_is_asked_of_a_side_lane() {
+        use Lane::{Aside, Main};
+        for lanes in
+            [&[Main][..], &[Aside, Main], &[Aside, Main, Main], &[Aside, Main, Aside, Main]]
+        {
+            let found: Vec<Lane> = (0..lanes.len()).map(|at| lane_of(at, lanes.len())).collect();
+            assert_eq!(found, lanes);
+        }
+    }
 
     #[test]
     fn the_first_layer_becomes_one_of_48_channels_and_three_taps() {

@@ -1,6 +1,6 @@
 //! Operations in which element i depends on element i alone, and what surrounds a product.
 
-use alexnet_ops::{Activation, DropoutKey, Saturation, philox};
+use alexnet_ops::{Activation, Dropout, DropoutKey, Saturation, philox};
 
 use crate::Engine;
 use crate::driver::{Argument, EIGHT, Gpu, Launch, Reals, RealsMut, View, ViewMut};
@@ -23,17 +23,31 @@ fn map_each(gpu: &Gpu, kernel: &str, y: RealsMut<'_>, x: Reals<'_>) {
     gpu.launch(kernel, Launch::threads(len), &[y.into(), x.into(), (len as u64).into()]);
 }
 
+/// A kernel of `y`, `x`, a factor and their length, a thread for eight.
+pub(crate) fn map_by(gpu: &Gpu, kernel: &str, y: RealsMut<'_>, x: Reals<'_>, factor: f32) {
+    let len = y.len();
+    assert_eq!(len, x.len());
+    let arguments = [y.into(), x.into(), factor.into(), (len as u64).into()];
+    gpu.launch(kernel, Launch::eights(len), &arguments);
+}
+
 /// Of rows of whole runs of eight, begins the sums down their columns: such a gradient is that of a bias,
 /// too.
-pub(crate) fn relu_backward(engine: &mut Engine, d: &mut Floats, y: &Floats, len: usize) {
+pub(crate) fn relu_backward(
+    engine: &mut Engine,
+    d: &mut Floats,
+    y: &Floats,
+    factor: f32,
+    len: usize,
+) {
     let are_whole = |columns: &usize| {
         let runs = columns.is_multiple_of(EIGHT) && len.is_multiple_of(*columns);
         runs && d.begins_whole() && y.begins_whole()
     };
     let Some(columns) = y.columns().filter(are_whole) else {
-        return map(&engine.gpu, "relu_backward", d.values_mut(len), y.values(len));
+        return map_by(&engine.gpu, "relu_backward", d.values_mut(len), y.values(len), factor);
     };
-    let others = [y.values(len).into()];
+    let others = [y.values(len).into(), factor.into()];
     begin_sums(engine, "relu_backward_sums", d, &others, [len / columns, columns]);
 }
 
@@ -58,42 +72,29 @@ pub(crate) fn add(gpu: &Gpu, sums: ViewMut<'_, f32>, terms: View<'_, f32>) {
     map(gpu, "add", RealsMut::F32(sums), Reals::F32(terms));
 }
 
-pub(crate) fn scale(gpu: &Gpu, y: RealsMut<'_>, x: Reals<'_>, factor: f32) {
+pub(crate) fn dropout(engine: &mut Engine, y: RealsMut<'_>, x: Reals<'_>, dropout: Dropout) {
     let len = y.len();
     assert_eq!(len, x.len());
-    let arguments = [y.into(), x.into(), factor.into(), (len as u64).into()];
-    gpu.launch("scale", Launch::eights(len), &arguments);
+    let Engine { gpu, scratch, .. } = engine;
+    match dropout {
+        Dropout::Scaled(factor) => map_by(gpu, "scale", y, x, factor),
+        Dropout::Masked { rate, kept_scale, key } => {
+            let step = step_there(gpu, scratch, key.step);
+            let masks = mask_arguments(step, [rate, kept_scale], key);
+            let arguments = [&[y.into(), x.into()], &masks[..], &[(len as u64).into()]].concat();
+            gpu.launch("dropout", Launch::eights(len), &arguments);
+        }
+    }
 }
 
-pub(crate) fn dropout(
-    engine: &mut Engine,
-    y: RealsMut<'_>,
-    x: Reals<'_>,
-    rate: f32,
-    kept_scale: f32,
-    key: DropoutKey,
-) {
-    let len = y.len();
-    assert_eq!(len, x.len());
-    if len == 0 {
-        return;
-    }
-    let Engine { gpu, scratch, .. } = engine;
-    let step = step_there(gpu, scratch, key.step);
-    // A thread a quad of the layer's elements, of which the first and last may be cut.
-    let quads = (key.first + len - 1) / 4 - key.first / 4 + 1;
-    let arguments = [
-        y.into(),
-        x.into(),
-        kept_scale.into(),
-        philox::drop_threshold(rate).into(),
-        key.seed.into(),
-        step.into(),
-        key.layer.into(),
-        (key.first as u64).into(),
-        (len as u64).into(),
-    ];
-    gpu.launch("dropout", Launch::threads(quads), &arguments);
+/// What kernels are told of masks, in their order, where the training step stands among the rest.
+fn mask_arguments<'a>(
+    step: View<'a, u64>,
+    [rate, kept_scale]: [f32; 2],
+    DropoutKey { seed, layer, first, .. }: DropoutKey,
+) -> [Argument<'a>; 6] {
+    let threshold = philox::drop_threshold(rate).into();
+    [kept_scale.into(), threshold, seed.into(), step.into(), layer.into(), (first as u64).into()]
 }
 
 /// The training step, on the device: so a graph has another one each time that it is launched.
@@ -116,32 +117,48 @@ pub(crate) fn add_bias(
     activation: Activation,
     sizes: [usize; 2],
 ) {
-    add_bias_and_scale(engine, y, bias, (activation, 1.0), sizes);
+    add_bias_and_drop(engine, y, bias, (activation, NOTHING_DROPPED), sizes);
 }
 
-/// `y (rows, channels) = activation(y + bias) · factor`. Where nothing but the bias is wanted a normalisation
+/// What dropout does where there is none.
+pub(crate) const NOTHING_DROPPED: Dropout = Dropout::Scaled(1.0);
+
+/// `y (rows, channels) = dropout(activation(y + bias))`. Where nothing but the bias is wanted a normalisation
 /// may follow, which needs the means: of rows of whole runs of eight, begins their sums.
-pub(crate) fn add_bias_and_scale(
+pub(crate) fn add_bias_and_drop(
     engine: &mut Engine,
     y: &mut Floats,
     bias: &Floats,
-    how @ (activation, factor): (Activation, f32),
+    how @ (activation, dropout): (Activation, Dropout),
     sizes @ [rows, channels]: [usize; 2],
 ) {
     let (bias, relu) = (bias.first(channels), relu(activation));
     let are_whole = channels.is_multiple_of(EIGHT) && y.begins_whole();
     let many = Round::of(sizes).blocks() >= engine.limits.blocks;
-    if how == (Activation::Identity, 1.0) && are_whole && many {
+    if how == (Activation::Identity, NOTHING_DROPPED) && are_whole && many {
         begin_sums(engine, "bias_sums", y, &[bias.into()], sizes);
         return y.has_columns(channels);
     }
     let mut values = y.values_mut(rows * channels);
-    for rows in pieces(rows, channels, engine.limits.elements) {
+    let Engine { gpu, scratch, limits, .. } = engine;
+    for rows in pieces(rows, channels, limits.elements) {
         let len = rows.len() * channels;
         let y = values.part(rows.start * channels..rows.end * channels);
+        let arrays = [y.into(), bias.into()];
         let sizes: [Argument<'_>; 3] = [word(channels), relu, word(len)].map(Argument::from);
-        let arguments = [y.into(), bias.into(), factor.into(), sizes[0], sizes[1], sizes[2]];
-        engine.gpu.launch("bias_activation", Launch::eights(len), &arguments);
+        match dropout {
+            Dropout::Scaled(factor) => {
+                let arguments = [&arrays, &[factor.into()][..], &sizes].concat();
+                gpu.launch("bias_activation", Launch::eights(len), &arguments);
+            }
+            Dropout::Masked { rate, kept_scale, key } => {
+                let key = DropoutKey { first: key.first + rows.start * channels, ..key };
+                let step = step_there(gpu, scratch, key.step);
+                let masks = mask_arguments(step, [rate, kept_scale], key);
+                let arguments = [&arrays, &masks[..], &sizes].concat();
+                gpu.launch("bias_dropout", Launch::eights(len), &arguments);
+            }
+        }
     }
     y.has_columns(channels);
 }

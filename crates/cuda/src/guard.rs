@@ -14,6 +14,8 @@ use crate::scratch::Room;
 pub(crate) struct Guard {
     verdicts: Buffer<u32>,
     holds: bool,
+    /// The number of the last verdict on its way to the host.
+    coming: u64,
     bounds: Room,
     bounds_are: Vec<Bound>,
 }
@@ -22,7 +24,7 @@ impl Guard {
     pub(crate) fn open(gpu: &Gpu) -> Self {
         let mut verdicts = gpu.zeros(2);
         gpu.upload(verdicts.view_mut(), &[1]);
-        Self { verdicts, holds: false, bounds: Room::default(), bounds_are: Vec::new() }
+        Self { verdicts, holds: false, coming: 0, bounds: Room::default(), bounds_are: Vec::new() }
     }
 
     /// What an update is to be done by: not where it is 0.
@@ -44,7 +46,7 @@ impl Guard {
 /// Judges what was found, and holds the updates that follow back unless every bound holds.
 pub(crate) fn judge(engine: &mut Engine, found: &Floats, bounds: &[Bound]) {
     let Engine { gpu, crossing, guard, .. } = engine;
-    // Neither the mark nor what the bounds are when a graph is launched can be remembered.
+    // Neither the verdict's way to the host nor what the bounds are when a graph is launched can be remembered.
     if gpu.gives_up() {
         return;
     }
@@ -60,12 +62,13 @@ pub(crate) fn judge(engine: &mut Engine, found: &Floats, bounds: &[Bound]) {
     let looks = word(bounds.len()).into();
     let arguments = [verdict.into(), found.first(bounds.len()).into(), there.read().into(), looks];
     gpu.launch("judge", Launch::blocks(1).sharing(|_| 1), &arguments);
-    crossing.mark(gpu);
+    guard.coming = crossing.begin_fetch(gpu, guard.judged().touch());
     guard.holds = true;
 }
 
 /// Whether everything held that was judged last; waits for that and for nothing after it.
 pub(crate) fn judged(engine: &mut Engine) -> bool {
     let Engine { gpu, crossing, guard, .. } = engine;
-    crossing.fetch_marked(gpu, guard.judged()) != 0
+    let verdict = crossing.end_fetch(gpu, guard.coming, guard.judged().touch());
+    verdict.iter().any(|&byte| byte != 0)
 }

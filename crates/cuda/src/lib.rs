@@ -34,13 +34,13 @@ mod update;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use alexnet_ops::{
-    Activation, AveragePoolShape, BatchNormShape, Bound, ConvShape, Device, DropoutKey, Levels,
+    Activation, AveragePoolShape, BatchNormShape, Bound, ConvShape, Device, Dropout, Levels,
     LinearShape, LossShape, LrnShape, MaxPoolShape, OwnMemory, Precision, Saturation, SgdStep,
     SgdUpdate, Timed,
 };
 
 pub use driver::{Architecture, Buffer, CudaError, Library, Source, catch, compile, find};
-use driver::{Convolutions, Crossing, Gpu, Lane};
+use driver::{Convolutions, Crossing, Gpu, Lane, read};
 pub use floats::Floats;
 use guard::Guard;
 use images::Brought;
@@ -285,12 +285,17 @@ impl Device for Cuda {
         }
         images::make(engine, dst);
     }
-    fn download_beside(&self, dst: &mut [f32], src: &Floats) {
+    fn begin_download(&self, src: &Floats, len: usize) -> u64 {
+        let Engine { gpu, crossing, .. } = &mut *self.engine();
+        crossing.begin_fetch(gpu, src.values(len).touch())
+    }
+    fn end_download(&self, dst: &mut [f32], number: u64, src: &Floats) {
         let Engine { gpu, crossing, .. } = &mut *self.engine();
         if gpu.gives_up() {
             return;
         }
-        crossing.fetch_beside(gpu, dst, src.values(dst.len()));
+        let src = src.values(dst.len());
+        read(dst, crossing.end_fetch(gpu, number, src.touch()), src);
     }
     fn upload_labels(&self, dst: &mut Buffer<u32>, src: &[u32]) {
         let Engine { gpu, crossing, .. } = &mut *self.engine();
@@ -344,14 +349,15 @@ impl Device for Cuda {
         activation: Activation,
         shape: &LinearShape,
     ) {
-        linear::forward(&mut self.engine(), y, [x, weights, bias], (activation, 1.0), shape);
+        let how = (activation, elementwise::NOTHING_DROPPED);
+        linear::forward(&mut self.engine(), y, [x, weights, bias], how, shape);
     }
-    fn linear_scaled_forward(
+    fn linear_dropout_forward(
         &self,
         [y, _sums]: [&mut Floats; 2],
         x: &Floats,
         [weights, bias]: [&Floats; 2],
-        how: (Activation, f32),
+        how: (Activation, Dropout),
         shape: &LinearShape,
     ) {
         linear::forward(&mut self.engine(), y, [x, weights, bias], how, shape);
@@ -407,8 +413,8 @@ impl Device for Cuda {
     fn relu_forward(&self, y: &mut Floats, x: &Floats, len: usize) {
         elementwise::map(&self.engine().gpu, "relu_forward", y.values_mut(len), x.values(len));
     }
-    fn relu_backward(&self, d: &mut Floats, y: &Floats, len: usize) {
-        elementwise::relu_backward(&mut self.engine(), d, y, len);
+    fn relu_backward(&self, d: &mut Floats, y: &Floats, factor: f32, len: usize) {
+        elementwise::relu_backward(&mut self.engine(), d, y, factor, len);
     }
     fn saturation_forward(&self, y: &mut Floats, x: &Floats, curve: Saturation, len: usize) {
         elementwise::saturation(&self.engine().gpu, y.values_mut(len), x.values(len), curve);
@@ -541,20 +547,8 @@ impl Device for Cuda {
         normalise::batch_norm_backward(engine, outputs, inputs, Activation::Relu, shape);
     }
 
-    fn dropout(
-        &self,
-        y: &mut Floats,
-        x: &Floats,
-        rate: f32,
-        kept_scale: f32,
-        key: DropoutKey,
-        len: usize,
-    ) {
-        let (y, x) = (y.values_mut(len), x.values(len));
-        elementwise::dropout(&mut self.engine(), y, x, rate, kept_scale, key);
-    }
-    fn scale(&self, y: &mut Floats, x: &Floats, factor: f32, len: usize) {
-        elementwise::scale(&self.engine().gpu, y.values_mut(len), x.values(len), factor);
+    fn dropout(&self, y: &mut Floats, x: &Floats, dropout: Dropout, len: usize) {
+        elementwise::dropout(&mut self.engine(), y.values_mut(len), x.values(len), dropout);
     }
 
     fn softmax_cross_entropy(

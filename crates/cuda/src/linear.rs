@@ -1,7 +1,8 @@
 //! The linear layer: three products, of `x (N, in)`, `weights (out, in)` and `y (N, out)`.
 //!
 //! Forward, a few images wait for the memory to give the weights, once, in one launch
-//! (`kernels/linear_few.cu`); more of them are a product of cuBLAS, and bias and ReLU after it.
+//! (`kernels/linear_few.cu`); more of them, and where dropout drops, are a product of cuBLAS, and bias, ReLU
+//! and dropout after it.
 //!
 //! The gradient of the weights is formed by the same sums in every operation, so an update that uses it
 //! up at once has the bits of one that waits for the whole. In bf16 a kernel of our own forms it where
@@ -9,11 +10,11 @@
 
 use std::ops::Range;
 
-use alexnet_ops::{Activation, LinearShape, SgdStep, UpdateRule};
+use alexnet_ops::{Activation, Dropout, LinearShape, SgdStep, UpdateRule};
 
 use crate::Engine;
 use crate::driver::{BLOCK, EIGHT, Gpu, Lane, Launch, Matrix, Product, Reals, RealsMut, View};
-use crate::elementwise::{add_bias_and_scale, factor, relu};
+use crate::elementwise::{add_bias_and_drop, factor, relu};
 use crate::floats::{Floats, begin_whole};
 use crate::pieces::{Limits, pieces};
 use crate::reduce::{bias_gradient, word};
@@ -51,12 +52,12 @@ fn turned(row: usize) -> Matrix {
     Matrix { turned: true, ..matrix(row) }
 }
 
-/// `y = activation(x · weightsᵀ + bias) · scale`.
+/// `y = dropout(activation(x · weightsᵀ + bias))`.
 pub(crate) fn forward(
     engine: &mut Engine,
     y: &mut Floats,
     [x, weights, bias]: [&Floats; 3],
-    (activation, scale): (Activation, f32),
+    how @ (activation, dropout): (Activation, Dropout),
     shape: &LinearShape,
 ) {
     let LinearShape { batch, inputs, outputs } = *shape;
@@ -64,7 +65,7 @@ pub(crate) fn forward(
     let [for_x, for_weights] = &mut scratch.rounded;
     let x = factor(gpu, *bf16, for_x, x, batch * inputs);
     let weights = factor(gpu, *bf16, for_weights, weights, inputs * outputs);
-    if let Some(kernel) = kernel_of_few([x, weights], shape) {
+    if let (Some(kernel), Dropout::Scaled(scale)) = (kernel_of_few([x, weights], shape), dropout) {
         let (launch, lanes) = lanes_of_few(shape);
         let sizes = [word(outputs), word(inputs), word(lanes), relu(activation)];
         let arrays = [y.values_mut(batch * outputs).into(), x.into(), weights.into()];
@@ -83,7 +84,7 @@ pub(crate) fn forward(
         adds: false,
     };
     gpu.multiply(y.values_mut(batch * outputs), x, weights, &product);
-    add_bias_and_scale(engine, y, bias, (activation, scale), [batch, outputs]);
+    add_bias_and_drop(engine, y, bias, how, [batch, outputs]);
 }
 
 /// The kernel of so few images, if one takes these factors.

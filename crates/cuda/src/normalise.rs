@@ -3,7 +3,7 @@
 use alexnet_ops::{Activation, BatchNormShape, ConvShape, LrnRegion, LrnShape};
 
 use crate::driver::{Argument, BLOCK, EIGHT, Gpu, Launch, Reals, RealsMut, View, ViewMut};
-use crate::elementwise::map;
+use crate::elementwise::map_by;
 use crate::floats::Floats;
 use crate::pieces::pieces;
 use crate::reduce::{Round, begin_sums, finish_rows, sum_columns, width, word};
@@ -135,7 +135,8 @@ pub(crate) fn rectified_lrn_backward(
     let len = shape.len();
     if !is_five(shape) {
         lrn_backward(engine, d_x, d_y, sums, shape);
-        return map(&engine.gpu, "relu_backward", d_x.values_mut(len), sums.values(len));
+        let (d_x, sums) = (d_x.values_mut(len), sums.values(len));
+        return map_by(&engine.gpu, "relu_backward", d_x, sums, 1.0);
     }
     let arrays = [d_x.values_mut(len).into(), d_y.values(len).into(), sums.values(len).into()];
     launch_five(&engine.gpu, "rectified_lrn_five_backward", &arrays, Some(bias), shape);

@@ -372,6 +372,12 @@ const FAULTS: [&[Fault]; 7] = [
             "Images",
         ),
         fault(
+            "the mask of the four before",
+            "suite of Dropout",
+            ("    kept >>= first % 4;\n", ""),
+            "Dropout",
+        ),
+        fault(
             "a copy that is not waited for",
             "bf16 of Linear",
             ("        await_copies_but_last();\n", ""),
@@ -397,6 +403,12 @@ const FAULTS: [&[Fault]; 7] = [
             ("rectified ? ~0ull : ", "rectified ? 0x7f * EVERY_BYTE : "),
             "ConvMaxPool",
         ),
+        fault(
+            "a gradient without what dropout multiplied by",
+            "bits",
+            ("packed<value>(times(gradient, factor))", "packed<value>(gradient)"),
+            "ReLU and dropout",
+        ),
         fault("not mirrored", "suite of Images", ("side - 1 - x : x", "x : x"), "Images"),
         fault(
             "a norm of the first piece alone",
@@ -420,9 +432,9 @@ const FAULTS: [&[Fault]; 7] = [
         ),
         fault(
             "no barrier before lanes are folded",
-            "suite of LinearScaled",
+            "suite of LinearDropout",
             (BEFORE_FOLD, "    for (u32 left = lanes;"),
-            "LinearScaled",
+            "LinearDropout",
         ),
     ],
     &[

@@ -112,6 +112,8 @@ pub struct Network<D: Device> {
     host_losses: Vec<f32>,
     host_ranks: Vec<f32>,
     host_logits: Vec<f32>,
+    /// Losses and ranks that are on their way to the host.
+    coming: [u64; 2],
     /// Scale and variance of each frozen batch normalisation, without shift and mean, by the number of
     /// its statistics.
     frozen_norms: BTreeMap<usize, [D::Floats; 2]>,
@@ -195,6 +197,7 @@ impl<D: Device> Network<D> {
             labels: device.labels(plan.batch),
             losses: device.floats(plan.batch),
             ranks: device.floats(plan.batch),
+            coming: [0; 2],
             host_losses: vec![0.0; plan.batch],
             host_ranks: vec![0.0; plan.batch],
             host_logits: vec![0.0; plan.batch * plan.model.config.classes],

@@ -76,7 +76,7 @@ fn lives(steps: &[Step], input_len: usize, way: Option<Back>) -> (Vec<Life>, Vec
         let left_out = |step: &&Step| step.is_identity(Pass::Evaluate);
         let mut birth = value;
         let mut last = value + 1 + steps[value..].iter().take_while(left_out).count();
-        if value < count && is_joined(steps, value, Pass::Evaluate) {
+        if value < count && is_joined(steps, value) {
             // The layer and what follows it are one operation, in one pass at least, which has written
             // its output when it has read all of its input.
             last += 1;
@@ -113,34 +113,39 @@ fn lives(steps: &[Step], input_len: usize, way: Option<Back>) -> (Vec<Life>, Vec
 }
 
 /// Whether the gradient of this value is made where that of the next stands: that of a ReLU by itself,
-/// and of the curves before it.
+/// of the curves before it, and of dropout where it is the ReLU's too.
 fn is_in_place(steps: &[Step], value: usize) -> bool {
-    matches!(steps.get(value), Some(Step::Relu { .. } | Step::Saturation { .. }))
+    match steps.get(value) {
+        Some(Step::Relu { .. } | Step::Saturation { .. }) => true,
+        Some(Step::Dropout { .. }) => reads_output_again(steps, value),
+        _ => false,
+    }
 }
 
 /// Whether the gradient of step `index`'s output is set to 0 where the output is: its ReLU's part. A
 /// maximum of rectified values is one of them, so where pooling follows the ReLU, that is done to
-/// its output's gradient instead, of which there is a quarter.
+/// its output's gradient instead, of which there is a quarter. And where dropout follows, its outputs are
+/// 0 where the ReLU's are or where it dropped them, so that both ways back are one.
 pub(crate) fn reads_output_again(steps: &[Step], index: usize) -> bool {
     match steps[index] {
-        Step::MaxPool { .. } => index > 0 && steps[index - 1].rectifies(),
-        step => step.rectifies() && !matches!(steps.get(index + 1), Some(Step::MaxPool { .. })),
+        Step::MaxPool { .. } | Step::Dropout { .. } => index > 0 && steps[index - 1].rectifies(),
+        step => {
+            let next = steps.get(index + 1);
+            step.rectifies() && !matches!(next, Some(Step::MaxPool { .. } | Step::Dropout { .. }))
+        }
     }
 }
 
-/// Whether step `index` is one operation with the next: a convolution whose ReLU is pooled or normalised,
-/// or a linear layer whose outputs dropout multiplies by a factor in evaluation.
-pub(crate) fn is_joined(steps: &[Step], index: usize, pass: Pass) -> bool {
-    match (steps[index], steps.get(index + 1)) {
+/// Whether step `index` is one operation with the next, unless that is left out: a convolution whose ReLU
+/// is pooled or normalised, or a linear layer with dropout.
+pub(crate) fn is_joined(steps: &[Step], index: usize) -> bool {
+    matches!(
+        (steps[index], steps.get(index + 1)),
         (
             Step::Conv { activation: Activation::Relu, .. },
             Some(Step::MaxPool { .. } | Step::Lrn { .. }),
-        ) => true,
-        (Step::Linear { .. }, Some(next @ Step::Dropout { .. })) => {
-            pass == Pass::Evaluate && !next.is_identity(pass)
-        }
-        _ => false,
-    }
+        ) | (Step::Linear { .. }, Some(Step::Dropout { .. }))
+    )
 }
 
 /// A place for each life, so that no two that overlap share one, and the floats of each place.
@@ -244,7 +249,7 @@ mod tests {
     #[test]
     fn an_operation_s_input_sums_and_output_have_places_of_their_own() {
         for plan in plans() {
-            let is_joined = |&index: &usize| is_joined(&plan.steps, index, Pass::Evaluate);
+            let is_joined = |&index: &usize| is_joined(&plan.steps, index);
             for index in (0..plan.steps.len()).filter(is_joined) {
                 let [x, sums, y] = [0, 1, 2].map(|next| plan.places.activations[index + next]);
                 let apart = x != sums && sums != y && x != y;

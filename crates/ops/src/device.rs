@@ -39,6 +39,23 @@ pub struct DropoutKey {
     pub first: usize,
 }
 
+/// What dropout does to an array.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Dropout {
+    /// In training: `x · kept_scale` where [`crate::philox::keeps`] keeps the element, else 0. Forward
+    /// and backward are the same under the same key, so no mask is stored.
+    Masked {
+        /// The share that is dropped.
+        rate: f32,
+        /// What the others are multiplied by.
+        kept_scale: f32,
+        /// What the mask depends on.
+        key: DropoutKey,
+    },
+    /// In evaluation: `x · factor`, as classic dropout does at test time (paper §4.2).
+    Scaled(f32),
+}
+
 /// The two forms of stochastic gradient descent with momentum in use for this network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -264,9 +281,15 @@ pub trait Device {
     fn upload_labels(&self, dst: &mut Self::Labels, src: &[u32]);
     /// Copies the beginning of `src` to all of `dst`, when everything before it is done.
     fn download(&self, dst: &mut [f32], src: &Self::Floats);
-    /// The same, beside what is computed, of an array that nothing wrote since the host last waited
-    /// for the device, be it for [`Self::judged`].
-    fn download_beside(&self, dst: &mut [f32], src: &Self::Floats) {
+    /// Begins to bring the first `len` elements to the host, when everything before it is done; with a
+    /// number that no others get. A hint: [`Self::end_download`] has the same result without.
+    fn begin_download(&self, _src: &Self::Floats, _len: usize) -> u64 {
+        0
+    }
+    /// [`Self::download`] of what was begun with this number, waiting for nothing that was asked for after
+    /// it. The array, which the caller gives once more for what was begun may be there no longer, must hold
+    /// the same still.
+    fn end_download(&self, dst: &mut [f32], _number: u64, src: &Self::Floats) {
         self.download(dst, src);
     }
 
@@ -318,18 +341,18 @@ pub trait Device {
         activation: Activation,
         shape: &LinearShape,
     );
-    /// [`Self::linear_forward`] and then [`Self::scale`] by the factor, within rounding. What is left in
-    /// `sums`, which is as long as `y`, is the device's matter.
-    fn linear_scaled_forward(
+    /// [`Self::linear_forward`] and then [`Self::dropout`], within rounding. What is left in `sums`, which
+    /// is as long as `y`, is the device's matter.
+    fn linear_dropout_forward(
         &self,
         [y, sums]: [&mut Self::Floats; 2],
         x: &Self::Floats,
         [weights, bias]: [&Self::Floats; 2],
-        (activation, factor): (Activation, f32),
+        (activation, dropout): (Activation, Dropout),
         shape: &LinearShape,
     ) {
         self.linear_forward(sums, x, weights, bias, activation, shape);
-        self.scale(y, sums, factor, shape.batch * shape.outputs);
+        self.dropout(y, sums, dropout, shape.batch * shape.outputs);
     }
     /// Gradient of the input from the gradient of the sums.
     fn linear_backward_input(
@@ -379,9 +402,10 @@ pub trait Device {
 
     /// `y = max(0, x)` over `len` elements; of what is not finite, NaN: −∞ must not pass for a 0.
     fn relu_forward(&self, y: &mut Self::Floats, x: &Self::Floats, len: usize);
-    /// Turns the gradient of ReLU's output `y` into that of its input, in place: zero where `y` is
-    /// zero.
-    fn relu_backward(&self, d: &mut Self::Floats, y: &Self::Floats, len: usize);
+    /// Turns the gradient of `y` into that of a ReLU's input, in place: `d · factor`, zero where `y` is
+    /// zero. `y` is the ReLU's output, and the factor 1; or what dropout made of it, which multiplied by
+    /// the factor what it kept.
+    fn relu_backward(&self, d: &mut Self::Floats, y: &Self::Floats, factor: f32, len: usize);
 
     /// `y = curve(x)` over `len` elements.
     fn saturation_forward(
@@ -444,7 +468,7 @@ pub trait Device {
         positions: &Self::Bytes,
         shape: &MaxPoolShape,
     ) {
-        self.relu_backward(d_y, y, shape.output_len());
+        self.relu_backward(d_y, y, 1.0, shape.output_len());
         self.max_pool_backward(d_x, d_y, positions, shape);
     }
 
@@ -496,7 +520,7 @@ pub trait Device {
         shape: &LrnShape,
     ) {
         self.lrn_backward(d_x, d_y, sums, shape);
-        self.relu_backward(d_x, sums, shape.len());
+        self.relu_backward(d_x, sums, 1.0, shape.len());
     }
 
     /// Normalises by the batch's own mean and (biased) variance, then scales and shifts by
@@ -545,23 +569,12 @@ pub trait Device {
         [affine, statistics]: [&Self::Floats; 2],
         shape: &BatchNormShape,
     ) {
-        self.relu_backward(d_y, y, shape.rows * shape.channels);
+        self.relu_backward(d_y, y, 1.0, shape.rows * shape.channels);
         self.batch_norm_backward(d_x, d_affine, d_y, x, affine, statistics, shape);
     }
 
-    /// `y = x · kept_scale` where [`crate::philox::keeps`] keeps the element, else 0. Forward and
-    /// backward are the same operation under the same key, so no mask is stored.
-    fn dropout(
-        &self,
-        y: &mut Self::Floats,
-        x: &Self::Floats,
-        rate: f32,
-        kept_scale: f32,
-        key: DropoutKey,
-        len: usize,
-    );
-    /// `y = x · factor`: what classic dropout does at test time (paper §4.2).
-    fn scale(&self, y: &mut Self::Floats, x: &Self::Floats, factor: f32, len: usize);
+    /// What dropout makes of `len` elements.
+    fn dropout(&self, y: &mut Self::Floats, x: &Self::Floats, dropout: Dropout, len: usize);
 
     /// Per image `−Σ target · ln softmax(logits)` into the first array, how many classes come before its
     /// label ([`crate::rank`]) into the second, and the gradient of the losses' mean. Targets and what the

@@ -24,8 +24,8 @@ mod shape;
 mod softmax;
 
 pub use device::{
-    Activation, Bound, ConvPass, Device, DropoutKey, OwnMemory, Precision, Saturation, SgdStep,
-    SgdUpdate, Timed, UpdateRule,
+    Activation, Bound, ConvPass, Device, Dropout, DropoutKey, OwnMemory, Precision, Saturation,
+    SgdStep, SgdUpdate, Timed, UpdateRule,
 };
 pub use images::{Images, Levels, Normalisation, Picture};
 pub use real::Real;

@@ -95,7 +95,7 @@ fn linear_and_relu_gradients_are_slopes() {
         y
     };
     let mut d_sums = d_y.clone();
-    reference().relu_backward(&mut d_sums, &forward(&x, &w, &b), 12);
+    reference().relu_backward(&mut d_sums, &forward(&x, &w, &b), 1.0, 12);
     let (mut d_x, mut d_w, mut d_b) = (x.clone(), w.clone(), b.clone());
     reference().linear_backward_input(&mut d_x, &d_sums, &w, &shape);
     reference().linear_backward_weights(&mut d_w, &mut d_b, &d_sums, &x, &shape);

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use alexnet_ops::conformance::{Failure, compare};
 use alexnet_ops::{
-    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
-    LossShape, LrnRegion, LrnShape, MaxPoolShape, Rounding, Saturation, SgdStep, SgdUpdate,
-    UpdateRule, output_size,
+    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, Dropout, DropoutKey,
+    LinearShape, LossShape, LrnRegion, LrnShape, MaxPoolShape, Rounding, Saturation, SgdStep,
+    SgdUpdate, UpdateRule, output_size,
 };
 
 use super::goldens::{Case, Goldens, LrnConstants, Operation, SgdSchedule};
@@ -57,9 +57,10 @@ fn run<D: Device>(device: &D, case: &Case) -> Outputs {
             on.batch_norm_evaluate(&on.batch_norm_shape(momentum, epsilon))
         }
         Operation::Dropout { rate, kept_scale, seed, step, layer } => {
-            on.dropout(rate, kept_scale, DropoutKey { seed, step, layer, first: 0 })
+            let key = DropoutKey { seed, step, layer, first: 0 };
+            on.dropout(Dropout::Masked { rate, kept_scale, key })
         }
-        Operation::Scale { factor } => on.scale(factor),
+        Operation::Scale { factor } => on.dropout(Dropout::Scaled(factor)),
         Operation::SoftmaxCrossEntropy { ref labels, smoothing } => {
             on.softmax_cross_entropy(labels, smoothing)
         }
@@ -269,7 +270,7 @@ impl<D: Device> On<'_, D> {
         let (x, len) = (self.input("x"), self.len("x"));
         let [y] = self.written([len], |[y]| self.device.relu_forward(y, &x, len));
         let mut d = self.input("d_y");
-        self.device.relu_backward(&mut d, &self.up(&y), len);
+        self.device.relu_backward(&mut d, &self.up(&y), 1.0, len);
         BTreeMap::from([("y", y), ("d_x", self.down(&d, len))])
     }
 
@@ -281,17 +282,9 @@ impl<D: Device> On<'_, D> {
         BTreeMap::from([("y", y), ("d_x", self.down(&d, len))])
     }
 
-    fn dropout(&self, rate: f32, kept_scale: f32, key: DropoutKey) -> Outputs {
+    fn dropout(&self, dropout: Dropout) -> Outputs {
         let (x, len) = (self.input("x"), self.len("x"));
-        let [y] = self.written([len], |[y]| {
-            self.device.dropout(y, &x, rate, kept_scale, key, len);
-        });
-        BTreeMap::from([("y", y)])
-    }
-
-    fn scale(&self, factor: f32) -> Outputs {
-        let (x, len) = (self.input("x"), self.len("x"));
-        let [y] = self.written([len], |[y]| self.device.scale(y, &x, factor, len));
+        let [y] = self.written([len], |[y]| self.device.dropout(y, &x, dropout, len));
         BTreeMap::from([("y", y)])
     }
 

@@ -2,7 +2,7 @@
 //! would. It shows what a suite is worth.
 
 use alexnet_ops::{
-    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
+    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, Dropout, LinearShape,
     LossShape, LrnRegion, LrnShape, MaxPoolShape, Reference, Saturation, SgdStep, SgdUpdate,
 };
 
@@ -108,7 +108,7 @@ impl Device for Faulty {
         fn copy(dst: &mut Floats, src: &Floats, len: usize);
         fn add(sums: &mut Floats, values: &Floats, len: usize);
         fn relu_forward(y: &mut Floats, x: &Floats, len: usize);
-        fn relu_backward(d: &mut Floats, y: &Floats, len: usize);
+        fn relu_backward(d: &mut Floats, y: &Floats, factor: f32, len: usize);
         fn saturation_forward(y: &mut Floats, x: &Floats, curve: Saturation, len: usize);
         fn max_pool_backward(d_x: &mut Floats, d_y: &Floats, at: &Bytes, shape: &MaxPoolShape);
         fn average_pool_forward(y: &mut Floats, x: &Floats, shape: &AveragePoolShape);
@@ -117,7 +117,6 @@ impl Device for Faulty {
             activation: Activation, shape: &BatchNormShape);
         fn batch_norm_backward(d_x: &mut Floats, d_affine: &mut Floats, d_y: &Floats, x: &Floats,
             affine: &Floats, statistics: &Floats, shape: &BatchNormShape);
-        fn scale(y: &mut Floats, x: &Floats, factor: f32, len: usize);
     }
 
     fn saturation_backward(&self, d: &mut Floats, y: &Floats, curve: Saturation, len: usize) {
@@ -234,18 +233,14 @@ impl Device for Faulty {
         }
     }
 
-    fn dropout(
-        &self,
-        y: &mut Floats,
-        x: &Floats,
-        rate: f32,
-        kept_scale: f32,
-        key: DropoutKey,
-        len: usize,
-    ) {
-        let forgotten = self.has(Fault::DropoutScaleForgotten);
-        let kept_scale = if forgotten { 1.0 } else { kept_scale };
-        self.sound.dropout(y, x, rate, kept_scale, key, len);
+    fn dropout(&self, y: &mut Floats, x: &Floats, dropout: Dropout, len: usize) {
+        let dropout = match dropout {
+            Dropout::Masked { rate, key, .. } if self.has(Fault::DropoutScaleForgotten) => {
+                Dropout::Masked { rate, kept_scale: 1.0, key }
+            }
+            dropout => dropout,
+        };
+        self.sound.dropout(y, x, dropout, len);
     }
 
     fn softmax_cross_entropy(

@@ -92,13 +92,14 @@ impl On {
         if self.0 == *stream {
             return Ok(());
         }
+        Self::set(handle, stream)?;
         self.0 = stream.clone();
-        self.set(handle)
+        Ok(())
     }
 
-    fn set(&self, handle: sys::cudnnHandle_t) -> Result<(), CudaError> {
+    fn set(handle: sys::cudnnHandle_t, stream: &CudaStream) -> Result<(), CudaError> {
         // SAFETY: both are live: the stream is kept beside the handle.
-        unsafe { sys::cudnnSetStream(handle, self.0.cu_stream().cast()) }
+        unsafe { sys::cudnnSetStream(handle, stream.cu_stream().cast()) }
             .result()
             .map_err(|error| refused("take a stream", error))
     }
@@ -121,7 +122,7 @@ impl Convolutions {
         let choices = Choices::read(gpu, products, unsafe { sys::cudnnGetVersion() });
         let on = On(gpu.stream().clone());
         let this = Self { ways: HashMap::new(), choices, products, handle, on };
-        this.on.set(this.handle)?;
+        On::set(this.handle, &this.on.0)?;
         Ok(Some(this))
     }
 

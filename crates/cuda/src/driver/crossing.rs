@@ -1,5 +1,6 @@
 //! Images and small arrays on their way to the device, and what it found on the way back, beside what
-//! it computes: a stream of its own, and memory of the host that the device reads and writes by itself.
+//! it computes: a stream of its own for images, and memory of the host that the device reads and writes by
+//! itself.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -9,6 +10,7 @@ use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError, result};
 
 use super::error::{CudaError, fail};
 use super::gpu::{Gpu, driver};
+use super::lanes::Touch;
 use super::memory::{Buffer, Element, Reals, View, ViewMut};
 
 /// What crosses lies in pieces that begin at a multiple of so many bytes: `PIECE` of `images.cu`.
@@ -23,8 +25,9 @@ const THREADS_MAX: usize = 8;
 /// in so many: batches differ by less, and the device stands still while memory is made anew.
 const SLACK_PART: usize = 4;
 
-/// Small arrays that may be on their way at a time: those of two steps.
+/// Small arrays that may be on their way at a time, to the device and back: those of two steps.
 const SENT: usize = 4;
+const ASKED: usize = 6;
 
 /// The way across, and what came last.
 pub(crate) struct Crossing {
@@ -33,14 +36,13 @@ pub(crate) struct Crossing {
     images: Outgoing,
     /// When the device has made numbers of them.
     used: CudaEvent,
-    /// Where the last mark was set in what the device is asked for.
-    marked: CudaEvent,
     /// Of what came last.
     number: u64,
     /// Small arrays, which cross on the stream that computes, the last first.
     sent: [Outgoing; SENT],
-    /// For the way back.
-    back: Pinned,
+    /// Those that come back, the last first; and large ones, in parts.
+    asked: [Incoming; ASKED],
+    back: Incoming,
     levels: Option<Buffer<u8>>,
     words: Option<Buffer<u32>>,
 }
@@ -52,16 +54,16 @@ impl Crossing {
         let context = gpu.stream().context();
         let fails = |error| driver("make a second stream", error);
         let event = || context.new_event(None).map_err(fails);
-        let outgoing = || Outgoing::open(context).map_err(fails);
-        let small = [outgoing()?, outgoing()?, outgoing()?, outgoing()?];
+        let sent = array_of(|| Outgoing::open(context)).map_err(fails)?;
+        let asked = array_of(|| Incoming::open(context)).map_err(fails)?;
         Ok(Self {
             stream: context.new_stream().map_err(fails)?,
-            images: outgoing()?,
+            images: Outgoing::open(context).map_err(fails)?,
             used: event()?,
-            marked: event()?,
             number: 0,
-            sent: small,
-            back: Pinned::default(),
+            sent,
+            asked,
+            back: Incoming::open(context).map_err(fails)?,
             levels: None,
             words: None,
         })
@@ -127,46 +129,45 @@ impl Crossing {
         sent.unwrap_or_else(|error| fail(driver("take an array", error)));
     }
 
-    /// Copies the beginning of `src` to all of `dst`, beside what is computed. Nothing may be about to
-    /// write `src`.
-    pub(crate) fn fetch_beside(&mut self, gpu: &Gpu, dst: &mut [f32], src: Reals<'_>) {
-        self.fetch_by(gpu, &self.stream.clone(), dst, src);
+    /// Begins to copy what is small to the host, behind everything that was asked for. Its number, 0 where
+    /// nothing was begun.
+    pub(crate) fn begin_fetch(&mut self, gpu: &Gpu, memory: Touch) -> u64 {
+        // A graph would write the host's memory when it is launched.
+        if gpu.gives_up() || !gpu.touches_on_main(&[memory]) {
+            return 0;
+        }
+        self.asked.rotate_right(1);
+        self.number += 1;
+        let begun = self.asked[0].begin(gpu.stream(), memory, self.number);
+        begun.unwrap_or_else(|error| fail(driver("give an array back", error)));
+        self.number
     }
 
-    /// The same when everything before it is done.
+    /// What was begun with this number, or is begun now, when it has come; waits for nothing that was asked
+    /// for after it.
+    pub(crate) fn end_fetch(&mut self, gpu: &Gpu, number: u64, memory: Touch) -> &[u8] {
+        gpu.bind();
+        let is_there =
+            |of: &Incoming| number > 0 && of.number == number && of.bytes == bytes(memory);
+        let at = self.asked.iter().position(is_there).unwrap_or_else(|| {
+            self.begin_fetch(gpu, memory);
+            0
+        });
+        let come = self.asked[at].end();
+        come.unwrap_or_else(|error| fail(driver("give an array back", error)))
+    }
+
+    /// Copies the beginning of `src` to all of `dst`, when everything before it is done: in parts, so that
+    /// large arrays take no more of the host than small ones.
     pub(crate) fn fetch(&mut self, gpu: &Gpu, dst: &mut [f32], src: Reals<'_>) {
         gpu.touches_on_main(&[src.touch()]);
-        self.fetch_by(gpu, gpu.stream(), dst, src);
-    }
-
-    /// Marks what the device was asked for so far.
-    pub(crate) fn mark(&self, gpu: &Gpu) {
-        let recorded = self.marked.record(gpu.stream());
-        recorded.unwrap_or_else(|error| fail(driver("mark what it was asked for", error)));
-    }
-
-    /// A number, when everything before the mark is done.
-    pub(crate) fn fetch_marked(&mut self, gpu: &Gpu, src: View<'_, u32>) -> u32 {
-        gpu.bind();
-        let fetched = self.stream.wait(&self.marked).and_then(|()| {
-            let host = self.back.of(size_of::<u32>())?;
-            // SAFETY: `src` has a number, and nobody reads the host's memory before the stream was
-            // waited for.
-            unsafe { result::memcpy_dtoh_async(host, src.address(), self.stream.cu_stream()) }?;
-            self.stream.synchronize()?;
-            Ok(u32::from_ne_bytes(host.as_chunks().0[0]))
-        });
-        fetched.unwrap_or_else(|error| fail(driver("say what it found", error)))
-    }
-
-    /// In parts, so that large arrays take no more of the host than small ones.
-    fn fetch_by(&mut self, gpu: &Gpu, stream: &CudaStream, dst: &mut [f32], src: Reals<'_>) {
-        gpu.bind();
         let mut begin = 0;
         for part in dst.chunks_mut(FETCHED_MAX) {
             let there = src.part(begin..begin + part.len());
-            let fetched = fetch_part(&mut self.back, stream, part, there);
-            fetched.unwrap_or_else(|error| fail(driver("give an array back", error)));
+            let fetched = self.back.begin(gpu.stream(), there.touch(), 0);
+            let fetched = fetched.and_then(|()| self.back.end());
+            let come = fetched.unwrap_or_else(|error| fail(driver("give an array back", error)));
+            read(part, come, there);
             begin += part.len();
         }
     }
@@ -200,31 +201,32 @@ impl Drop for Crossing {
     }
 }
 
-fn fetch_part(
-    room: &mut Pinned,
-    stream: &CudaStream,
-    dst: &mut [f32],
-    src: Reals<'_>,
-) -> Result<(), DriverError> {
-    let (address, each) = (src.address(), src.number_bytes());
-    let host = room.of(dst.len() * each)?;
-    // SAFETY: the array has as many elements as `dst`, and nobody reads the host's memory before the
-    // stream was waited for.
-    unsafe { result::memcpy_dtoh_async(host, address, stream.cu_stream()) }?;
-    stream.synchronize()?;
+/// The numbers of `src`, of which these are the bytes.
+pub(crate) fn read(dst: &mut [f32], bytes: &[u8], src: Reals<'_>) {
     match src {
         Reals::F32(_) => {
-            let (words, _) = host.as_chunks();
+            let (words, _) = bytes.as_chunks();
             dst.iter_mut().zip(words).for_each(|(to, &word)| *to = f32::from_ne_bytes(word));
         }
         // bf16 is the upper half of an f32.
         Reals::Bf16(_) => {
-            let (halves, _) = host.as_chunks();
+            let (halves, _) = bytes.as_chunks();
             let wide = |half| f32::from_bits(u32::from(u16::from_ne_bytes(half)) << 16);
             dst.iter_mut().zip(halves).for_each(|(to, &half)| *to = wide(half));
         }
     }
-    Ok(())
+}
+
+fn bytes(memory: Touch) -> usize {
+    (memory.end - memory.begin) as usize
+}
+
+/// So many of the same.
+fn array_of<T, const N: usize>(
+    mut open: impl FnMut() -> Result<T, DriverError>,
+) -> Result<[T; N], DriverError> {
+    let all: Vec<T> = (0..N).map(|_| open()).collect::<Result<_, _>>()?;
+    Ok(all.try_into().unwrap_or_else(|_| unreachable!("there are as many")))
 }
 
 /// The room of a piece of so many bytes.
@@ -311,6 +313,53 @@ impl Drop for Outgoing {
     fn drop(&mut self) {
         // Before the memory goes. A failure leaves nothing under way.
         let _ = self.wait();
+    }
+}
+
+/// Memory that the device writes some time after it was asked to, and that is read here when it has.
+struct Incoming {
+    memory: Pinned,
+    /// When what was asked for last has come.
+    crossed: CudaEvent,
+    /// Of it.
+    bytes: usize,
+    number: u64,
+}
+
+impl Incoming {
+    fn open(context: &Arc<CudaContext>) -> Result<Self, DriverError> {
+        let (memory, crossed) = (Pinned::default(), context.new_event(None)?);
+        Ok(Self { memory, crossed, bytes: 0, number: 0 })
+    }
+
+    /// Asks for a copy of this memory, on this stream.
+    fn begin(
+        &mut self,
+        stream: &CudaStream,
+        memory: Touch,
+        number: u64,
+    ) -> Result<(), DriverError> {
+        // What nobody wanted may still be on its way.
+        self.crossed.synchronize()?;
+        (self.bytes, self.number) = (bytes(memory), number);
+        let host = self.memory.of(self.bytes)?;
+        // SAFETY: the array has so many bytes, and the host's memory is not read before it has crossed, for
+        // which whatever reads, writes or frees it waits.
+        unsafe { result::memcpy_dtoh_async(host, memory.begin, stream.cu_stream()) }?;
+        self.crossed.record(stream)
+    }
+
+    /// What was asked for.
+    fn end(&mut self) -> Result<&[u8], DriverError> {
+        self.crossed.synchronize()?;
+        self.memory.of(self.bytes).map(|come| &*come)
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // Before the memory goes. A failure leaves nothing under way.
+        let _ = self.crossed.synchronize();
     }
 }
 

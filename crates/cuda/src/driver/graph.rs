@@ -63,6 +63,8 @@ impl Gpu {
     /// refuses to end.
     fn heard(&self) -> Option<Graph> {
         let joined = self.lanes().end_graph();
+        // What failed before must not keep the driver listening.
+        let _ = self.stream().context().check_err();
         let graph = self.stream().end_capture(sys::CUgraphInstantiate_flags(0));
         joined.and(graph).ok().flatten().map(Graph)
     }
@@ -129,6 +131,11 @@ impl Gpu {
     pub(crate) fn gives_up(&self) -> bool {
         if self.asked.get() == Asked::Remembered {
             self.asked.set(Asked::Dropped);
+            // This may be another thread than the one that began, and what failed before must not keep the
+            // driver listening.
+            let context = self.stream().context();
+            let _ = context.check_err();
+            let _ = context.bind_to_thread();
             // Not all drivers can be relied on to have streams leave that were not joined. A failure is that
             // of what is given up.
             let _ = self.lanes().leave().and_then(|()| self.lanes().end_graph());

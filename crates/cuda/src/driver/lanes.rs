@@ -25,7 +25,7 @@ pub(crate) enum Lane {
     Main,
     /// Gradients of weights, beside those of inputs.
     Weights,
-    /// Sums of biases' gradients, and the second of two groups.
+    /// Sums of biases' gradients, and one of two groups.
     Aside,
     /// Of weights, beside the next step's first layers.
     Updates,
@@ -344,7 +344,10 @@ impl Lanes {
         let memory = Touch { begin, end: begin + bytes as u64, writes: true };
         let mut ledger = self.ledger();
         let (waits, is_asked) = ledger.gives_back(memory);
-        let _ = self.wait(Lane::Main, waits);
+        // What failed before must not keep it from waiting, nor that this thread did not use the device yet.
+        let context = self.main.context();
+        let _ = context.check_err();
+        let _ = context.bind_to_thread().and_then(|()| self.wait(Lane::Main, waits));
         if is_asked {
             let _ = self.stream_of(ledger.lane).synchronize();
         }

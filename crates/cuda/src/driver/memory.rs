@@ -209,13 +209,6 @@ impl Reals<'_> {
 }
 
 impl Reals<'_> {
-    /// Bytes of a number.
-    pub(super) fn number_bytes(&self) -> usize {
-        match self {
-            Self::F32(_) => size_of::<f32>(),
-            Self::Bf16(_) => size_of::<u16>(),
-        }
-    }
     /// As an operation that reads it says.
     pub(crate) fn touch(&self) -> Touch {
         match self {

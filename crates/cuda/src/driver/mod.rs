@@ -35,7 +35,7 @@ mod products;
 pub use compiler::{Architecture, compile};
 
 pub(crate) use convolutions::Convolutions;
-pub(crate) use crossing::{Crossing, PIECE, grown, room_of};
+pub(crate) use crossing::{Crossing, PIECE, grown, read, room_of};
 pub use error::{CudaError, catch};
 pub(crate) use gpu::Gpu;
 pub(crate) use graph::Tape;

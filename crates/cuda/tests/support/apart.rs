@@ -2,7 +2,7 @@
 
 use alexnet_cuda::{Cuda, Floats, Recording};
 use alexnet_ops::conformance::{self, Case};
-use alexnet_ops::{Activation, ConvShape, Device};
+use alexnet_ops::{Activation, ConvShape, Device, Dropout};
 
 use super::begun::{down, filled};
 use super::by_eights;
@@ -106,7 +106,9 @@ fn groups_are_not_those_of_what_was_there(device: &Cuda, shape: ConvShape) {
     let between: [(&str, Between<'_>); 6] = [
         ("nothing", &|_| {}),
         ("another input", &|[x, _]| device.upload(x, &conformance::values(len_x, 4, 1.0))),
-        ("another gradient", &|[_, d_y]| device.scale(d_y, &filled(device, len_y, 5), 1.0, len_y)),
+        ("another gradient", &|[_, d_y]| {
+            device.dropout(d_y, &filled(device, len_y, 5), Dropout::Scaled(1.0), len_y)
+        }),
         ("a forward pass", &|[x, _]| drop(layer.forward(x))),
         ("a gradient of inputs", &|[_, d_y]| drop(layer.input_gradient(d_y))),
         ("another layer's gradients", &|[x, d_y]| drop(other.weights_gradient(x, d_y))),
@@ -137,7 +139,7 @@ fn groups_are_not_those_of_what_was_repeated(device: &Cuda, shape: ConvShape) {
         device.upload(&mut source, &conformance::values(len, salt, 1.0));
         let ([_, d_y], d_x) = &mut arrays[number];
         while device.begin_repeat(&mut recordings[number], 0) {
-            device.scale(d_y, &source, 1.0, len);
+            device.dropout(d_y, &source, Dropout::Scaled(1.0), len);
             device.conv_backward_input(d_x, d_y, &layer.weights, &shape);
             if device.end_repeat(&mut recordings[number]) {
                 break;

@@ -2,8 +2,15 @@
 //! of a normalisation, and never those of something else.
 
 use alexnet_cuda::{Cuda, Floats, Recording};
-use alexnet_ops::conformance;
-use alexnet_ops::{Activation, BatchNormShape, Device, LinearShape, MaxPoolShape, Reference};
+use alexnet_ops::conformance::{self, compare};
+use alexnet_ops::{
+    Activation, BatchNormShape, Device, Dropout, LinearShape, MaxPoolShape, Reference,
+};
+
+use super::TOLERANCE_BF16;
+
+/// What a dropout multiplied by, so that the gradient is rounded once more.
+const DROPOUT_FACTOR: f32 = 0.75;
 
 /// A gradient of so many rows and columns, a ReLU's output over it, and a bias.
 struct Layer<'d> {
@@ -22,10 +29,10 @@ impl<'d> Layer<'d> {
         self.shape.batch * self.shape.outputs
     }
 
-    /// A gradient that passed the ReLU.
+    /// A gradient that passed the ReLU and the dropout behind it.
     fn passed(&self, salt: u32) -> Floats {
         let mut d = filled(self.device, self.len(), salt);
-        self.device.relu_backward(&mut d, &self.y, self.len());
+        self.device.relu_backward(&mut d, &self.y, DROPOUT_FACTOR, self.len());
         d
     }
 
@@ -127,6 +134,7 @@ pub(super) fn down<D: Device>(device: &D, array: &D::Floats, len: usize) -> Vec<
 /// Whether sums that were begun are used, where they are sums of what is there, and only there.
 #[track_caller]
 pub(crate) fn begun_sums_are_of_what_is_there(device: &Cuda) {
+    what_passed_a_relu_and_dropout_is_what_both_let_through(device);
     what_passed_a_layer_has_the_bits_of_sums_formed_later(device);
     means_have_the_bits_of_means_formed_later(device);
     what_a_pooling_gave_back_has_the_sums_of_what_is_stored(device);
@@ -140,6 +148,18 @@ const SIZES: [[usize; 2]; 4] = [[5, 16], [300, 48], [6000, 16], [7, 10]];
 
 /// A gradient that such a layer gave back.
 type Way<'d> = fn(&Layer<'d>, u32) -> Floats;
+
+fn what_passed_a_relu_and_dropout_is_what_both_let_through(device: &Cuda) {
+    for [rows, columns] in SIZES {
+        let layer = Layer::new(device, rows, columns);
+        let [mut expected, y] = [&filled(device, layer.len(), 3), &layer.y]
+            .map(|array| down(device, array, layer.len()));
+        Reference::<f32>::new().relu_backward(&mut expected, &y, DROPOUT_FACTOR, layer.len());
+        let found = down(device, &layer.passed(3), layer.len());
+        let differs = compare("ReLU and dropout", "d_x", &expected, &found, TOLERANCE_BF16);
+        assert_eq!(differs, None, "{rows} x {columns}");
+    }
+}
 
 fn what_passed_a_layer_has_the_bits_of_sums_formed_later<'d>(device: &'d Cuda) {
     let ways: [(&str, Way<'d>); 3] = [
@@ -175,7 +195,7 @@ fn means_have_the_bits_of_means_formed_later(device: &Cuda) {
         let mut y =
             formed(device, Activation::Identity, &LinearShape { batch, inputs: 2, outputs });
         if is_written {
-            device.scale(&mut y, &filled(device, len, 4), 0.5, len);
+            device.dropout(&mut y, &filled(device, len, 4), Dropout::Scaled(0.5), len);
         }
         let found = statistics(device, &y, sizes);
         let anew = statistics(device, &copied(device, &y, len), sizes);
@@ -245,12 +265,12 @@ fn begun_sums_are_not_those_of_what_was_there(device: &Cuda) {
     let before = layer.bias_gradient(&layer.passed(3));
     let between: [(&str, Write<'_>); 5] = [
         ("upload", &|d| device.upload(d, &conformance::values(len, 4, 1.0))),
-        ("scale", &|d| device.scale(d, &other, 0.5, len)),
+        ("scale", &|d| device.dropout(d, &other, Dropout::Scaled(0.5), len)),
         ("relu_forward", &|d| device.relu_forward(d, &other, len)),
-        ("another ReLU", &|d| device.relu_backward(d, &other, len)),
+        ("another ReLU", &|d| device.relu_backward(d, &other, 1.0, len)),
         ("the same again", &|d| {
-            device.scale(d, &other, 0.5, len);
-            device.relu_backward(d, &layer.y, len);
+            device.dropout(d, &other, Dropout::Scaled(0.5), len);
+            device.relu_backward(d, &layer.y, 1.0, len);
         }),
     ];
     for (name, write) in between {
@@ -284,8 +304,8 @@ fn begun_sums_are_not_those_of_what_was_repeated(device: &Cuda) {
         device.upload(&mut source, &conformance::values(len, salt, 1.0));
         let (d, d_bias) = &mut gradients[number];
         while device.begin_repeat(&mut recordings[number], 0) {
-            device.scale(d, &source, 1.0, len);
-            device.relu_backward(d, &layer.y, len);
+            device.dropout(d, &source, Dropout::Scaled(1.0), len);
+            device.relu_backward(d, &layer.y, DROPOUT_FACTOR, len);
             device.linear_backward_bias(d_bias, d, &layer.shape);
             if device.end_repeat(&mut recordings[number]) {
                 break;

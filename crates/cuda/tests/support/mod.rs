@@ -7,9 +7,9 @@ mod rectified;
 use alexnet_cuda::{Cuda, Floats, Recording, catch};
 use alexnet_ops::conformance::{self, Case, Outputs, cases, compare};
 use alexnet_ops::{
-    Activation, Axis, BatchNormShape, Bound, ConvShape, Device, DropoutKey, Levels, LinearShape,
-    LossShape, LrnRegion, LrnShape, Normalisation, Picture, Reference, SgdStep, SgdUpdate,
-    UpdateRule,
+    Activation, Axis, BatchNormShape, Bound, ConvShape, Device, Dropout, DropoutKey, Levels,
+    LinearShape, LossShape, LrnRegion, LrnShape, Normalisation, Picture, Reference, SgdStep,
+    SgdUpdate, UpdateRule,
 };
 pub(crate) use apart::groups_are_of_what_is_there;
 use begun::begun_sums_are_of_what_is_there;
@@ -237,7 +237,10 @@ pub(crate) fn what_is_repeated_is_what_was_asked_for(device: &Cuda) {
 fn what_is_dropped_is_of_its_step(device: &Cuda) {
     const LEN: usize = 1000;
     let reference = Reference::<f32>::new();
-    let key = |step| DropoutKey { seed: 5, step, layer: 1, first: 0 };
+    let masked = |step| {
+        let key = DropoutKey { seed: 5, step, layer: 1, first: 0 };
+        Dropout::Masked { rate: 0.5, kept_scale: 2.0, key }
+    };
     let (x, shown) = (conformance::values(LEN, 1, 1.0), conformance::values(LEN, 2, 1.0));
     for between in [false, true] {
         let (mut here, mut there) = (device.floats(LEN), reference.floats(LEN));
@@ -247,7 +250,7 @@ fn what_is_dropped_is_of_its_step(device: &Cuda) {
         let mut recording = Recording::default();
         for step in [1, 2, 3, 4, 4, 9] {
             while device.begin_repeat(&mut recording, step) {
-                device.dropout(&mut y, &here, 0.5, 2.0, key(step), LEN);
+                device.dropout(&mut y, &here, masked(step), LEN);
                 if between {
                     let mut seen = vec![0.0; LEN];
                     device.download(&mut seen, &y);
@@ -259,7 +262,7 @@ fn what_is_dropped_is_of_its_step(device: &Cuda) {
                 }
             }
             reference.upload(&mut there, if between && step > 1 { &shown } else { &x });
-            reference.dropout(&mut expected, &there, 0.5, 2.0, key(step), LEN);
+            reference.dropout(&mut expected, &there, masked(step), LEN);
             reference.add(&mut expected_sums, &expected, LEN);
             let (mut found, mut wanted) = (vec![0.0; LEN], vec![0.0; LEN]);
             device.download(&mut found, &sums);
@@ -614,7 +617,11 @@ pub(crate) fn borders() -> Vec<Case> {
     let batch_norm = |shape| both.map(|activation| Case::BatchNorm(shape, activation, None));
     let mut cases = Vec::new();
     for len in [1, 63, 64, 65, 255, 256, 257, 64 * 64, 64 * 64 + 1] {
-        cases.extend([Case::Largest(len), Case::Relu(len), Case::Scale(len, 0.3)]);
+        cases.extend([
+            Case::Largest(len),
+            Case::Relu(len),
+            Case::Dropout(len, Dropout::Scaled(0.3)),
+        ]);
         let shape = LinearShape { batch: len, inputs: 2, outputs: 3 };
         cases.push(Case::Linear(shape, Activation::Relu));
         let (rows, channels, epsilon, momentum) = (len, 3, 1e-5, 0.1);

@@ -48,7 +48,7 @@ impl<'d> Layer<'d> {
             let (read, figures) = ([x, y], [affine, statistics]);
             device.rectified_batch_norm_backward([d, d_pair], &mut d_y, read, figures, shape);
         } else {
-            device.relu_backward(&mut d_y, y, self.len());
+            device.relu_backward(&mut d_y, y, 1.0, self.len());
             device.batch_norm_backward(d, d_pair, &d_y, x, affine, statistics, shape);
         }
         [down(*device, &d_x, self.len()), down(*device, &d_affine, pair)]

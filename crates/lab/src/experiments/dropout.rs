@@ -2,7 +2,7 @@
 
 use alexnet_network::{DropoutForm, Layer};
 use alexnet_ops::conformance::values;
-use alexnet_ops::{Device, DropoutKey};
+use alexnet_ops::{Device, Dropout, DropoutKey};
 
 use super::{differences, effect, lasts, ratio, recipe, with_spread};
 use crate::chart::{lines, mean_curve};
@@ -145,12 +145,13 @@ pub(crate) fn expectation<D: Device>(device: &D, form: DropoutForm, masks: u64) 
         let products = dropped.iter().zip(&weights);
         products.map(|(&y, &w)| f64::from(y) * f64::from(w)).sum::<f64>()
     };
-    device.scale(&mut y, &x, form.evaluation_scale(RATE), UNITS);
+    device.dropout(&mut y, &x, Dropout::Scaled(form.evaluation_scale(RATE)), UNITS);
     let evaluated = sum(&y);
     let sums: Vec<f64> = (0..masks)
         .map(|step| {
             let key = DropoutKey { seed: 0, step, layer: 0, first: 0 };
-            device.dropout(&mut y, &x, RATE, form.kept_scale(RATE), key, UNITS);
+            let masked = Dropout::Masked { rate: RATE, kept_scale: form.kept_scale(RATE), key };
+            device.dropout(&mut y, &x, masked, UNITS);
             sum(&y)
         })
         .collect();

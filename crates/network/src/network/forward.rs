@@ -98,11 +98,12 @@ impl<D: Device> Network<D> {
                 index += 1;
                 continue;
             }
-            let joined = !self.is_watched() && is_joined(&self.plan.steps, index, pass);
+            let next = self.plan.steps.get(index + 1).filter(|next| !next.is_identity(pass));
+            let joined = next.is_some() && is_joined(&self.plan.steps, index) && !self.is_watched();
             let last = index + usize::from(joined);
             let to = self.plan.places.activations[last + 1];
             if joined {
-                self.forward_joined(index, from, share);
+                self.forward_joined(index, from, pass, share);
             } else {
                 self.forward_step(index, from, to, pass, share);
                 self.tell(Part::Forward(index));

@@ -123,6 +123,9 @@ impl<D: Device> Network<D> {
         self.bounds.extend(looks.iter().map(|look| look.bound(self.share.count)));
         self.looks = looks;
         self.sound = self.device.begin_updates(&self.found, &self.bounds, &mut self.host_found);
+        // They come with the verdict, so that the host waits once.
+        let images = self.share.count;
+        self.coming = [&self.losses, &self.ranks].map(|of| self.device.begin_download(of, images));
     }
 
     /// Whether everything was sound; what was not is found by another pass.

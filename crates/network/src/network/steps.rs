@@ -1,8 +1,9 @@
 //! One step of the plan on the device, forward and backward.
 
-use alexnet_ops::{Activation, Device, DropoutKey, SgdStep};
+use alexnet_ops::{Activation, Device, Dropout, DropoutKey, SgdStep};
 
 use super::{Network, Parameter, Pass, Share};
+use crate::layer::DropoutForm;
 use crate::places::{is_joined, reads_output_again};
 use crate::plan::{ParameterSpec, Step};
 
@@ -46,19 +47,14 @@ impl<D: Device> Network<D> {
                     device.batch_norm_evaluate(y, x, affine, running, activation, &shape);
                 }
             },
-            Step::Dropout { rate, form, ordinal, len } => match pass {
-                Pass::Evaluate => device.scale(y, x, form.evaluation_scale(rate), len),
-                Pass::Train { seed, step } => {
-                    let first = share.first * (len / share.count);
-                    let key = DropoutKey { seed, step, layer: ordinal, first };
-                    device.dropout(y, x, rate, form.kept_scale(rate), key, len);
-                }
-            },
+            Step::Dropout { rate, form, ordinal, len } => {
+                device.dropout(y, x, dropout((rate, form, ordinal), len, pass, share), len);
+            }
         }
     }
 
     /// Steps `index` and `index + 1`, a layer and what is done to its outputs.
-    pub(super) fn forward_joined(&mut self, index: usize, from: usize, share: Share) {
+    pub(super) fn forward_joined(&mut self, index: usize, from: usize, pass: Pass, share: Share) {
         let places = &self.plan.places.activations;
         let (sums, y) = (places[index + 1], places[index + 2]);
         let steps =
@@ -80,10 +76,10 @@ impl<D: Device> Network<D> {
             }
             [
                 Step::Linear { shape, activation, weights, bias },
-                Step::Dropout { rate, form, .. },
+                Step::Dropout { rate, form, ordinal, len },
             ] => {
-                let how = (activation, form.evaluation_scale(rate));
-                device.linear_scaled_forward([y, sums], x, values([weights, bias]), how, &shape);
+                let how = (activation, dropout((rate, form, ordinal), len, pass, share));
+                device.linear_dropout_forward([y, sums], x, values([weights, bias]), how, &shape);
             }
             _ => {} // no others are joined
         }
@@ -97,10 +93,11 @@ impl<D: Device> Network<D> {
         let [d_x, d_y] = [0, 1].map(|next| places.gradients[index + next]);
         let step = self.plan.steps[index].at(share.count, self.plan.batch);
         let elsewhere = matches!(step, Step::MaxPool { .. } | Step::BatchNorm { .. })
-            || self.normalised(index, pass).is_some();
-        if reads_output_again(&self.plan.steps, index) && !elsewhere {
+            || self.normalised(index).is_some();
+        let rectified = reads_output_again(&self.plan.steps, index);
+        if rectified && !elsewhere {
             let (y, d_y) = pair(&mut self.values, y, d_y);
-            device.relu_backward(d_y, y, step.output_len());
+            device.relu_backward(d_y, y, step.kept_scale(), step.output_len());
         }
         match step {
             Step::Conv { shape, weights, bias, .. } => {
@@ -134,12 +131,13 @@ impl<D: Device> Network<D> {
                 }
             }
             Step::Relu { .. } => {} // in place: the gradient stays where it is
+            Step::Dropout { .. } if rectified => {} // so it does
             Step::Saturation { curve, len } => {
                 let (y, d_y) = pair(&mut self.values, y, d_y);
                 device.saturation_backward(d_y, y, curve, len); // in place
             }
             Step::Lrn { shape } => {
-                let bias = index.checked_sub(1).and_then(|before| self.normalised(before, pass));
+                let bias = index.checked_sub(1).and_then(|before| self.normalised(before));
                 let (x, d_y, d_x) = three(&mut self.values, x, d_y, d_x);
                 match bias.map(|bias| &self.parameters[bias].values) {
                     Some(bias) => device.rectified_lrn_backward(d_x, d_y, [x, bias], &shape),
@@ -153,22 +151,20 @@ impl<D: Device> Network<D> {
             }
             Step::BatchNorm { .. } => self.batch_norm_backward(index, &step, [x, y, d_y, d_x]),
             Step::Dropout { rate, form, ordinal, len } => {
-                let Pass::Train { seed, step } = pass else { return };
-                let first = share.first * (len / share.count);
-                let key = DropoutKey { seed, step, layer: ordinal, first };
+                let how = dropout((rate, form, ordinal), len, pass, share);
                 let (d_y, d_x) = pair(&mut self.values, d_y, d_x);
-                device.dropout(d_x, d_y, rate, form.kept_scale(rate), key, len);
+                device.dropout(d_x, d_y, how, len);
             }
         }
     }
 
     /// The bias of step `index`, if that is a convolution and one operation with the normalisation of its
     /// ReLU, which then is the ReLU's way back too.
-    fn normalised(&self, index: usize, pass: Pass) -> Option<usize> {
+    fn normalised(&self, index: usize) -> Option<usize> {
         let steps = &self.plan.steps;
         match (steps[index], steps.get(index + 1)) {
             (Step::Conv { bias, .. }, Some(Step::Lrn { .. }))
-                if is_joined(steps, index, pass) && !self.is_watched() =>
+                if is_joined(steps, index) && !self.is_watched() =>
             {
                 Some(bias)
             }
@@ -206,7 +202,7 @@ impl<D: Device> Network<D> {
         }
         if rectified {
             let (y, d_y) = pair(&mut self.values, y, d_y);
-            device.relu_backward(d_y, y, shape.rows * shape.channels);
+            device.relu_backward(d_y, y, 1.0, shape.rows * shape.channels);
         }
         // Frozen: d_x = d_y · scale / √(variance + ε), its evaluation without mean and shift.
         let [scale, variance] = &self.frozen_norms[&statistics];
@@ -245,6 +241,23 @@ impl<D: Device> Network<D> {
         let Parameter { spec, values, velocity, .. } = &mut self.parameters[weights];
         let velocity = velocity.as_mut().expect(KEPT);
         self.device.linear_backward_update(values, velocity, d_y, x, &sgd(spec), &shape);
+    }
+}
+
+/// What a dropout of `len` outputs does in this pass to a part of the batch.
+fn dropout(
+    (rate, form, layer): (f32, DropoutForm, u32),
+    len: usize,
+    pass: Pass,
+    share: Share,
+) -> Dropout {
+    match pass {
+        Pass::Evaluate => Dropout::Scaled(form.evaluation_scale(rate)),
+        Pass::Train { seed, step } => {
+            let first = share.first * (len / share.count);
+            let key = DropoutKey { seed, step, layer, first };
+            Dropout::Masked { rate, kept_scale: form.kept_scale(rate), key }
+        }
     }
 }
 

@@ -121,9 +121,10 @@ impl<D: Device> Network<D> {
         let Share { count, of, .. } = self.share;
         let (losses, ranks) = (&mut self.host_losses[..of], &mut self.host_ranks[..of]);
         if count == of {
-            // It is there since the device judged, and the update goes on meanwhile.
-            self.device.download_beside(losses, &self.losses);
-            self.device.download_beside(ranks, &self.ranks);
+            // They came with the verdict, and the update goes on meanwhile.
+            let [coming_losses, coming_ranks] = self.coming;
+            self.device.end_download(losses, coming_losses, &self.losses);
+            self.device.end_download(ranks, coming_ranks, &self.ranks);
         }
         Scores { losses, ranks }
     }

@@ -98,6 +98,14 @@ impl Step {
         }
     }
 
+    /// What it multiplied by in training, of what it let through.
+    pub(crate) fn kept_scale(&self) -> f32 {
+        match *self {
+            Self::Dropout { rate, form, .. } => form.kept_scale(rate),
+            _ => 1.0,
+        }
+    }
+
     /// The parameters it reads.
     pub(crate) fn parameters(&self) -> impl Iterator<Item = usize> + use<> {
         let both = match *self {

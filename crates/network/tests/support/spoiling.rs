@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use alexnet_cpu::Cpu;
 use alexnet_ops::{
-    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, LinearShape,
+    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, Dropout, LinearShape,
     LossShape, LrnShape, MaxPoolShape, Saturation, SgdStep, SgdUpdate,
 };
 
@@ -134,7 +134,7 @@ impl Device for Spoiling {
         fn linear_backward_update(w: &mut Floats, v: &mut Floats, d_y: &Floats, x: &Floats,
             step: &SgdStep, shape: &LinearShape);
         fn relu_forward(y: &mut Floats, x: &Floats, len: usize) => y: len;
-        fn relu_backward(d: &mut Floats, y: &Floats, len: usize) => d: len;
+        fn relu_backward(d: &mut Floats, y: &Floats, factor: f32, len: usize) => d: len;
         fn saturation_forward(y: &mut Floats, x: &Floats, curve: Saturation, len: usize)
             => y: len;
         fn saturation_backward(d: &mut Floats, y: &Floats, curve: Saturation, len: usize)
@@ -159,9 +159,7 @@ impl Device for Spoiling {
         fn batch_norm_backward(d_x: &mut Floats, d_affine: &mut Floats, d_y: &Floats, x: &Floats,
             affine: &Floats, statistics: &Floats, shape: &BatchNormShape)
             => d_x: shape.rows * shape.channels, d_affine: 2 * shape.channels;
-        fn dropout(y: &mut Floats, x: &Floats, rate: f32, scale: f32, key: DropoutKey, len: usize)
-            => y: len;
-        fn scale(y: &mut Floats, x: &Floats, factor: f32, len: usize) => y: len;
+        fn dropout(y: &mut Floats, x: &Floats, dropout: Dropout, len: usize) => y: len;
         fn sgd_update(update: SgdUpdate<'_, Floats>);
         fn copy(dst: &mut Floats, src: &Floats, len: usize);
         fn add(sums: &mut Floats, values: &Floats, len: usize) => sums: len;

@@ -2,8 +2,9 @@
 //! networks, and odd sizes that no network has.
 
 use crate::{
-    Activation, AveragePoolShape, BatchNormShape, ConvShape, DropoutKey, LinearShape, LossShape,
-    LrnRegion, LrnShape, MaxPoolShape, Rounding, Saturation, SgdStep, UpdateRule, output_size,
+    Activation, AveragePoolShape, BatchNormShape, ConvShape, Dropout, DropoutKey, LinearShape,
+    LossShape, LrnRegion, LrnShape, MaxPoolShape, Rounding, Saturation, SgdStep, UpdateRule,
+    output_size,
 };
 
 /// One operation, forward and backward, at one shape.
@@ -15,8 +16,9 @@ pub enum Case {
     Conv(ConvShape, Activation),
     /// A linear layer and its three gradients.
     Linear(LinearShape, Activation),
-    /// A linear layer whose outputs are multiplied by a factor; perhaps with a bias that is not finite.
-    LinearScaled(LinearShape, Activation, f32, Option<f32>),
+    /// A linear layer with dropout of its outputs, and what comes back through both where it has a ReLU;
+    /// perhaps with a bias that is not finite.
+    LinearDropout(LinearShape, Activation, Dropout, Option<f32>),
     /// A linear layer's weight gradient used for an update where it is formed.
     LinearUpdate(LinearShape, SgdStep),
     /// ReLU and its gradient over so many elements.
@@ -37,10 +39,8 @@ pub enum Case {
     /// Batch normalisation in both modes and its gradients, through a ReLU, if it has one; perhaps with a
     /// shift that is not finite.
     BatchNorm(BatchNormShape, Activation, Option<f32>),
-    /// Dropout of so many elements: rate, scale of what is kept, key.
-    Dropout(usize, f32, f32, DropoutKey),
-    /// Multiplication of so many elements by a factor.
-    Scale(usize, f32),
+    /// Dropout of so many elements.
+    Dropout(usize, Dropout),
     /// Loss and gradient; the factor spreads the logits.
     SoftmaxCrossEntropy(LossShape, f32),
     /// Two updates of so many elements, perhaps at a layer-wise rate.
@@ -80,7 +80,7 @@ pub fn cases() -> Vec<Case> {
         .collect();
     cases.extend(conv_cases());
     cases.extend(linear_cases());
-    cases.extend(linear_scaled_cases());
+    cases.extend(linear_dropout_cases());
     cases.extend(pool_cases());
     cases.extend(conv_pool_cases());
     cases.extend(lrn_cases());
@@ -136,7 +136,7 @@ fn linear_cases() -> Vec<Case> {
     linear.chain(updates).collect()
 }
 
-fn linear_scaled_cases() -> Vec<Case> {
+fn linear_dropout_cases() -> Vec<Case> {
     // images, in, out: of few images, of inputs by the eight and not; long rows, many outputs, and more
     let rows = [
         (1, 8, 1),
@@ -147,19 +147,35 @@ fn linear_scaled_cases() -> Vec<Case> {
         (3, 72, 10),
         (3, 33, 17),
         (4, 520, 13),
-        (5, 24, 12),
+        (5, 24, 16),
     ];
     let shapes = rows.map(|(batch, inputs, outputs)| LinearShape { batch, inputs, outputs });
-    let scaled = shapes.into_iter().flat_map(|shape| {
-        [(Activation::Identity, 0.5), (Activation::Relu, 0.5), (Activation::Relu, 1.0)]
-            .map(|(activation, factor)| Case::LinearScaled(shape, activation, factor, None))
+    let masked = |first| masked(0.5, 2.0, first);
+    let ways = [
+        (Activation::Identity, Dropout::Scaled(0.5)),
+        (Activation::Relu, Dropout::Scaled(0.5)),
+        (Activation::Relu, Dropout::Scaled(1.0)),
+        (Activation::Identity, masked(0)),
+        (Activation::Relu, masked(0)),
+        (Activation::Relu, masked(10_001)),
+    ];
+    let sound = shapes.into_iter().flat_map(|shape| {
+        ways.map(|(activation, how)| Case::LinearDropout(shape, activation, how, None))
     });
     let [.., three, odd, _, five] = shapes;
     let spoilt = [three, odd, five].into_iter().flat_map(|shape| {
-        [f32::NAN, f32::INFINITY, f32::NEG_INFINITY]
-            .map(|planted| Case::LinearScaled(shape, Activation::Relu, 0.5, Some(planted)))
+        [f32::NAN, f32::INFINITY, f32::NEG_INFINITY].into_iter().flat_map(move |planted| {
+            [Dropout::Scaled(0.5), masked(0)]
+                .map(|how| Case::LinearDropout(shape, Activation::Relu, how, Some(planted)))
+        })
     });
-    scaled.chain(spoilt).collect()
+    sound.chain(spoilt).collect()
+}
+
+/// Dropout in training, of elements from `first` on.
+fn masked(rate: f32, kept_scale: f32, first: usize) -> Dropout {
+    let key = DropoutKey { seed: 1 << 40, step: 9, layer: 1, first };
+    Dropout::Masked { rate, kept_scale, key }
 }
 
 /// Figures that let every term show.
@@ -284,8 +300,6 @@ fn conv_lrn_cases() -> Vec<Case> {
 }
 
 fn elementwise_cases() -> Vec<Case> {
-    let key = DropoutKey { seed: 1 << 40, step: 9, layer: 1, first: 0 };
-    let later = |first| DropoutKey { first, ..key };
     let logits = |images, classes| LossShape { images, classes, mean_over: images, smoothing: 0.0 };
     let part = LossShape { mean_over: 64, ..logits(5, 100) };
     vec![
@@ -294,13 +308,13 @@ fn elementwise_cases() -> Vec<Case> {
         Case::Saturation(7, Saturation::Tanh),
         Case::Saturation(40_001, Saturation::Tanh),
         Case::Saturation(40_001, Saturation::Sigmoid),
-        Case::Dropout(1, 0.5, 1.0, key),
-        Case::Dropout(40_003, 0.5, 2.0, key),
-        Case::Dropout(1_001, 0.25, 4.0 / 3.0, key),
-        Case::Dropout(40_003, 0.5, 2.0, later(1)),
-        Case::Dropout(2, 0.5, 2.0, later(7)),
-        Case::Dropout(1_001, 0.25, 1.0, later(50_002)),
-        Case::Scale(40_001, 0.5),
+        Case::Dropout(1, masked(0.5, 1.0, 0)),
+        Case::Dropout(40_003, masked(0.5, 2.0, 0)),
+        Case::Dropout(1_001, masked(0.25, 4.0 / 3.0, 0)),
+        Case::Dropout(40_003, masked(0.5, 2.0, 1)),
+        Case::Dropout(2, masked(0.5, 2.0, 7)),
+        Case::Dropout(1_001, masked(0.25, 1.0, 50_002)),
+        Case::Dropout(40_001, Dropout::Scaled(0.5)),
         Case::SoftmaxCrossEntropy(logits(1, 2), 1.0),
         Case::SoftmaxCrossEntropy(logits(9, 1000), 5.0),
         Case::SoftmaxCrossEntropy(logits(4, 10), 1e4), // would overflow without taking the largest away

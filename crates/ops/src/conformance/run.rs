@@ -2,7 +2,7 @@
 
 use super::{Case, Levels, Outputs, Windows, value, values};
 use crate::{
-    Activation, AveragePoolShape, Axis, BatchNormShape, ConvShape, Device, DropoutKey,
+    Activation, AveragePoolShape, Axis, BatchNormShape, ConvShape, Device, Dropout,
     Levels as ImageLevels, LinearShape, LossShape, LrnShape, MaxPoolShape, Normalisation, Picture,
     Saturation, SgdStep, SgdUpdate,
 };
@@ -31,8 +31,8 @@ impl Case {
             Case::Images(images, side, windows) => on.images(images, side, windows),
             Case::Conv(shape, activation) => on.conv(&shape, activation),
             Case::Linear(shape, activation) => on.linear(&shape, activation),
-            Case::LinearScaled(shape, activation, factor, planted) => {
-                on.linear_scaled(&shape, (activation, factor), planted)
+            Case::LinearDropout(shape, activation, dropout, planted) => {
+                on.linear_dropout(&shape, (activation, dropout), planted)
             }
             Case::LinearUpdate(shape, step) => on.linear_update(&shape, &step),
             Case::Relu(len) => on.relu(len),
@@ -45,8 +45,7 @@ impl Case {
             Case::BatchNorm(shape, activation, planted) => {
                 on.batch_norm(&shape, activation, planted)
             }
-            Case::Dropout(len, rate, kept_scale, key) => on.dropout(len, rate, kept_scale, key),
-            Case::Scale(len, factor) => on.scale(len, factor),
+            Case::Dropout(len, dropout) => on.dropout(len, dropout),
             Case::SoftmaxCrossEntropy(shape, spread) => on.softmax_cross_entropy(&shape, spread),
             Case::Sgd(len, step, trust) => on.sgd(len, step, trust),
             Case::Largest(len) => on.largest(len),
@@ -224,23 +223,32 @@ impl<D: Device> On<'_, D> {
     }
 
     /// Perhaps with this value for a bias.
-    fn linear_scaled(
+    fn linear_dropout(
         &self,
         shape: &LinearShape,
-        how: (Activation, f32),
+        how: (Activation, Dropout),
         planted: Option<f32>,
     ) -> Outputs {
         let LinearShape { batch, inputs, outputs } = *shape;
-        let (x, weights) = (self.input(batch * inputs, 1), self.weights(inputs * outputs, 2));
-        let mut bias = values(outputs, 3, 1.0);
+        // Their sums are exact however they are formed, and so is which of them are negative.
+        let x = self.up(&quarters(batch * inputs, 1));
+        let weights = quarters(inputs * outputs, 2);
+        let weights = self.filled(self.device.weights(weights.len()), &weights);
+        let mut bias = quarters(outputs, 3);
         if let Some(value) = planted {
             bias[outputs / 2] = value;
         }
         let (bias, len) = (self.parameters(&bias), batch * outputs);
         let [mut y, mut sums] = [(); 2].map(|()| self.poisoned(len));
         let outputs = [&mut y, &mut sums];
-        self.device.linear_scaled_forward(outputs, &x, [&weights, &bias], how, shape);
-        vec![("y", self.down(&y, len))]
+        self.device.linear_dropout_forward(outputs, &x, [&weights, &bias], how, shape);
+        let mut found = vec![("y", self.down(&y, len))];
+        if let (Activation::Relu, Dropout::Masked { kept_scale, .. }) = how {
+            let mut d = self.input(len, 4);
+            self.device.relu_backward(&mut d, &y, kept_scale, len);
+            found.push(("d_sums", self.down(&d, len)));
+        }
+        found
     }
 
     fn linear_update(&self, shape: &LinearShape, step: &SgdStep) -> Outputs {
@@ -259,10 +267,13 @@ impl<D: Device> On<'_, D> {
     }
 
     fn relu(&self, len: usize) -> Outputs {
-        let (x, mut y, mut d) = (self.input(len, 1), self.poisoned(len), self.input(len, 2));
+        let (x, mut y) = (self.input(len, 1), self.poisoned(len));
+        let [mut d, mut d_of_half] = [self.input(len, 2), self.input(len, 2)];
         self.device.relu_forward(&mut y, &x, len);
-        self.device.relu_backward(&mut d, &y, len);
-        vec![("y", self.down(&y, len)), ("d_x", self.down(&d, len))]
+        self.device.relu_backward(&mut d, &y, 1.0, len);
+        self.device.relu_backward(&mut d_of_half, &y, 0.5, len);
+        let [d, d_of_half] = [d, d_of_half].map(|d| self.down(&d, len));
+        vec![("y", self.down(&y, len)), ("d_x", d), ("d_x of a half", d_of_half)]
     }
 
     fn saturation(&self, len: usize, curve: Saturation) -> Outputs {
@@ -390,15 +401,9 @@ impl<D: Device> On<'_, D> {
         ]
     }
 
-    fn dropout(&self, len: usize, rate: f32, kept_scale: f32, key: DropoutKey) -> Outputs {
+    fn dropout(&self, len: usize, dropout: Dropout) -> Outputs {
         let (x, mut y) = (self.input(len, 1), self.poisoned(len));
-        self.device.dropout(&mut y, &x, rate, kept_scale, key, len);
-        vec![("y", self.down(&y, len))]
-    }
-
-    fn scale(&self, len: usize, factor: f32) -> Outputs {
-        let (x, mut y) = (self.input(len, 1), self.poisoned(len));
-        self.device.scale(&mut y, &x, factor, len);
+        self.device.dropout(&mut y, &x, dropout, len);
         vec![("y", self.down(&y, len))]
     }
 

@@ -1,7 +1,7 @@
 //! Operations in which element i depends on element i alone: ReLU and the curves before it, dropout,
-//! scaling, sums, the weight update. And what is asked of all elements together.
+//! sums, the weight update. And what is asked of all elements together.
 
-use crate::device::{DropoutKey, Saturation, SgdStep, UpdateRule};
+use crate::device::{Dropout, Saturation, SgdStep, UpdateRule};
 use crate::philox;
 use crate::real::Real;
 
@@ -17,11 +17,9 @@ pub(super) fn relu<T: Real>(y: &mut [T], x: &[T]) {
     }
 }
 
-pub(super) fn relu_backward<T: Real>(d: &mut [T], y: &[T]) {
+pub(super) fn relu_backward<T: Real>(d: &mut [T], y: &[T], factor: f32) {
     for (d, &value) in d.iter_mut().zip(y) {
-        if value <= T::default() {
-            *d = T::default();
-        }
+        *d = if value <= T::default() { T::default() } else { *d * T::from_f32(factor) };
     }
 }
 
@@ -45,16 +43,15 @@ pub(super) fn saturation_backward<T: Real>(d: &mut [T], y: &[T], curve: Saturati
     }
 }
 
-pub(super) fn dropout<T: Real>(y: &mut [T], x: &[T], rate: f32, kept_scale: f32, key: DropoutKey) {
+pub(super) fn dropout<T: Real>(y: &mut [T], x: &[T], dropout: Dropout) {
     for (i, (out, &value)) in y.iter_mut().zip(x).enumerate() {
-        let kept = philox::keeps(key, rate, i);
-        *out = if kept { value * T::from_f32(kept_scale) } else { T::default() };
-    }
-}
-
-pub(super) fn scale<T: Real>(y: &mut [T], x: &[T], factor: f32) {
-    for (out, &value) in y.iter_mut().zip(x) {
-        *out = value * T::from_f32(factor);
+        let factor = match dropout {
+            Dropout::Masked { rate, kept_scale, key } => {
+                philox::keeps(key, rate, i).then_some(kept_scale)
+            }
+            Dropout::Scaled(factor) => Some(factor),
+        };
+        *out = factor.map_or(T::default(), |factor| value * T::from_f32(factor));
     }
 }
 

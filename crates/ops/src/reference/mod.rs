@@ -14,7 +14,7 @@ mod pool;
 
 use std::marker::PhantomData;
 
-use crate::device::{Activation, Device, DropoutKey, Saturation, SgdStep, SgdUpdate};
+use crate::device::{Activation, Device, Dropout, Saturation, SgdStep, SgdUpdate};
 use crate::real::Real;
 use crate::shape::{
     AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LossShape, LrnRegion, LrnShape,
@@ -160,8 +160,8 @@ impl<T: Real> Device for Reference<T> {
     fn relu_forward(&self, y: &mut Vec<T>, x: &Vec<T>, len: usize) {
         elementwise::relu(&mut y[..len], &x[..len]);
     }
-    fn relu_backward(&self, d: &mut Vec<T>, y: &Vec<T>, len: usize) {
-        elementwise::relu_backward(&mut d[..len], &y[..len]);
+    fn relu_backward(&self, d: &mut Vec<T>, y: &Vec<T>, factor: f32, len: usize) {
+        elementwise::relu_backward(&mut d[..len], &y[..len], factor);
     }
     fn saturation_forward(&self, y: &mut Vec<T>, x: &Vec<T>, curve: Saturation, len: usize) {
         elementwise::saturation(&mut y[..len], &x[..len], curve);
@@ -246,19 +246,8 @@ impl<T: Real> Device for Reference<T> {
         batch_norm::backward(d_x, d_affine, d_y, x, affine, statistics, shape);
     }
 
-    fn dropout(
-        &self,
-        y: &mut Vec<T>,
-        x: &Vec<T>,
-        rate: f32,
-        kept_scale: f32,
-        key: DropoutKey,
-        len: usize,
-    ) {
-        elementwise::dropout(&mut y[..len], &x[..len], rate, kept_scale, key);
-    }
-    fn scale(&self, y: &mut Vec<T>, x: &Vec<T>, factor: f32, len: usize) {
-        elementwise::scale(&mut y[..len], &x[..len], factor);
+    fn dropout(&self, y: &mut Vec<T>, x: &Vec<T>, dropout: Dropout, len: usize) {
+        elementwise::dropout(&mut y[..len], &x[..len], dropout);
     }
 
     fn softmax_cross_entropy(

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use alexnet_cpu::Cpu;
 use alexnet_ops::{
-    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, DropoutKey, Levels,
-    LinearShape, LossShape, LrnShape, MaxPoolShape, Picture, Saturation, SgdStep, SgdUpdate,
+    Activation, AveragePoolShape, BatchNormShape, ConvShape, Device, Dropout, Levels, LinearShape,
+    LossShape, LrnShape, MaxPoolShape, Picture, Saturation, SgdStep, SgdUpdate,
 };
 
 type Floats = <Cpu as Device>::Floats;
@@ -116,7 +116,7 @@ impl Device for ByLevels {
         fn linear_backward_update(w: &mut Floats, v: &mut Floats, d_y: &Floats, x: &Floats,
             step: &SgdStep, shape: &LinearShape);
         fn relu_forward(y: &mut Floats, x: &Floats, len: usize);
-        fn relu_backward(d: &mut Floats, y: &Floats, len: usize);
+        fn relu_backward(d: &mut Floats, y: &Floats, factor: f32, len: usize);
         fn saturation_forward(y: &mut Floats, x: &Floats, curve: Saturation, len: usize);
         fn saturation_backward(d: &mut Floats, y: &Floats, curve: Saturation, len: usize);
         fn max_pool_forward(y: &mut Floats, at: &mut Bytes, x: &Floats, shape: &MaxPoolShape);
@@ -131,9 +131,7 @@ impl Device for ByLevels {
             activation: Activation, shape: &BatchNormShape);
         fn batch_norm_backward(d_x: &mut Floats, d_affine: &mut Floats, d_y: &Floats, x: &Floats,
             affine: &Floats, statistics: &Floats, shape: &BatchNormShape);
-        fn dropout(y: &mut Floats, x: &Floats, rate: f32, kept_scale: f32, key: DropoutKey,
-            len: usize);
-        fn scale(y: &mut Floats, x: &Floats, factor: f32, len: usize);
+        fn dropout(y: &mut Floats, x: &Floats, dropout: Dropout, len: usize);
         fn softmax_cross_entropy(found: [&mut Floats; 2], d_logits: &mut Floats, logits: &Floats,
             labels: &Labels, shape: &LossShape);
         fn sgd_update(update: SgdUpdate<'_, Floats>);

@@ -101,9 +101,7 @@ impl Run {
 
     /// Some operations of one lane, each touching up to three places.
     fn block(&mut self, lane: Lane) {
-        if self.ledger.enters(lane) {
-            self.ask(Asked::Fork(lane));
-        }
+        self.enter(lane);
         for _ in 0..1 + self.below(3) {
             let mut touches = Vec::new();
             for _ in 0..1 + self.below(3) {
@@ -111,15 +109,29 @@ impl Run {
                 let (end, writes) = (begin + 1 + self.below(2), self.below(2) == 0);
                 touches.push(Touch { begin, end, writes });
             }
-            if self.ledger.parts(&touches) {
-                let ends = self.ledger.ends_graph();
-                self.wait(Lane::Main, ends);
-                self.ask(Asked::Part);
-            }
-            let (lane, waits) = (self.ledger.lane, self.ledger.waits(&touches));
-            self.wait(lane, waits);
-            self.ask(Asked::Do(lane, touches));
+            self.touch(touches);
         }
+        self.leave();
+    }
+
+    fn enter(&mut self, lane: Lane) {
+        if self.ledger.enters(lane) {
+            self.ask(Asked::Fork(lane));
+        }
+    }
+
+    fn touch(&mut self, touches: Vec<Touch>) {
+        if self.ledger.parts(&touches) {
+            let ends = self.ledger.ends_graph();
+            self.wait(Lane::Main, ends);
+            self.ask(Asked::Part);
+        }
+        let (lane, waits) = (self.ledger.lane, self.ledger.waits(&touches));
+        self.wait(lane, waits);
+        self.ask(Asked::Do(lane, touches));
+    }
+
+    fn leave(&mut self) {
         if let Some((side, event)) = self.ledger.leaves() {
             self.ask(Asked::Record(side, event));
         }
@@ -205,6 +217,23 @@ fn nothing_is_done_before_what_it_minds_in_graphs_and_outside() {
 fn the_model_sees_lanes_that_do_not_wait() {
     let found = (1..=400).filter(|&seed| races(seed, true) > 0).count();
     assert_eq!(found, 400);
+}
+
+#[test]
+fn what_a_side_lane_is_asked_for_first_is_beside_what_the_main_one_is_asked_for_next_and_not_the_other_way()
+ {
+    let (one, other) = ((Lane::Aside, [touch(0, true)]), (Lane::Main, [touch(1, true)]));
+    for (first, second, are_beside) in [(&one, &other, true), (&other, &one, false)] {
+        let mut run = Run::new(0);
+        for (lane, touches) in [first, second] {
+            run.enter(*lane);
+            run.touch(touches.to_vec());
+            run.leave();
+        }
+        let [a, b] = [first.0, second.0].map(|lane| lane as usize);
+        let is_behind = run.model.lanes[b][a] > 0;
+        assert_eq!(is_behind, !are_beside, "{second:?} behind {first:?}");
+    }
 }
 
 fn touch(begin: u64, writes: bool) -> Touch {
