@@ -134,8 +134,8 @@ pub fn open_split(
 ) -> Result<OpenedSplit, DataError> {
     let source = recognise(root)?;
     if let Some(name) = split {
-        let missing = || DataError::Missing { path: root.join(name) };
-        return matched(source.list(Wanted::Named(name))?.ok_or_else(missing)?, classes);
+        let listing = source.list(Wanted::Named(name))?;
+        return matched(listing.ok_or_else(|| no_such_split(root, &*source, name))?, classes);
     }
     if let Some(listing) = source.list(Wanted::Validation)? {
         return matched(without_rivals(root, listing)?, classes);
@@ -154,6 +154,16 @@ pub fn open_split(
 /// Says where the training images of such a set should be.
 pub(crate) fn no_train(root: &Path, source: &dyn Source) -> DataError {
     DataError::NoTrain { root: root.to_path_buf(), remedy: source.remedy(Wanted::Train) }
+}
+
+/// Says which splits such a set has, where it has none of this name.
+fn no_such_split(root: &Path, source: &dyn Source, name: &str) -> DataError {
+    DataError::NoSuchSplit {
+        root: root.to_path_buf(),
+        kind: source.kind(),
+        name: name.to_owned(),
+        splits: source.splits(),
+    }
 }
 
 /// A listing, unless there is another that it could be.

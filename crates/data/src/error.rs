@@ -146,6 +146,25 @@ pub enum DataError {
         /// One class of the model.
         example: String,
     },
+    /// A split that was asked for by name and is not there.
+    #[error(
+        "{} holds a set of kind {kind}, which has no split {name:?}{}",
+        root.display(),
+        match &splits[..] {
+            [] => ": leave --split out to measure with all of it".to_owned(),
+            splits => format!(": it has {}", splits.join(", ")),
+        }
+    )]
+    NoSuchSplit {
+        /// The folder given for evaluation.
+        root: PathBuf,
+        /// The kind of the set, as `data info` names it.
+        kind: &'static str,
+        /// What was asked for.
+        name: String,
+        /// The splits it has.
+        splits: Vec<&'static str>,
+    },
     /// A classifier needs at least two classes.
     #[error(
         "{} holds {found} class folder(s), at least 2 are needed: one folder of images per class",

@@ -326,7 +326,8 @@ fn a_split_that_is_not_there_is_said_to_be_missing() {
     let classes = ["a".to_string(), "b".into()];
     assert_eq!(open_split(root.path(), None, &classes).unwrap().split.samples.len(), 2);
     let error = open_split(root.path(), Some("test"), &classes).unwrap_err().to_string();
-    assert!(error.ends_with("test does not exist"), "{error}");
+    let says = "holds a set of kind webdataset, which has no split \"test\": it has val";
+    assert_says(&error, root.path(), says, "test");
     let root = tree(&[("train-0.tar", &shard(&[("0", "a"), ("1", "b"), ("2", "b")]))]);
     let dataset: Dataset = open(root.path(), Some(0.5)).unwrap();
     assert_eq!((dataset.train.samples.len(), dataset.val.samples.len()), (2, 1));

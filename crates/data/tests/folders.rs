@@ -282,7 +282,12 @@ fn a_split_that_cannot_be_evaluated_says_why() {
     for (files, split, says) in [
         (&["c/0.jpg"][..], None, "add one of val/, valid/, validation/ or test/, or name"),
         (&["a/0.jpg", "c/0.jpg"], None, "c is not one of the 2 known classes"),
-        (&["val/a/0.jpg"], Some("test"), "test does not exist"),
+        (
+            &["train/a/0.jpg", "val/a/0.jpg"],
+            Some("test"),
+            "holds a set of kind folders, which has no split \"test\": it has train, val",
+        ),
+        (&["a/0.jpg"], Some("test"), "no split \"test\": leave --split out to measure with all"),
         (&["val/a/notes.txt"], None, "val holds no .jpg"),
     ] {
         let root = tree(files);

@@ -137,6 +137,9 @@ fn splits_are_found_by_their_names() {
         let found = opened.map(|opened| opened.split.samples.len());
         assert_eq!(found, images, "{split:?} of {name}");
     }
+    let message = open_split(&form("snappy"), Some("test"), &classes).unwrap_err().to_string();
+    let says = "kind parquet, which has no split \"test\": it has train, validation";
+    assert!(message.ends_with(says), "{message}");
 }
 
 // ---------------------------------------------------------------- forged files

@@ -214,6 +214,28 @@ fn a_set_that_lacks_a_split_is_told_the_files_of_its_own_form() {
 }
 
 #[test]
+fn a_split_that_is_asked_for_and_not_there_is_answered_with_the_kind_of_the_set_and_its_splits() {
+    for (root, split, says) in [
+        (written(&cifar_10("")), "val", "cifar-10, which has no split \"val\": it has train, test"),
+        (
+            with(cifar_100(), "test.bin", None),
+            "test",
+            "cifar-100, which has no split \"test\": it has train",
+        ),
+        (
+            written(&mnist("", true)),
+            "valid",
+            "idx, which has no split \"valid\": it has train, test",
+        ),
+        (written(&mnist("", false)), "", "idx, which has no split \"\": it has train, test"),
+    ] {
+        let message = open_split(root.path(), Some(split), &[]).unwrap_err().to_string();
+        let expected = format!("{} holds a set of kind {says}", root.path().display());
+        assert_eq!(message, expected);
+    }
+}
+
+#[test]
 fn two_kinds_in_a_folder_are_both_named_and_neither_is_taken() {
     let kinds = [
         (cifar_10(""), vec![("train/a/0.jpg".to_owned(), vec![])], "cifar-10", "folders"),

@@ -110,6 +110,12 @@ impl Source for Cifar {
         Ok(Some(Listing { place, classes, named_by, samples, ..Listing::default() }))
     }
 
+    fn splits(&self) -> Vec<&'static str> {
+        let Kind { train, test, .. } = self.kind;
+        let files = [(TRAIN, train), (TEST, test)].into_iter();
+        files.filter(|(_, files)| self.has_any(files)).map(|(split, _)| split).collect()
+    }
+
     fn remedy(&self, wanted: Wanted) -> String {
         let files = if wanted == Wanted::Train { self.kind.train } else { self.kind.test };
         format!("put {} of {} into {}", files.join(", "), self.kind.name, self.folder.display())

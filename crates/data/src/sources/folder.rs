@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Listing, Source, TEST, TRAIN, VALIDATION, Wanted, list, shards};
+use super::{Listing, SPLITS, Source, TEST, Wanted, list, shards};
 use crate::error::DataError;
 use crate::passed_over::{PassedOver, is_dead_link};
 use crate::sample::{Content, Sample};
@@ -45,8 +45,7 @@ pub(super) fn has_classes(root: &Path) -> Result<bool, DataError> {
     if !root.is_dir() {
         return Ok(false);
     }
-    let splits = || [TRAIN].into_iter().chain(VALIDATION);
-    for split in splits().filter(|&split| split != TEST).map(|split| root.join(split)) {
+    for split in SPLITS.into_iter().filter(|&split| split != TEST).map(|split| root.join(split)) {
         if split.is_dir() && has_image_folders(&split, 1)? {
             return Ok(true);
         }
@@ -58,7 +57,7 @@ pub(super) fn has_classes(root: &Path) -> Result<bool, DataError> {
 fn has_image_folders(folder: &Path, least: usize) -> Result<bool, DataError> {
     let mut found = 0;
     for entry in sorted_entries(folder)? {
-        let is_split = [TRAIN].iter().chain(&VALIDATION).any(|split| entry.ends_with(split));
+        let is_split = SPLITS.iter().any(|split| entry.ends_with(split));
         if entry.is_dir() && !is_split && sorted_entries(&entry)?.iter().any(|it| is_image(it)) {
             found += 1;
         }
@@ -72,7 +71,7 @@ fn has_image_folders(folder: &Path, least: usize) -> Result<bool, DataError> {
 impl Source for Folder {
     fn kind(&self) -> &'static str {
         let is_list = |name: &&str| self.root.join(format!("{name}.txt")).is_file();
-        if [TRAIN].iter().chain(&VALIDATION).any(is_list) { "lists" } else { "folders" }
+        if SPLITS.iter().any(is_list) { "lists" } else { "folders" }
     }
 
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
@@ -93,6 +92,10 @@ impl Source for Folder {
         Ok(None)
     }
 
+    fn splits(&self) -> Vec<&'static str> {
+        SPLITS.into_iter().filter(|split| self.has(split)).collect()
+    }
+
     fn remedy(&self, wanted: Wanted) -> String {
         if wanted == Wanted::Train {
             return "put them in train/<class>/, or pass --val-fraction if it holds the class \
@@ -111,14 +114,16 @@ impl Source for Folder {
 }
 
 impl Folder {
+    /// Whether there is a list or a folder of this name.
+    fn has(&self, name: &str) -> bool {
+        self.root.join(name).is_dir() || self.root.join(format!("{name}.txt")).is_file()
+    }
+
     /// What could be meant by the wanted split as well as what is called `taken`. A `test` beside the
     /// images to measure with is another set.
     fn rivals(&self, taken: &str, wanted: Wanted) -> Vec<String> {
-        let is_there = |name: &str| {
-            self.root.join(name).is_dir() || self.root.join(format!("{name}.txt")).is_file()
-        };
         let names = wanted.names().iter().filter(|&&name| name != taken && name != TEST);
-        names.filter(|name| is_there(name)).map(|&name| name.to_owned()).collect()
+        names.filter(|name| self.has(name)).map(|&name| name.to_owned()).collect()
     }
 }
 

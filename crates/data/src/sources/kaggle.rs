@@ -71,6 +71,10 @@ impl Source for Kaggle {
         }
     }
 
+    fn splits(&self) -> Vec<&'static str> {
+        [TRAIN, VAL].into_iter().filter(|split| self.images.join(split).is_dir()).collect()
+    }
+
     fn remedy(&self, wanted: Wanted) -> String {
         let name = if wanted == Wanted::Train { TRAIN } else { VAL };
         format!("unpack {} too", self.images.join(name).display())

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Listing, Source, TRAIN, VALIDATION, Wanted, malformed};
+use super::{Listing, Source, TRAIN, VAL, VALIDATION, Wanted, malformed};
 use crate::error::DataError;
 use crate::pack::{FORMAT, MANIFEST, Manifest, Packing, Row, Shard, VERSION, read_index};
 use crate::sample::{Content, Form, Layout, Part, Sample, Store};
@@ -68,6 +68,11 @@ impl Source for Pack {
         }
         let classes = self.manifest.classes.clone();
         Ok(Some(Listing { place: self.root.clone(), classes, samples, ..Listing::default() }))
+    }
+
+    fn splits(&self) -> Vec<&'static str> {
+        let shards = [(TRAIN, &self.manifest.train), (VAL, &self.manifest.val)].into_iter();
+        shards.filter(|(_, shards)| !shards.is_empty()).map(|(split, _)| split).collect()
     }
 
     fn remedy(&self, _: Wanted) -> String {

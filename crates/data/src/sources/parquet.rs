@@ -66,6 +66,10 @@ impl Source for Tables {
         rows.listing(&self.folder, &files).map(Some)
     }
 
+    fn splits(&self) -> Vec<&'static str> {
+        shards::splits(&self.folder, EXTENSION)
+    }
+
     fn remedy(&self, wanted: Wanted) -> String {
         shards::remedy(&self.folder, wanted, EXTENSION)
     }

@@ -59,6 +59,10 @@ impl Source for Shards {
         }
     }
 
+    fn splits(&self) -> Vec<&'static str> {
+        shards::splits(&self.root, EXTENSION)
+    }
+
     fn remedy(&self, wanted: Wanted) -> String {
         shards::remedy(&self.root, wanted, EXTENSION)
     }

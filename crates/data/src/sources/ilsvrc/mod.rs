@@ -75,6 +75,14 @@ impl Source for Ilsvrc {
         if tar == TRAIN_TAR { training(path, devkit) } else { validation(path, devkit) }.map(Some)
     }
 
+    fn splits(&self) -> Vec<&'static str> {
+        let tars = [(TRAIN, TRAIN_TAR), (VAL, VAL_TAR)].into_iter();
+        let is_there = |&(folder, tar): &(&str, &str)| {
+            self.root.join(folder).is_dir() || self.root.join(tar).is_file()
+        };
+        tars.filter(is_there).map(|(split, _)| split).collect()
+    }
+
     fn remedy(&self, wanted: Wanted) -> String {
         let (tar, folder) =
             if wanted == Wanted::Train { (TRAIN_TAR, TRAIN) } else { (VAL_TAR, VAL) };
