@@ -166,15 +166,14 @@ pub enum DataError {
         splits: Vec<&'static str>,
     },
     /// A classifier needs at least two classes.
-    #[error(
-        "{} holds {found} class folder(s), at least 2 are needed: one folder of images per class",
-        folder.display()
-    )]
+    #[error("{} has {found} class(es), at least 2 are needed: {remedy}", place.display())]
     TooFewClasses {
-        /// The training folder.
-        folder: PathBuf,
-        /// How many class folders it holds.
+        /// What holds the training images.
+        place: PathBuf,
+        /// How many classes they are of.
         found: usize,
+        /// What says the classes in a set of its kind.
+        remedy: String,
     },
     /// A folder holds no image.
     #[error("{} holds no .jpg, .jpeg or .png image: add images or remove it", folder.display())]

@@ -337,6 +337,13 @@ fn a_split_that_is_not_there_is_said_to_be_missing() {
 }
 
 #[test]
+fn shards_of_one_class_are_told_what_says_it() {
+    let root = with_train(&shard(&[("0", "a"), ("1", "a")]));
+    let says = "has 1 class(es), at least 2 are needed: add images of each, with a .cls or .json";
+    assert_says(&message(root.path()), root.path(), says, "one class");
+}
+
+#[test]
 fn a_shard_that_is_not_read_beside_class_folders_is_named_where_its_images_are_missing() {
     let bytes = shard(&[("0", "a"), ("1", "b")]);
     for name in ["val-0.tar", "validation.parquet", "test-00000-of-00001.parquet"] {

@@ -181,6 +181,16 @@ fn a_forged_file_that_tells_the_truth_is_read() {
 }
 
 #[test]
+fn a_table_of_one_class_is_told_what_says_it() {
+    let (a, b) = (golden("parquet/folder/train/red/00.png"), golden("pixels/rgb.png"));
+    let root = with_train(&Forged::new(&[&a, &b], &[0, 0]));
+    let message = open(root.path(), None).unwrap_err().to_string();
+    let says =
+        "has 1 class(es), at least 2 are needed: add rows of each, with a label that says it";
+    assert!(message.ends_with(says), "{message}");
+}
+
+#[test]
 fn numbers_without_names_are_lines_of_classes_txt_or_names_themselves() {
     let root = with_train(&forged());
     assert_eq!(open(root.path(), None).unwrap().classes, ["0", "1"]);

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Listing, SPLITS, Source, TEST, Wanted, list, shards};
+use super::{Lack, Listing, SPLITS, Source, TEST, TRAIN, Wanted, list, shards};
 use crate::error::DataError;
 use crate::passed_over::{PassedOver, is_dead_link};
 use crate::sample::{Content, Sample};
@@ -70,8 +70,7 @@ fn has_image_folders(folder: &Path, least: usize) -> Result<bool, DataError> {
 
 impl Source for Folder {
     fn kind(&self) -> &'static str {
-        let is_list = |name: &&str| self.root.join(format!("{name}.txt")).is_file();
-        if SPLITS.iter().any(is_list) { "lists" } else { "folders" }
+        if SPLITS.iter().any(|name| self.is_list(name)) { "lists" } else { "folders" }
     }
 
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
@@ -96,12 +95,31 @@ impl Source for Folder {
         SPLITS.into_iter().filter(|split| self.has(split)).collect()
     }
 
-    fn remedy(&self, wanted: Wanted) -> String {
-        if wanted == Wanted::Train {
-            return "put them in train/<class>/, or pass --val-fraction if it holds the class \
-                    folders itself"
-                .into();
+    fn remedy(&self, lack: Lack) -> String {
+        match lack {
+            Lack::Train => "put them in train/<class>/, or pass --val-fraction if it holds the \
+                            class folders itself"
+                .into(),
+            Lack::Validation => self.validation_remedy(),
+            Lack::Classes if self.is_list(TRAIN) => {
+                "add lines of images of each, which end in its name".into()
+            }
+            Lack::Classes => "put the images of each into a folder of its own".into(),
         }
+    }
+}
+
+impl Folder {
+    /// Whether there is a list or a folder of this name.
+    fn has(&self, name: &str) -> bool {
+        self.is_list(name) || self.root.join(name).is_dir()
+    }
+
+    fn is_list(&self, name: &str) -> bool {
+        self.root.join(format!("{name}.txt")).is_file()
+    }
+
+    fn validation_remedy(&self) -> String {
         let add = "add one of val/, valid/, validation/ or test/";
         match shards::validation_beside(&self.root) {
             None => add.into(),
@@ -110,13 +128,6 @@ impl Source for Folder {
                 shard.display()
             ),
         }
-    }
-}
-
-impl Folder {
-    /// Whether there is a list or a folder of this name.
-    fn has(&self, name: &str) -> bool {
-        self.root.join(name).is_dir() || self.root.join(format!("{name}.txt")).is_file()
     }
 
     /// What could be meant by the wanted split as well as what is called `taken`. A `test` beside the

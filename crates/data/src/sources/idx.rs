@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 
-use super::{Listing, Source, TEST, TRAIN, Wanted, list, malformed};
+use super::{Lack, Listing, Source, TEST, TRAIN, Wanted, list, malformed};
 use crate::error::DataError;
 use crate::sample::{Content, Form, Layout, Part, Sample, Store};
 
@@ -83,9 +83,15 @@ impl Source for Idx {
         files.filter(|(_, files)| self.images(files).is_ok()).map(|(split, _)| split).collect()
     }
 
-    fn remedy(&self, wanted: Wanted) -> String {
-        let split = if wanted == Wanted::Train { TRAIN } else { T10K };
-        format!("add {split}-images-idx3-ubyte and {split}-labels-idx1-ubyte, also with .gz")
+    fn remedy(&self, lack: Lack) -> String {
+        let add = |split: &str| {
+            format!("add {split}-images-idx3-ubyte and {split}-labels-idx1-ubyte, also with .gz")
+        };
+        match lack {
+            Lack::Train => add(TRAIN),
+            Lack::Validation => add(T10K),
+            Lack::Classes => "add images of each, with labels that number them from 0".into(),
+        }
     }
 }
 

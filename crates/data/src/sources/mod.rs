@@ -61,6 +61,17 @@ impl<'a> Wanted<'a> {
     }
 }
 
+/// What a source may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// Images to learn from.
+    Train,
+    /// Images to measure with.
+    Validation,
+    /// Classes to tell apart.
+    Classes,
+}
+
 /// The images of one split.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Listing {
@@ -102,9 +113,8 @@ pub(crate) trait Source {
     /// The splits it has, as they can be asked for by name, in the order of [`SPLITS`].
     fn splits(&self) -> Vec<&'static str>;
 
-    /// What to do where it lacks the images to learn from, or to measure with: the files that it
-    /// has them in.
-    fn remedy(&self, wanted: Wanted) -> String;
+    /// What to do where it lacks something: which files have it in a set of its form.
+    fn remedy(&self, lack: Lack) -> String;
 }
 
 /// Recognises a source by what lies at a path; `None` if it is another kind.

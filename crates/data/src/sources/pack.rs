@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Listing, Source, TRAIN, VAL, VALIDATION, Wanted, malformed};
+use super::{Lack, Listing, Source, TRAIN, VAL, VALIDATION, Wanted, malformed};
 use crate::error::DataError;
 use crate::pack::{FORMAT, MANIFEST, Manifest, Packing, Row, Shard, VERSION, read_index};
 use crate::sample::{Content, Form, Layout, Part, Sample, Store};
@@ -75,7 +75,7 @@ impl Source for Pack {
         shards.filter(|(_, shards)| !shards.is_empty()).map(|(split, _)| split).collect()
     }
 
-    fn remedy(&self, _: Wanted) -> String {
+    fn remedy(&self, _: Lack) -> String {
         "pack it anew from a set that has them".into()
     }
 }

@@ -51,23 +51,27 @@ pub(super) fn splits(root: &Path, extension: &str) -> Vec<&'static str> {
     SPLITS.into_iter().filter(has_shards).collect()
 }
 
-/// Where a split's shards are to be where it has none.
-pub(super) fn remedy(root: &Path, wanted: Wanted, extension: &str) -> String {
-    let (name, others) = match wanted {
-        Wanted::Train => (TRAIN, String::new()),
-        _ => (VAL, format!(" (or {}-)", VALIDATION[1..].join("-, "))),
-    };
-    let here = root.display();
-    let add = format!(
-        "put {name}-*.{extension}{others} into {here}, or .{extension} files into {}",
-        root.join(name).display()
-    );
-    let divisible =
-        wanted == Wanted::Train && !unsplit(root, extension).unwrap_or_default().is_empty();
-    match divisible {
-        true => format!("{add}; or pass --val-fraction to divide all .{extension} files"),
-        false => add,
+/// Where shards to learn from are to be where there are none.
+pub(super) fn train_remedy(root: &Path, extension: &str) -> String {
+    let put = put(root, TRAIN, "", extension);
+    match unsplit(root, extension).unwrap_or_default().is_empty() {
+        true => put,
+        false => format!("{put}; or pass --val-fraction to divide all .{extension} files"),
     }
+}
+
+/// Where shards to measure with are to be where there are none.
+pub(super) fn validation_remedy(root: &Path, extension: &str) -> String {
+    let others = format!(" (or {}-)", VALIDATION[1..].join("-, "));
+    put(root, VAL, &others, extension)
+}
+
+fn put(root: &Path, split: &str, others: &str, extension: &str) -> String {
+    format!(
+        "put {split}-*.{extension}{others} into {}, or .{extension} files into {}",
+        root.display(),
+        root.join(split).display()
+    )
 }
 
 /// A shard named after what is measured with, of any kind, that lies in `root`.

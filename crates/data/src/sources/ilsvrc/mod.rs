@@ -18,7 +18,7 @@ mod published;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Listing, Source, TRAIN, VAL, VALIDATION, Wanted, folder, malformed};
+use super::{Lack, Listing, Source, TRAIN, VAL, VALIDATION, Wanted, folder, malformed};
 use crate::error::DataError;
 use crate::sample::{Content, Form, Part, Sample, Store};
 use crate::tar::{Member, inner_members, members};
@@ -83,10 +83,12 @@ impl Source for Ilsvrc {
         tars.filter(is_there).map(|(split, _)| split).collect()
     }
 
-    fn remedy(&self, wanted: Wanted) -> String {
-        let (tar, folder) =
-            if wanted == Wanted::Train { (TRAIN_TAR, TRAIN) } else { (VAL_TAR, VAL) };
-        format!("add {tar}, or {folder}/<class>/ in its place")
+    fn remedy(&self, lack: Lack) -> String {
+        match lack {
+            Lack::Train => format!("add {TRAIN_TAR}, or {TRAIN}/<class>/ in its place"),
+            Lack::Validation => format!("add {VAL_TAR}, or {VAL}/<class>/ in its place"),
+            Lack::Classes => format!("unpack all of {TRAIN_TAR}, or remove {TRAIN}/"),
+        }
     }
 }
 
