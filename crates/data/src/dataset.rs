@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::DataError;
 use crate::passed_over::PassedOver;
 use crate::sample::Sample;
-use crate::sources::{Listing, Source, Wanted, recognise};
+use crate::sources::{Lack, Listing, Source, Wanted, recognise};
 
 /// The images to train on, or those to measure with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,7 +97,12 @@ pub fn open(root: &Path, val_fraction: Option<f64>) -> Result<Dataset, DataError
     };
     let train = listing.ok_or_else(|| no_train(root, &*source))?;
     if train.classes.len() < 2 {
-        return Err(DataError::TooFewClasses { folder: train.place, found: train.classes.len() });
+        let (place, found) = (train.place, train.classes.len());
+        return Err(DataError::TooFewClasses {
+            place,
+            found,
+            remedy: source.remedy(Lack::Classes),
+        });
     }
     let classes = train.classes.clone();
     let named_by = train.named_by.clone();
@@ -113,7 +118,7 @@ pub fn open(root: &Path, val_fraction: Option<f64>) -> Result<Dataset, DataError
         aside
     } else {
         let no_validation = || {
-            let remedy = source.remedy(Wanted::Validation);
+            let remedy = source.remedy(Lack::Validation);
             DataError::NoValidation { root: root.to_path_buf(), remedy }
         };
         let listing = source.list(Wanted::Validation)?.ok_or_else(no_validation)?;
@@ -134,8 +139,8 @@ pub fn open_split(
 ) -> Result<OpenedSplit, DataError> {
     let source = recognise(root)?;
     if let Some(name) = split {
-        let missing = || DataError::Missing { path: root.join(name) };
-        return matched(source.list(Wanted::Named(name))?.ok_or_else(missing)?, classes);
+        let listing = source.list(Wanted::Named(name))?;
+        return matched(listing.ok_or_else(|| no_such_split(root, &*source, name))?, classes);
     }
     if let Some(listing) = source.list(Wanted::Validation)? {
         return matched(without_rivals(root, listing)?, classes);
@@ -145,7 +150,7 @@ pub fn open_split(
         .filter(|listing| listing.classes.iter().any(|name| classes.contains(name)));
     let example = classes.first().cloned().unwrap_or_default();
     let none = || {
-        let remedy = source.remedy(Wanted::Validation);
+        let remedy = source.remedy(Lack::Validation);
         DataError::NoSplit { root: root.to_path_buf(), remedy, example }
     };
     matched(whole.ok_or_else(none)?, classes)
@@ -153,7 +158,17 @@ pub fn open_split(
 
 /// Says where the training images of such a set should be.
 pub(crate) fn no_train(root: &Path, source: &dyn Source) -> DataError {
-    DataError::NoTrain { root: root.to_path_buf(), remedy: source.remedy(Wanted::Train) }
+    DataError::NoTrain { root: root.to_path_buf(), remedy: source.remedy(Lack::Train) }
+}
+
+/// Says which splits such a set has, where it has none of this name.
+fn no_such_split(root: &Path, source: &dyn Source, name: &str) -> DataError {
+    DataError::NoSuchSplit {
+        root: root.to_path_buf(),
+        kind: source.kind(),
+        name: name.to_owned(),
+        splits: source.splits(),
+    }
 }
 
 /// A listing, unless there is another that it could be.

@@ -146,16 +146,34 @@ pub enum DataError {
         /// One class of the model.
         example: String,
     },
-    /// A classifier needs at least two classes.
+    /// A split that was asked for by name and is not there.
     #[error(
-        "{} holds {found} class folder(s), at least 2 are needed: one folder of images per class",
-        folder.display()
+        "{} holds a set of kind {kind}, which has no split {name:?}{}",
+        root.display(),
+        match &splits[..] {
+            [] => ": leave --split out to measure with all of it".to_owned(),
+            splits => format!(": it has {}", splits.join(", ")),
+        }
     )]
+    NoSuchSplit {
+        /// The folder given for evaluation.
+        root: PathBuf,
+        /// The kind of the set, as `data info` names it.
+        kind: &'static str,
+        /// What was asked for.
+        name: String,
+        /// The splits it has.
+        splits: Vec<&'static str>,
+    },
+    /// A classifier needs at least two classes.
+    #[error("{} has {found} class(es), at least 2 are needed: {remedy}", place.display())]
     TooFewClasses {
-        /// The training folder.
-        folder: PathBuf,
-        /// How many class folders it holds.
+        /// What holds the training images.
+        place: PathBuf,
+        /// How many classes they are of.
         found: usize,
+        /// What says the classes in a set of its kind.
+        remedy: String,
     },
     /// A folder holds no image.
     #[error("{} holds no .jpg, .jpeg or .png image: add images or remove it", folder.display())]

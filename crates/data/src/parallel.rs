@@ -97,6 +97,20 @@ fn thread_of(index: usize) -> Builder {
     builder
 }
 
+/// Does `work` on each item by `workers` threads and returns the results in the items' order.
+///
+/// # Errors
+/// As [`gather`].
+pub(crate) fn map<T: Sync, R: Send>(
+    items: &[T],
+    workers: usize,
+    work: impl Fn(&T) -> R + Sync,
+    progress: Progress,
+) -> Result<Vec<R>, DataError> {
+    let add = |done: &mut Vec<(usize, R)>, index: usize, item: &T| done.push((index, work(item)));
+    gather(items, workers, Vec::new, add, progress).map(|parts| in_order(parts).collect())
+}
+
 /// Does `work` on each item by `workers` threads and returns the results in the items' order. After
 /// a failure no other item is begun.
 ///
@@ -118,9 +132,16 @@ pub(crate) fn try_map<T: Sync, R: Send>(
         done.push((index, result));
     };
     let parts = gather(items, workers, Vec::new, add, progress)?;
-    let mut done: Vec<_> = parts.into_iter().flatten().collect();
+    in_order(parts).collect()
+}
+
+/// What threads have done, in the order of the items.
+fn in_order<R>(parts: Vec<Vec<(usize, R)>>) -> impl Iterator<Item = R> {
+    // Of a large set the results are most of the memory: no room is taken for more than there are.
+    let mut done = Vec::with_capacity(parts.iter().map(Vec::len).sum());
+    done.extend(parts.into_iter().flatten());
     done.sort_unstable_by_key(|&(index, _)| index);
-    done.into_iter().map(|(_, result)| result).collect()
+    done.into_iter().map(|(_, result)| result)
 }
 
 #[cfg(test)]
@@ -181,6 +202,18 @@ mod tests {
             let expected: u64 = items.iter().map(|item| item * (item + 1)).sum();
             assert_eq!(parts.unwrap().iter().sum::<u64>(), expected, "{workers} workers");
             assert_eq!(last, 1000);
+        }
+    }
+
+    #[test]
+    fn what_was_made_of_each_item_stands_in_the_items_order_whoever_made_it() {
+        let items: Vec<u64> = (0..1000).collect();
+        let expected: Vec<String> = items.iter().map(u64::to_string).collect();
+        for workers in [0, 1, 7] {
+            let made = map(&items, workers, u64::to_string, &mut |_| true);
+            assert_eq!(made.unwrap(), expected, "{workers} workers");
+            let tried = try_map(&items, workers, |item| Ok(item.to_string()), &mut |_| true);
+            assert_eq!(tried.unwrap(), expected, "{workers} workers");
         }
     }
 

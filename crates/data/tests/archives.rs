@@ -326,13 +326,21 @@ fn a_split_that_is_not_there_is_said_to_be_missing() {
     let classes = ["a".to_string(), "b".into()];
     assert_eq!(open_split(root.path(), None, &classes).unwrap().split.samples.len(), 2);
     let error = open_split(root.path(), Some("test"), &classes).unwrap_err().to_string();
-    assert!(error.ends_with("test does not exist"), "{error}");
+    let says = "holds a set of kind webdataset, which has no split \"test\": it has val";
+    assert_says(&error, root.path(), says, "test");
     let root = tree(&[("train-0.tar", &shard(&[("0", "a"), ("1", "b"), ("2", "b")]))]);
     let dataset: Dataset = open(root.path(), Some(0.5)).unwrap();
     assert_eq!((dataset.train.samples.len(), dataset.val.samples.len()), (2, 1));
     assert_says(&message(root.path()), root.path(), "put val-*.tar (or valid-,", "train-0.tar");
     let root = tree(&[("0.tar", &bytes)]);
     assert_says(&message(root.path()), root.path(), "--val-fraction to divide all .tar", "0.tar");
+}
+
+#[test]
+fn shards_of_one_class_are_told_what_says_it() {
+    let root = with_train(&shard(&[("0", "a"), ("1", "a")]));
+    let says = "has 1 class(es), at least 2 are needed: add images of each, with a .cls or .json";
+    assert_says(&message(root.path()), root.path(), says, "one class");
 }
 
 #[test]

@@ -91,12 +91,15 @@ fn a_dataset_that_cannot_be_used_says_why_in_one_line() {
             "has no training images: put them in train/<class>/, or pass --val-fraction",
         ),
         (&both, "but none to measure with: add one of val/, valid/, validation/ or test/, or pass"),
-        (&["train/a/0.jpg", "val/a/0.jpg"], "train holds 1 class folder(s), at least 2"),
+        (
+            &["train/a/0.jpg", "val/a/0.jpg"],
+            "train has 1 class(es), at least 2 are needed: put the images of each into a folder of",
+        ),
         (
             &["train/0.jpg", "val/a/0.jpg"],
             "train holds images, such as 0.jpg, but no class folders",
         ),
-        (&["train/x", "val/a/0.jpg"], "train holds 0 class folder(s), at least 2"),
+        (&["train/x", "val/a/0.jpg"], "train has 0 class(es), at least 2 are needed"),
         (&[both[0], "train/b/", "val/a/0.jpg"], "train/b holds no .jpg, .jpeg or .png image"),
         (&[both[0], both[1], "val/a/"], "val holds no .jpg, .jpeg or .png image"),
         (&[both[0], both[1], "val/c/0.jpg"], "val/c is not one of the 2 known classes"),
@@ -187,6 +190,14 @@ fn folders_of_images_that_a_training_list_names_are_no_classes() {
     ];
     let root = lists(&["train/images/0.jpg", "train/images/1.jpg"], &texts);
     assert_eq!(open(root.path(), None).unwrap().classes, ["cat", "dog"]);
+}
+
+#[test]
+fn a_list_of_one_class_is_told_what_says_it() {
+    let root = lists(&["0.jpg", "1.jpg"], &[("train.txt", "0.jpg cat\n1.jpg cat\n")]);
+    let message = open(root.path(), Some(0.5)).unwrap_err().to_string();
+    let says = "train.txt has 1 class(es), at least 2 are needed: add lines of images of each,";
+    assert!(message.contains(says), "{message}");
 }
 
 #[test]
@@ -282,7 +293,12 @@ fn a_split_that_cannot_be_evaluated_says_why() {
     for (files, split, says) in [
         (&["c/0.jpg"][..], None, "add one of val/, valid/, validation/ or test/, or name"),
         (&["a/0.jpg", "c/0.jpg"], None, "c is not one of the 2 known classes"),
-        (&["val/a/0.jpg"], Some("test"), "test does not exist"),
+        (
+            &["train/a/0.jpg", "val/a/0.jpg"],
+            Some("test"),
+            "holds a set of kind folders, which has no split \"test\": it has train, val",
+        ),
+        (&["a/0.jpg"], Some("test"), "no split \"test\": leave --split out to measure with all"),
         (&["val/a/notes.txt"], None, "val holds no .jpg"),
     ] {
         let root = tree(files);

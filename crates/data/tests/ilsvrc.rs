@@ -98,7 +98,10 @@ fn validation_images_alone_are_evaluated_with_a_models_classes() {
         assert!(opened.missing.is_empty());
     }
     let error = open_split(root.path(), Some("test"), &classes).unwrap_err().to_string();
-    assert!(error.ends_with("test does not exist"), "{error}");
+    assert!(
+        error.ends_with("kind ilsvrc-2012, which has no split \"test\": it has val"),
+        "{error}"
+    );
     let error = open(root.path(), None).unwrap_err().to_string();
     assert!(error.contains("has no training images: add ILSVRC2012_img_train.tar"), "{error}");
 }
@@ -441,7 +444,8 @@ fn kaggles_test_images_are_said_to_have_no_classes() {
     let message = open_split(root.path(), Some("test"), &classes).unwrap_err().to_string();
     assert_says(&message, root.path(), "its class was never published: measure with val", "test");
     let missing = open_split(Path::new(root.path()), Some("more"), &classes).unwrap_err();
-    assert!(missing.to_string().ends_with("more does not exist"), "{missing}");
+    let says = "kind kaggle-ilsvrc, which has no split \"more\": it has train, val";
+    assert_says(&missing.to_string(), root.path(), says, "more");
 }
 
 #[test]

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use alexnet_data::{
     Content, DataError, Dataset, Encoding, Fit, Image, Loader, LoaderConfig, Order, PackOutcome,
-    PackSettings, PackSize, Packing, Preprocess, Unreadable, View, open, pack, statistics, survey,
+    PackSettings, PackSize, Packing, Preprocess, Unreadable, View, open, open_split, pack,
+    statistics, survey,
 };
 use support::{sample_set, surveyed};
 
@@ -274,6 +275,16 @@ fn an_image_that_cannot_be_decoded_is_stored_as_it_is_and_stays_unreadable() {
         message.contains("is not a JPEG or PNG image (it starts with 68 65 6c 6c)"),
         "{message}"
     );
+}
+
+#[test]
+fn a_split_that_no_pack_has_is_answered_with_those_that_this_one_has() {
+    let (folder, dataset) = sample_set();
+    let out = folder.path().join("packed");
+    pack_all(&dataset, ORIGINAL, &out);
+    let message = open_split(&out, Some("test-2"), &dataset.classes).unwrap_err().to_string();
+    let says = "holds a set of kind packed, which has no split \"test-2\": it has train, val";
+    assert_eq!(message, format!("{} {says}", out.display()));
 }
 
 #[test]

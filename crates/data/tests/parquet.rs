@@ -137,6 +137,9 @@ fn splits_are_found_by_their_names() {
         let found = opened.map(|opened| opened.split.samples.len());
         assert_eq!(found, images, "{split:?} of {name}");
     }
+    let message = open_split(&form("snappy"), Some("test"), &classes).unwrap_err().to_string();
+    let says = "kind parquet, which has no split \"test\": it has train, validation";
+    assert!(message.ends_with(says), "{message}");
 }
 
 // ---------------------------------------------------------------- forged files
@@ -175,6 +178,16 @@ fn a_forged_file_that_tells_the_truth_is_read() {
         let root = with_train(&forged);
         assert!(everything(root.path()).unwrap()[..2] == expected, "{repetition}");
     }
+}
+
+#[test]
+fn a_table_of_one_class_is_told_what_says_it() {
+    let (a, b) = (golden("parquet/folder/train/red/00.png"), golden("pixels/rgb.png"));
+    let root = with_train(&Forged::new(&[&a, &b], &[0, 0]));
+    let message = open(root.path(), None).unwrap_err().to_string();
+    let says =
+        "has 1 class(es), at least 2 are needed: add rows of each, with a label that says it";
+    assert!(message.ends_with(says), "{message}");
 }
 
 #[test]

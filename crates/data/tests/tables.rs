@@ -214,6 +214,55 @@ fn a_set_that_lacks_a_split_is_told_the_files_of_its_own_form() {
 }
 
 #[test]
+fn a_split_that_is_asked_for_and_not_there_is_answered_with_the_kind_of_the_set_and_its_splits() {
+    for (root, split, says) in [
+        (written(&cifar_10("")), "val", "cifar-10, which has no split \"val\": it has train, test"),
+        (
+            with(cifar_100(), "test.bin", None),
+            "test",
+            "cifar-100, which has no split \"test\": it has train",
+        ),
+        (
+            written(&mnist("", true)),
+            "valid",
+            "idx, which has no split \"valid\": it has train, test",
+        ),
+        (written(&mnist("", false)), "", "idx, which has no split \"\": it has train, test"),
+    ] {
+        let message = open_split(root.path(), Some(split), &[]).unwrap_err().to_string();
+        let expected = format!("{} holds a set of kind {says}", root.path().display());
+        assert_eq!(message, expected);
+    }
+}
+
+#[test]
+fn a_set_of_one_class_is_told_what_says_the_classes_in_its_own_form() {
+    let batch = |n| (format!("data_batch_{n}.bin"), record(&[0], n));
+    let mut cifar_10: Vec<_> = (1..=5).map(batch).collect();
+    cifar_10.push(("batches.meta.txt".into(), b"cat\n".to_vec()));
+    let cifar_100 = vec![
+        ("train.bin".into(), record(&[19, 0], 0)),
+        ("fine_label_names.txt".into(), b"apple\n".to_vec()),
+    ];
+    let labels = Some(idx(&[3], &[0, 0, 0]));
+    for (root, says) in [
+        (written(&cifar_10), "name each in batches.meta.txt, one a line, and add records of it"),
+        (
+            written(&cifar_100),
+            "name each in fine_label_names.txt, one a line, and add records of it",
+        ),
+        (
+            with(mnist("", false), "train-labels-idx1-ubyte", labels),
+            "add images of each, with labels that number them from 0",
+        ),
+    ] {
+        let message = open(root.path(), None).unwrap_err().to_string();
+        let root = root.path().display();
+        assert_eq!(message, format!("{root} has 1 class(es), at least 2 are needed: {says}"));
+    }
+}
+
+#[test]
 fn two_kinds_in_a_folder_are_both_named_and_neither_is_taken() {
     let kinds = [
         (cifar_10(""), vec![("train/a/0.jpg".to_owned(), vec![])], "cifar-10", "folders"),

@@ -8,8 +8,8 @@ use std::fmt;
 use std::mem::{Discriminant, discriminant};
 
 use crate::layer_update::LayerUpdate;
+use crate::observer::StepReport;
 use crate::run_folder::EpochRow;
-use crate::trainer::StepReport;
 
 /// A loss this near to that of guessing, as a share of it, is no better.
 const FLAT_SHARE: f64 = 0.01;

@@ -4,8 +4,8 @@ use alexnet_data::{Dataset, Split};
 use alexnet_network::Model;
 
 use crate::config::TrainConfig;
+use crate::error::TrainError;
 use crate::schedule::Schedule;
-use crate::trainer::TrainError;
 
 /// Largest learning rate, decay or factor: far beyond any that trains, and well within `f32`.
 pub const RATE_MAX: f64 = 1e6;

@@ -11,8 +11,8 @@ use alexnet_network::{ParameterRole, Plan};
 use alexnet_weights::{ModelFile, WeightsError};
 
 use crate::checkpoint::Checkpoint;
+use crate::error::TrainError;
 use crate::run_folder::{EpochRow, RunFolder};
-use crate::trainer::TrainError;
 
 /// A run whose saves fail so many times in a row is not worth going on with.
 pub const SAVES_FAILED_MAX: u32 = 3;

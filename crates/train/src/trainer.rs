@@ -1,133 +1,28 @@
-//! The loop.
+//! The loop: epochs of steps, to the last one, to the end of patience, or to a request to stop.
+//!
+//! [`Trainer::run`] is the loop and `step` what it repeats. `epoch_end` does what follows an epoch's
+//! last step, `state` saves the run and takes it up again.
 
-use std::io;
+mod epoch_end;
+mod state;
+
 use std::path::PathBuf;
 use std::time::Instant;
 
 use alexnet_data::{
     Batch, DataError, Dataset, Epoch, Loader, LoaderConfig, Order, Pictures, Pixels, Unreadable,
-    UnreadableImage, View, unreadable_budget,
+    View, unreadable_budget,
 };
-use alexnet_network::{
-    Array, LoadError, Model, ModelError, Network, NotFinite, Pass, Plan, Purpose, Scores, StepBatch,
-};
+use alexnet_network::{Array, LoadError, Model, Network, Pass, Plan, Purpose, Scores, StepBatch};
 use alexnet_ops::Device;
-use alexnet_weights::{ModelFile, WeightsError};
 
-use crate::checkpoint::{Checkpoint, Progress, fingerprint};
+use crate::checkpoint::{Progress, fingerprint};
 use crate::config::TrainConfig;
-use crate::evaluate::evaluate;
-use crate::layer_update::{LayerUpdate, layer_updates};
+use crate::error::TrainError;
 use crate::limits;
-use crate::metrics::Metrics;
+use crate::observer::{Observer, StepReport};
 use crate::run_folder::{EpochRow, RunFolder};
-use crate::saving::{Save, SaveFailure, Saved, Saver, Saving, Shortage, checkpoint_bytes};
-
-/// Why a run ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// The table makes no network.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// An image cannot be read.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// A file was not read or written.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// A checkpoint's arrays are not this network's.
-    #[error("the checkpoint does not fit the network: {0}")]
-    Load(#[from] LoadError),
-    /// `results.csv` could not be kept.
-    #[error("cannot keep {}: {reason}", path.display())]
-    Results {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: io::Error,
-    },
-    /// Nothing was saved several times in a row, or at the run's end.
-    #[error(
-        "nothing was saved, {in_a_row} times in a row: {reason}. What was saved before is whole: \
-         make room, then alexnet train --resume {}",
-        alexnet_data::quoted(run)
-    )]
-    NotSaved {
-        /// The run's folder.
-        run: PathBuf,
-        /// Failures in a row.
-        in_a_row: u32,
-        /// The last of them.
-        reason: Box<TrainError>,
-    },
-    /// A checkpoint is of another run.
-    #[error(
-        "{} cannot be resumed with other settings than it began with ({differences}): let its \
-         args.toml be as it was",
-        run.display()
-    )]
-    OtherSettings {
-        /// The run's folder.
-        run: PathBuf,
-        /// What was what and is what now.
-        differences: String,
-    },
-    /// A checkpoint is of other images.
-    #[error(
-        "the {split} images of {} are not those this run began with ({began} then, {now} now): \
-         restore them, or start a new run",
-        data.display()
-    )]
-    OtherImages {
-        /// The data set's folder.
-        data: PathBuf,
-        /// Which of its images.
-        split: &'static str,
-        /// Their fingerprint then.
-        began: String,
-        /// And now.
-        now: String,
-    },
-    /// A setting is out of its bounds, or does not go with the other settings or with the data.
-    #[error("{field} is {value}: it must {must}")]
-    Misfit {
-        /// The field, of [`TrainConfig`] or of the [`Dataset`].
-        field: String,
-        /// What it holds.
-        value: String,
-        /// What would do.
-        must: String,
-    },
-    /// A step would not have the images it was promised.
-    #[error(
-        "the batch size is {batch_size}, but {} has only {images} training images: \
-         choose {images} or less",
-        folder.display()
-    )]
-    BatchTooLarge {
-        /// Asked for.
-        batch_size: usize,
-        /// There.
-        images: usize,
-        /// Where they are.
-        folder: PathBuf,
-    },
-    /// Something is no number any more. No update was made with it, and nothing was saved.
-    #[error("{found}, at epoch {epoch}, step {step}; nothing was saved since{}", cure(found))]
-    NotFinite {
-        /// What, and in which layer.
-        found: NotFinite,
-        /// Counted from 1.
-        epoch: u64,
-        /// Counted from 1, since the run began.
-        step: u64,
-    },
-}
-
-/// What helps against values that are no numbers: nothing that one sets, where they do not repeat.
-fn cure(found: &NotFinite) -> &'static str {
-    if found.repeats { ". A lower learning rate or a longer warm-up is the usual cure" } else { "" }
-}
+use crate::saving::{Saver, Saving, Shortage, checkpoint_bytes};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,49 +33,6 @@ pub enum Outcome {
     OutOfPatience,
     /// The observer asked to stop; a checkpoint holds the state.
     Stopped,
-}
-
-/// One step, told to the observer.
-#[derive(Clone, Copy, Debug)]
-pub struct StepReport {
-    /// The epoch it belongs to, from 1.
-    pub epoch: u64,
-    /// Its number within the epoch, from 1.
-    pub step_in_epoch: u64,
-    /// Steps of an epoch.
-    pub steps_per_epoch: u64,
-    /// Images in the step.
-    pub images: usize,
-    /// Mean loss of the step.
-    pub loss: f64,
-    /// Training counts of the epoch so far.
-    pub epoch_metrics: Metrics,
-    /// Learning rate of the step.
-    pub learning_rate: f64,
-    /// Seconds of the step, waiting included.
-    pub step_s: f64,
-    /// Seconds waited for its images.
-    pub data_s: f64,
-}
-
-/// Hears what happens and may ask to stop.
-pub trait Observer {
-    /// An image could not be read; what was shown in its place, `image` says.
-    fn unreadable(&mut self, image: &UnreadableImage);
-    /// A step is done.
-    fn step(&mut self, report: &StepReport);
-    /// So many of all validation images are done.
-    fn validated(&mut self, images: u64, of: u64);
-    /// What an epoch's last steps did to each layer; told before the epoch itself.
-    fn layers(&mut self, _: &[LayerUpdate]) {}
-    /// An epoch is done and validated, and is being saved. `best` says whether no earlier one was as
-    /// accurate.
-    fn epoch(&mut self, row: &EpochRow, best: bool);
-    /// A save failed.
-    fn not_saved(&mut self, failure: &SaveFailure);
-    /// Asked before the first step, after every step, and between batches of validation images:
-    /// whether to save and leave.
-    fn stop(&mut self) -> bool;
 }
 
 /// The plan of a run, if its settings and its data go together. Asks without making anything.
@@ -297,45 +149,6 @@ impl<D: Device> Trainer<D> {
     /// Allows so many unreadable training images an epoch, in place of [`unreadable_budget`].
     pub fn allow_unreadable(&mut self, budget: u64) {
         self.train = self.train.clone().with_unreadable(Unreadable::Replace { budget });
-    }
-
-    /// Continues from a checkpoint of the same run. More or fewer epochs than first asked for, or
-    /// another patience, are welcome; any other difference would make it another run.
-    ///
-    /// # Errors
-    /// When it is of other settings or images, or `results.csv` cannot be brought to its state.
-    pub fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), TrainError> {
-        self.check_images(&checkpoint)?;
-        let TrainConfig { epochs, patience, .. } = self.config;
-        let begun = TrainConfig { epochs, patience, ..checkpoint.config };
-        if begun != self.config {
-            let differences = self.config.differences_from(&begun);
-            return Err(TrainError::OtherSettings { run: self.folder.root().into(), differences });
-        }
-        self.network.set_weights(&checkpoint.weights)?;
-        self.network.set_velocities(&checkpoint.momentum)?;
-        let path = self.folder.results();
-        let trimmed = self.folder.keep_rows_until(checkpoint.progress.epoch);
-        trimmed.map_err(|reason| TrainError::Results { path, reason })?;
-        self.best_saved = checkpoint.progress.best;
-        self.progress = checkpoint.progress;
-        Ok(())
-    }
-
-    /// Whether a checkpoint is of these images. One of before validation images were kept is.
-    fn check_images(&self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
-        let [train, val] = &self.fingerprints;
-        let splits = [
-            ("training", Some(&checkpoint.dataset), train),
-            ("validation", checkpoint.validation.as_ref(), val),
-        ];
-        for (split, began, now) in splits {
-            if let Some(began) = began.filter(|&began| began != now) {
-                let (data, began, now) = (self.data.clone(), began.clone(), now.clone());
-                return Err(TrainError::OtherImages { data, split, began, now });
-            }
-        }
-        Ok(())
     }
 
     /// Begins from these weights instead of the table's initial values.
@@ -499,143 +312,5 @@ impl<D: Device> Trainer<D> {
             step_s,
             data_s,
         }))
-    }
-
-    /// Validates, moves the schedule, and saves: results, weights, checkpoint.
-    fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let begin = Instant::now();
-        let of = self.validation_images;
-        let networks = std::slice::from_mut(&mut self.network);
-        let found = evaluate(networks, &self.validation, |batch, images| {
-            batch.unreadable.iter().for_each(|image| observer.unreadable(image));
-            observer.validated(images, of);
-            if images < of && observer.stop() { Err(DataError::StoppedReading) } else { Ok(()) }
-        })?;
-        // Whether the best so far was saved decides what is the best from now on.
-        let saved = self.saver.wait();
-        self.hear(saved, false, observer)?;
-        if !found.loss.is_finite() {
-            let (what, value) = ("validation loss".to_owned(), found.loss as f32);
-            let found = NotFinite { layer: "loss".to_owned(), what, value, repeats: true };
-            let Progress { epoch, step, .. } = self.progress;
-            return Err(TrainError::NotFinite { found, epoch: epoch + 1, step });
-        }
-        self.progress.time_s += begin.elapsed().as_secs_f64();
-
-        let steps = self.train.batches() as u64;
-        let (memory, epoch) = (self.progress.schedule, self.progress.epoch);
-        let lr = self.config.learning_rate(&memory, epoch, steps.saturating_sub(1), steps);
-        self.config.schedule.end_epoch(&mut self.progress.schedule, 1.0 - found.top1_accuracy);
-        let best = self.progress.best.is_none_or(|(top1, _)| found.top1_accuracy > top1);
-        let progress = &mut self.progress;
-        if best {
-            progress.best = Some((found.top1_accuracy, epoch + 1));
-        }
-        let (epoch_s, data_s) = std::mem::take(&mut progress.epoch_s);
-        let trained = std::mem::take(&mut progress.totals).metrics();
-        progress.epoch += 1;
-        progress.step_in_epoch = 0;
-        let row = EpochRow {
-            epoch: progress.epoch,
-            step: progress.step,
-            time_s: progress.time_s,
-            train_loss: trained.loss,
-            val_loss: found.loss,
-            top1_accuracy: found.top1_accuracy,
-            top5_accuracy: found.top5_accuracy,
-            lr,
-            images_per_s: trained.images as f64 / epoch_s,
-            data_wait: data_s / epoch_s,
-        };
-        self.unsaved_rows.push(row.clone());
-        let checkpoint = self.next_checkpoint(observer)?;
-        let updates = self.layer_updates(&checkpoint, row.lr);
-        let model = Some((self.model_without_weights(), best));
-        self.begin_save(model, checkpoint, observer)?;
-        observer.layers(&updates);
-        observer.epoch(&row, best);
-        Ok(())
-    }
-
-    /// Begins to save the run as it is.
-    fn save(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let checkpoint = self.next_checkpoint(observer)?;
-        self.begin_save(None, checkpoint, observer)
-    }
-
-    /// The run as it is, when the one that was saved before is no longer in memory.
-    fn next_checkpoint(&mut self, observer: &mut dyn Observer) -> Result<Checkpoint, TrainError> {
-        let before = self.saver.wait();
-        self.hear(before, false, observer)?;
-        Ok(self.checkpoint())
-    }
-
-    fn begin_save(
-        &mut self,
-        model: Option<(ModelFile, bool)>,
-        checkpoint: Checkpoint,
-        observer: &mut dyn Observer,
-    ) -> Result<(), TrainError> {
-        let rows = self.unsaved_rows.clone();
-        match self.saver.begin(Save { rows, model, checkpoint }) {
-            Ok(()) => Ok(()),
-            failed => self.hear(Some(Saved { result: failed, best: false }), false, observer),
-        }
-    }
-
-    /// Takes note of what came of a save, which may be the last.
-    fn hear(
-        &mut self,
-        saved: Option<Saved>,
-        is_last: bool,
-        observer: &mut dyn Observer,
-    ) -> Result<(), TrainError> {
-        let Some(Saved { result, best }) = saved else { return Ok(()) };
-        if result.is_ok() {
-            self.unsaved_rows.clear();
-        }
-        if best {
-            self.best_saved = self.progress.best;
-        }
-        // Weights that were not saved are not the best that there are.
-        self.progress.best = self.best_saved;
-        let bytes = checkpoint_bytes(self.network.plan());
-        self.saver.judge(result, bytes, is_last, &mut |failure| observer.not_saved(failure))
-    }
-
-    /// How far the last steps of the epoch that ended moved each layer, at their learning rate.
-    fn layer_updates(&self, checkpoint: &Checkpoint, rate: f64) -> Vec<LayerUpdate> {
-        let arrays = (&checkpoint.weights[..], &checkpoint.momentum[..]);
-        let (specs, epochs) = (&self.network.plan().parameters, self.progress.epoch as f64);
-        // The middle of its last step: a layer that is frozen from here on was not yet.
-        let position = epochs - 0.5 / self.train.batches() as f64;
-        layer_updates(specs, arrays, &self.config, rate, position)
-    }
-
-    /// The network as it is, ready to predict.
-    pub fn model_file(&self) -> ModelFile {
-        ModelFile { weights: self.network.weights(), ..self.model_without_weights() }
-    }
-
-    fn model_without_weights(&self) -> ModelFile {
-        ModelFile {
-            config: self.config.model,
-            classes: self.classes.clone(),
-            preprocess: self.config.preprocess.clone(),
-            weights: Vec::new(),
-        }
-    }
-
-    /// The run as it is.
-    pub fn checkpoint(&self) -> Checkpoint {
-        let [dataset, validation] = self.fingerprints.clone();
-        Checkpoint {
-            config: self.config.clone(),
-            dataset,
-            validation: Some(validation),
-            progress: self.progress.clone(),
-            weights: self.network.weights(),
-            momentum: self.network.velocities(),
-        }
     }
 }

@@ -5,7 +5,7 @@ use twox_hash::XxHash3_128;
 use super::report::{ImageReference, Sizes, SplitReport};
 use crate::decode::{DecodeError, Header, decode, header};
 use crate::error::DataError;
-use crate::parallel::{Progress, gather};
+use crate::parallel::{Progress, map};
 use crate::sample::{Content, Sample};
 use crate::survey::Survey;
 
@@ -34,7 +34,7 @@ pub(super) struct Scan<'s> {
     /// The images of all splits in their order.
     pub(super) images: Vec<Listed<'s>>,
     /// Of the image of the same index.
-    facts: Vec<Option<Facts>>,
+    facts: Vec<Facts>,
 }
 
 /// One image of a split.
@@ -55,14 +55,7 @@ pub(super) fn scan<'s>(
     for (split, named) in survey.splits.iter().enumerate() {
         images.extend(named.split.samples.iter().map(|sample| Listed { split, sample }));
     }
-    let add = |read: &mut Vec<(usize, Facts)>, index: usize, image: &Listed| {
-        read.push((index, examine(&image.sample.content)));
-    };
-    let parts = gather(&images, workers, Vec::new, add, progress)?;
-    let mut facts: Vec<Option<Facts>> = images.iter().map(|_| None).collect();
-    for (index, found) in parts.into_iter().flatten() {
-        facts[index] = Some(found);
-    }
+    let facts = map(&images, workers, |image| examine(&image.sample.content), progress)?;
     Ok(Scan { survey, images, facts })
 }
 
@@ -92,8 +85,7 @@ fn read(content: &Content) -> Result<Read, DataError> {
 impl<'s> Scan<'s> {
     /// Each image with what was found out about it.
     pub(super) fn all(&self) -> impl Iterator<Item = (Listed<'s>, &Facts)> {
-        let facts = self.facts.iter().flatten(); // Each was read, or there is no scan.
-        self.images.iter().copied().zip(facts)
+        self.images.iter().copied().zip(&self.facts)
     }
 
     /// Each image that can be read, with its index.

@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::{Listing, Source, TEST, TRAIN, Wanted, list, malformed};
+use super::{Lack, Listing, Source, TEST, TRAIN, Wanted, list, malformed};
 use crate::error::DataError;
 use crate::sample::{Content, Form, Layout, Part, Sample, Store};
 
@@ -110,9 +110,22 @@ impl Source for Cifar {
         Ok(Some(Listing { place, classes, named_by, samples, ..Listing::default() }))
     }
 
-    fn remedy(&self, wanted: Wanted) -> String {
-        let files = if wanted == Wanted::Train { self.kind.train } else { self.kind.test };
-        format!("put {} of {} into {}", files.join(", "), self.kind.name, self.folder.display())
+    fn splits(&self) -> Vec<&'static str> {
+        let Kind { train, test, .. } = self.kind;
+        let files = [(TRAIN, train), (TEST, test)].into_iter();
+        files.filter(|(_, files)| self.has_any(files)).map(|(split, _)| split).collect()
+    }
+
+    fn remedy(&self, lack: Lack) -> String {
+        let Kind { name, train, test, names, .. } = self.kind;
+        let put = |files: &[&str]| {
+            format!("put {} of {name} into {}", files.join(", "), self.folder.display())
+        };
+        match lack {
+            Lack::Train => put(train),
+            Lack::Validation => put(test),
+            Lack::Classes => format!("name each in {names}, one a line, and add records of it"),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Listing, Source, TEST, TRAIN, VALIDATION, Wanted, list, shards};
+use super::{Lack, Listing, SPLITS, Source, TEST, TRAIN, Wanted, list, shards};
 use crate::error::DataError;
 use crate::passed_over::{PassedOver, is_dead_link};
 use crate::sample::{Content, Sample};
@@ -45,8 +45,7 @@ pub(super) fn has_classes(root: &Path) -> Result<bool, DataError> {
     if !root.is_dir() {
         return Ok(false);
     }
-    let splits = || [TRAIN].into_iter().chain(VALIDATION);
-    for split in splits().filter(|&split| split != TEST).map(|split| root.join(split)) {
+    for split in SPLITS.into_iter().filter(|&split| split != TEST).map(|split| root.join(split)) {
         if split.is_dir() && has_image_folders(&split, 1)? {
             return Ok(true);
         }
@@ -58,7 +57,7 @@ pub(super) fn has_classes(root: &Path) -> Result<bool, DataError> {
 fn has_image_folders(folder: &Path, least: usize) -> Result<bool, DataError> {
     let mut found = 0;
     for entry in sorted_entries(folder)? {
-        let is_split = [TRAIN].iter().chain(&VALIDATION).any(|split| entry.ends_with(split));
+        let is_split = SPLITS.iter().any(|split| entry.ends_with(split));
         if entry.is_dir() && !is_split && sorted_entries(&entry)?.iter().any(|it| is_image(it)) {
             found += 1;
         }
@@ -71,8 +70,7 @@ fn has_image_folders(folder: &Path, least: usize) -> Result<bool, DataError> {
 
 impl Source for Folder {
     fn kind(&self) -> &'static str {
-        let is_list = |name: &&str| self.root.join(format!("{name}.txt")).is_file();
-        if [TRAIN].iter().chain(&VALIDATION).any(is_list) { "lists" } else { "folders" }
+        if SPLITS.iter().any(|name| self.is_list(name)) { "lists" } else { "folders" }
     }
 
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError> {
@@ -93,12 +91,35 @@ impl Source for Folder {
         Ok(None)
     }
 
-    fn remedy(&self, wanted: Wanted) -> String {
-        if wanted == Wanted::Train {
-            return "put them in train/<class>/, or pass --val-fraction if it holds the class \
-                    folders itself"
-                .into();
+    fn splits(&self) -> Vec<&'static str> {
+        SPLITS.into_iter().filter(|split| self.has(split)).collect()
+    }
+
+    fn remedy(&self, lack: Lack) -> String {
+        match lack {
+            Lack::Train => "put them in train/<class>/, or pass --val-fraction if it holds the \
+                            class folders itself"
+                .into(),
+            Lack::Validation => self.validation_remedy(),
+            Lack::Classes if self.is_list(TRAIN) => {
+                "add lines of images of each, which end in its name".into()
+            }
+            Lack::Classes => "put the images of each into a folder of its own".into(),
         }
+    }
+}
+
+impl Folder {
+    /// Whether there is a list or a folder of this name.
+    fn has(&self, name: &str) -> bool {
+        self.is_list(name) || self.root.join(name).is_dir()
+    }
+
+    fn is_list(&self, name: &str) -> bool {
+        self.root.join(format!("{name}.txt")).is_file()
+    }
+
+    fn validation_remedy(&self) -> String {
         let add = "add one of val/, valid/, validation/ or test/";
         match shards::validation_beside(&self.root) {
             None => add.into(),
@@ -108,17 +129,12 @@ impl Source for Folder {
             ),
         }
     }
-}
 
-impl Folder {
     /// What could be meant by the wanted split as well as what is called `taken`. A `test` beside the
     /// images to measure with is another set.
     fn rivals(&self, taken: &str, wanted: Wanted) -> Vec<String> {
-        let is_there = |name: &str| {
-            self.root.join(name).is_dir() || self.root.join(format!("{name}.txt")).is_file()
-        };
         let names = wanted.names().iter().filter(|&&name| name != taken && name != TEST);
-        names.filter(|name| is_there(name)).map(|&name| name.to_owned()).collect()
+        names.filter(|name| self.has(name)).map(|&name| name.to_owned()).collect()
     }
 }
 

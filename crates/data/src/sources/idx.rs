@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 
-use super::{Listing, Source, TEST, TRAIN, Wanted, list, malformed};
+use super::{Lack, Listing, Source, TEST, TRAIN, Wanted, list, malformed};
 use crate::error::DataError;
 use crate::sample::{Content, Form, Layout, Part, Sample, Store};
 
@@ -36,8 +36,9 @@ struct Idx {
 }
 
 pub(super) fn recognise(root: &Path) -> Result<Option<Box<dyn Source>>, DataError> {
-    let found = [TRAIN, T10K].iter().any(|split| find(root, &format!("{split}-images"), 3).is_ok());
-    Ok(found.then(|| Box::new(Idx { root: root.to_path_buf() }) as Box<dyn Source>))
+    let idx = Idx { root: root.to_path_buf() };
+    let found = !idx.splits().is_empty();
+    Ok(found.then(|| Box::new(idx) as Box<dyn Source>))
 }
 
 impl Source for Idx {
@@ -51,7 +52,7 @@ impl Source for Idx {
             Wanted::Validation | Wanted::Named(TEST | T10K) => T10K,
             Wanted::Named(_) => return Ok(None),
         };
-        let Ok(images_path) = find(&self.root, &format!("{split}-images"), 3) else {
+        let Ok(images_path) = self.images(split) else {
             return Ok(None);
         };
         let labels_path = find(&self.root, &format!("{split}-labels"), 1)?;
@@ -77,13 +78,29 @@ impl Source for Idx {
         }))
     }
 
-    fn remedy(&self, wanted: Wanted) -> String {
-        let split = if wanted == Wanted::Train { TRAIN } else { T10K };
-        format!("add {split}-images-idx3-ubyte and {split}-labels-idx1-ubyte, also with .gz")
+    fn splits(&self) -> Vec<&'static str> {
+        let files = [(TRAIN, TRAIN), (TEST, T10K)].into_iter();
+        files.filter(|(_, files)| self.images(files).is_ok()).map(|(split, _)| split).collect()
+    }
+
+    fn remedy(&self, lack: Lack) -> String {
+        let add = |split: &str| {
+            format!("add {split}-images-idx3-ubyte and {split}-labels-idx1-ubyte, also with .gz")
+        };
+        match lack {
+            Lack::Train => add(TRAIN),
+            Lack::Validation => add(T10K),
+            Lack::Classes => "add images of each, with labels that number them from 0".into(),
+        }
     }
 }
 
 impl Idx {
+    /// The file of a split's images.
+    fn images(&self, split: &str) -> Result<PathBuf, DataError> {
+        find(&self.root, &format!("{split}-images"), 3)
+    }
+
     /// The lines of `classes.txt`, if they are enough, or else the numbers that occur.
     fn names(&self, labels_path: &Path, labels: &[u8]) -> Result<Vec<String>, DataError> {
         let path = self.root.join(list::CLASSES);

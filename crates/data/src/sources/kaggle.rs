@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::folder::{FoundImages, class_folders, images_beneath};
-use super::{Listing, Source, TEST, TRAIN, VAL, Wanted, malformed};
+use super::{Lack, Listing, Source, TEST, TRAIN, VAL, Wanted, malformed};
 use crate::error::DataError;
 use crate::sample::{Content, Sample};
 use crate::text::read_text;
@@ -71,9 +71,16 @@ impl Source for Kaggle {
         }
     }
 
-    fn remedy(&self, wanted: Wanted) -> String {
-        let name = if wanted == Wanted::Train { TRAIN } else { VAL };
-        format!("unpack {} too", self.images.join(name).display())
+    fn splits(&self) -> Vec<&'static str> {
+        [TRAIN, VAL].into_iter().filter(|split| self.images.join(split).is_dir()).collect()
+    }
+
+    fn remedy(&self, lack: Lack) -> String {
+        match lack {
+            Lack::Train => format!("unpack {} too", self.images.join(TRAIN).display()),
+            Lack::Validation => format!("unpack {} too", self.images.join(VAL).display()),
+            Lack::Classes => "unpack all of it".into(),
+        }
     }
 }
 

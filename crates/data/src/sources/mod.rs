@@ -34,8 +34,10 @@ pub(crate) const TRAIN: &str = "train";
 pub(crate) const VAL: &str = "val";
 /// What a set beside these two is called.
 pub(crate) const TEST: &str = "test";
+/// What the splits of a set may be called.
+const SPLITS: [&str; 5] = [TRAIN, VAL, "valid", "validation", TEST];
 /// What the set to measure with may be called.
-const VALIDATION: [&str; 4] = [VAL, "valid", "validation", TEST];
+const VALIDATION: &[&str] = SPLITS.split_at(1).1;
 
 /// Which images are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,10 +55,21 @@ impl<'a> Wanted<'a> {
     fn names(&'a self) -> &'a [&'a str] {
         match self {
             Wanted::Train => &[TRAIN],
-            Wanted::Validation => &VALIDATION,
+            Wanted::Validation => VALIDATION,
             Wanted::Named(name) => std::slice::from_ref(name),
         }
     }
+}
+
+/// What a source may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// Images to learn from.
+    Train,
+    /// Images to measure with.
+    Validation,
+    /// Classes to tell apart.
+    Classes,
 }
 
 /// The images of one split.
@@ -97,9 +110,11 @@ pub(crate) trait Source {
     /// When it has one that cannot be read.
     fn list(&self, wanted: Wanted) -> Result<Option<Listing>, DataError>;
 
-    /// What to do where it lacks the images to learn from, or to measure with: the files that it
-    /// has them in.
-    fn remedy(&self, wanted: Wanted) -> String;
+    /// The splits it has, as they can be asked for by name, in the order of [`SPLITS`].
+    fn splits(&self) -> Vec<&'static str>;
+
+    /// What to do where it lacks something: which files have it in a set of its form.
+    fn remedy(&self, lack: Lack) -> String;
 }
 
 /// Recognises a source by what lies at a path; `None` if it is another kind.

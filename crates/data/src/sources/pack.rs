@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Listing, Source, TRAIN, VALIDATION, Wanted, malformed};
+use super::{Lack, Listing, Source, TRAIN, VAL, VALIDATION, Wanted, malformed};
 use crate::error::DataError;
 use crate::pack::{FORMAT, MANIFEST, Manifest, Packing, Row, Shard, VERSION, read_index};
 use crate::sample::{Content, Form, Layout, Part, Sample, Store};
@@ -70,7 +70,12 @@ impl Source for Pack {
         Ok(Some(Listing { place: self.root.clone(), classes, samples, ..Listing::default() }))
     }
 
-    fn remedy(&self, _: Wanted) -> String {
+    fn splits(&self) -> Vec<&'static str> {
+        let shards = [(TRAIN, &self.manifest.train), (VAL, &self.manifest.val)].into_iter();
+        shards.filter(|(_, shards)| !shards.is_empty()).map(|(split, _)| split).collect()
+    }
+
+    fn remedy(&self, _: Lack) -> String {
         "pack it anew from a set that has them".into()
     }
 }

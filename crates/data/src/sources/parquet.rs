@@ -18,7 +18,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::list::{Classes, repeated};
-use super::{Listing, Source, Wanted, malformed, shards};
+use super::{Lack, Listing, Source, Wanted, malformed, shards};
 use crate::error::DataError;
 use crate::parquet::{Cell, Chosen, Place, RawFooter, Reader, TableBuilder};
 use crate::sample::{Content, Form, Part, Sample, Store};
@@ -66,8 +66,16 @@ impl Source for Tables {
         rows.listing(&self.folder, &files).map(Some)
     }
 
-    fn remedy(&self, wanted: Wanted) -> String {
-        shards::remedy(&self.folder, wanted, EXTENSION)
+    fn splits(&self) -> Vec<&'static str> {
+        shards::splits(&self.folder, EXTENSION)
+    }
+
+    fn remedy(&self, lack: Lack) -> String {
+        match lack {
+            Lack::Train => shards::train_remedy(&self.folder, EXTENSION),
+            Lack::Validation => shards::validation_remedy(&self.folder, EXTENSION),
+            Lack::Classes => "add rows of each, with a label that says it".into(),
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use super::folder::sorted_entries;
-use super::{TRAIN, VAL, VALIDATION, Wanted};
+use super::{SPLITS, TRAIN, VAL, VALIDATION, Wanted};
 use crate::error::DataError;
 
 /// Whether shards of this extension lie in `root`.
@@ -20,7 +20,7 @@ pub(super) fn has_any(root: &Path, extension: &str) -> Result<bool, DataError> {
         return Ok(false);
     }
     let mut found = !unsplit(root, extension)?.is_empty();
-    for split in [TRAIN].iter().chain(&VALIDATION) {
+    for split in SPLITS {
         found = found || !of_split(root, split, extension)?.is_empty();
     }
     Ok(found)
@@ -44,29 +44,41 @@ pub(super) fn find(
     Ok(Vec::new())
 }
 
-/// Where a split's shards are to be where it has none.
-pub(super) fn remedy(root: &Path, wanted: Wanted, extension: &str) -> String {
-    let (name, others) = match wanted {
-        Wanted::Train => (TRAIN, String::new()),
-        _ => (VAL, format!(" (or {}-)", VALIDATION[1..].join("-, "))),
-    };
-    let here = root.display();
-    let add = format!(
-        "put {name}-*.{extension}{others} into {here}, or .{extension} files into {}",
-        root.join(name).display()
-    );
-    let divisible =
-        wanted == Wanted::Train && !unsplit(root, extension).unwrap_or_default().is_empty();
-    match divisible {
-        true => format!("{add}; or pass --val-fraction to divide all .{extension} files"),
-        false => add,
+/// The splits that have shards.
+pub(super) fn splits(root: &Path, extension: &str) -> Vec<&'static str> {
+    let has_shards =
+        |split: &&str| of_split(root, split, extension).is_ok_and(|shards| !shards.is_empty());
+    SPLITS.into_iter().filter(has_shards).collect()
+}
+
+/// Where shards to learn from are to be where there are none.
+pub(super) fn train_remedy(root: &Path, extension: &str) -> String {
+    let put = put(root, TRAIN, "", extension);
+    match unsplit(root, extension).unwrap_or_default().is_empty() {
+        true => put,
+        false => format!("{put}; or pass --val-fraction to divide all .{extension} files"),
     }
+}
+
+/// Where shards to measure with are to be where there are none.
+pub(super) fn validation_remedy(root: &Path, extension: &str) -> String {
+    let others = format!(" (or {}-)", VALIDATION[1..].join("-, "));
+    put(root, VAL, &others, extension)
+}
+
+fn put(root: &Path, split: &str, others: &str, extension: &str) -> String {
+    format!(
+        "put {split}-*.{extension}{others} into {}, or .{extension} files into {}",
+        root.display(),
+        root.join(split).display()
+    )
 }
 
 /// A shard named after what is measured with, of any kind, that lies in `root`.
 pub(super) fn validation_beside(root: &Path) -> Option<PathBuf> {
     let kinds = ["tar", "parquet"].into_iter();
-    let shards = kinds.flat_map(|kind| VALIDATION.map(|split| named_after(root, split, kind)));
+    let shards =
+        kinds.flat_map(|kind| VALIDATION.iter().map(move |split| named_after(root, split, kind)));
     shards.flat_map(Result::unwrap_or_default).next()
 }
 
@@ -95,7 +107,7 @@ fn unsplit(root: &Path, extension: &str) -> Result<Vec<PathBuf>, DataError> {
             return Ok(Vec::new());
         }
     }
-    for split in [TRAIN].iter().chain(&VALIDATION) {
+    for split in SPLITS {
         if !of_split(root, split, extension)?.is_empty() {
             return Ok(Vec::new());
         }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::list::Classes;
-use super::{Listing, Source, Wanted, malformed, shards};
+use super::{Lack, Listing, Source, Wanted, malformed, shards};
 use crate::error::DataError;
 use crate::sample::{Content, Form, Part, Sample, Store};
 use crate::tar::{Member, members};
@@ -59,8 +59,16 @@ impl Source for Shards {
         }
     }
 
-    fn remedy(&self, wanted: Wanted) -> String {
-        shards::remedy(&self.root, wanted, EXTENSION)
+    fn splits(&self) -> Vec<&'static str> {
+        shards::splits(&self.root, EXTENSION)
+    }
+
+    fn remedy(&self, lack: Lack) -> String {
+        match lack {
+            Lack::Train => shards::train_remedy(&self.root, EXTENSION),
+            Lack::Validation => shards::validation_remedy(&self.root, EXTENSION),
+            Lack::Classes => "add images of each, with a .cls or .json that says it".into(),
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::message::{Event, What};
 use super::record::read_events;
 use crate::checkpoint::Progress;
+use crate::observer::StepReport;
 use crate::run_folder::{EpochRow, RunFolder};
-use crate::trainer::StepReport;
 
 /// TensorBoard reads files that have this in their names.
 const NAME: &str = "events.out.tfevents";

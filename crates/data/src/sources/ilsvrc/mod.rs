@@ -18,7 +18,7 @@ mod published;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Listing, Source, TRAIN, VAL, VALIDATION, Wanted, folder, malformed};
+use super::{Lack, Listing, Source, TRAIN, VAL, VALIDATION, Wanted, folder, malformed};
 use crate::error::DataError;
 use crate::sample::{Content, Form, Part, Sample, Store};
 use crate::tar::{Member, inner_members, members};
@@ -75,10 +75,20 @@ impl Source for Ilsvrc {
         if tar == TRAIN_TAR { training(path, devkit) } else { validation(path, devkit) }.map(Some)
     }
 
-    fn remedy(&self, wanted: Wanted) -> String {
-        let (tar, folder) =
-            if wanted == Wanted::Train { (TRAIN_TAR, TRAIN) } else { (VAL_TAR, VAL) };
-        format!("add {tar}, or {folder}/<class>/ in its place")
+    fn splits(&self) -> Vec<&'static str> {
+        let tars = [(TRAIN, TRAIN_TAR), (VAL, VAL_TAR)].into_iter();
+        let is_there = |&(folder, tar): &(&str, &str)| {
+            self.root.join(folder).is_dir() || self.root.join(tar).is_file()
+        };
+        tars.filter(is_there).map(|(split, _)| split).collect()
+    }
+
+    fn remedy(&self, lack: Lack) -> String {
+        match lack {
+            Lack::Train => format!("add {TRAIN_TAR}, or {TRAIN}/<class>/ in its place"),
+            Lack::Validation => format!("add {VAL_TAR}, or {VAL}/<class>/ in its place"),
+            Lack::Classes => format!("unpack all of {TRAIN_TAR}, or remove {TRAIN}/"),
+        }
     }
 }
 
