@@ -647,6 +647,7 @@ fn a_pipe_among_the_images_is_passed_over() {
     let (code, _, told) = run(&train_tiny(&[&root, "--epochs", "1"]));
     assert_eq!(code, 0, "{told}");
     assert!(told.contains("24 training"), "{told}");
+        (format!("{program} predict {set}/val --weights {weights} --format csv > /dev/full"), 1),
 }
 
 #[test]

@@ -76,6 +76,34 @@ fn through_a_pipe(folder: &Path, arguments: &[&str]) -> (Vec<u8>, (i32, String, 
     (reader.join().unwrap(), ended)
 }
 
+#[test]
+fn a_table_of_predictions_has_its_columns_also_without_a_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = best();
+    let predict = ["predict", "gone.jpg", "--weights", &weights, "--format", "csv"];
+    let (code, out, told) = program::run(alexnet(folder.path(), &predict));
+    assert_eq!((code, &*out), (1, "path,rank,index,class,probability\n"), "{told}");
+}
+
+#[cfg(unix)]
+#[test]
+fn whoever_closes_a_table_of_predictions_early_has_seen_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // Opened, so that the program can begin to write, and closed before it does.
+    let script = format!(
+        "exec 3<>pipe 4>pipe 3<&-; exec {} predict {} --weights {} --format csv >&4 4>&-",
+        env!("CARGO_BIN_EXE_alexnet"),
+        text_of("set/val"),
+        best()
+    );
+    let mut bash = Command::new("bash");
+    bash.current_dir(folder.path()).args(["-c", &script]);
+    let (code, _, told) = program::run(bash);
+    assert_eq!((code, &*told), (0, ""));
+}
+
 #[cfg(unix)]
 #[test]
 fn pipes_get_what_a_file_would_and_links_lead_to_it() {
