@@ -482,6 +482,23 @@ fn one_bad_image_does_not_keep_the_others_from_being_predicted() {
     let set = FIXTURE.spoilable_set();
     let bad = set.path().join("val/blue-dotted-circle/bad.jpg");
     fs::write(&bad, "no image").expect("written");
+#[test]
+fn what_no_run_could_use_is_not_printed_as_its_configuration() {
+    let set = FIXTURE.set();
+    let cases = [
+        ("--width", "nan", "the width is NaN"),
+        ("--dropout", "-1", "dropout is -1"),
+        ("--image-size", "62", "an image of 62 pixels is too small"),
+        ("--freeze", "conv9", "--freeze names"),
+    ];
+    for (flag, value, word) in cases {
+        let given = format!("{flag}={value}");
+        let (code, out, told) = run(&["train", &set, &given, "--print-config"]);
+        assert_eq!((code, &*out), (2, ""), "{given}: {told}");
+        assert!(told.contains(word), "{told}");
+    }
+}
+
     let folder = set.path().join("val").display().to_string();
     let arguments = ["predict", &folder, "--weights", &FIXTURE.weights(), "--format", "jsonl"];
     // Of each image in turn, its path and how likely each class is.
