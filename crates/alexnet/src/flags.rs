@@ -14,7 +14,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use crate::arguments::{WHOLE_MAX, positive, threads};
+use crate::arguments::{WHOLE_MAX, batch, positive, threads};
 use crate::device::{DeviceName, PrecisionName};
 use crate::layer_rates::{EpochList, LayerRates, Layers};
 use crate::normalisation::{ColoursOf, Levels, Mean};
@@ -165,7 +165,7 @@ pub(crate) struct TrainFlags {
     #[arg(long, value_parser = whole::<u64>, help_heading = "Training")]
     pub(crate) epochs: Option<u64>,
     /// Images in a step [default: 128; for caffe, caffenet and torchvision 256; for modern 32]
-    #[arg(long, short, value_parser = positive, help_heading = "Training")]
+    #[arg(long, short, value_parser = batch, help_heading = "Training")]
     pub(crate) batch_size: Option<usize>,
     /// Form of the update: the paper's (rate and decay inside the velocity) or PyTorch's [default:
     /// pytorch for modern and torchvision; else paper]
@@ -190,7 +190,7 @@ pub(crate) struct TrainFlags {
 
     /// Images computed at a time: a step adds up the gradients of its batch, which stays what it is,
     /// in less memory [default: all of the batch]
-    #[arg(long, value_name = "IMAGES", value_parser = positive, help_heading = "Training")]
+    #[arg(long, value_name = "IMAGES", value_parser = batch, help_heading = "Training")]
     pub(crate) micro_batch: Option<usize>,
     /// Share of the target that is spread over all classes [default: 0]
     #[arg(long, value_name = "SHARE", help_heading = "Training")]

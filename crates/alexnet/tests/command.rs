@@ -344,7 +344,8 @@ fn instructions_named_in_the_environment_are_used_and_wrong_ones_refused() {
 fn usage_mistakes_exit_with_2_and_name_the_flag() {
     let set = FIXTURE.set();
     let reference = ["bench", "infer", "--device", "reference", "--precision", "bf16"];
-    let cases: [(&[&str], &str); 16] = [
+    let weights = FIXTURE.weights();
+    let cases: [(&[&str], &str); 20] = [
         (&["train", &set, "--lr", "nan"], "--lr"),
         (&["train", &set, "--width", "nan"], "width"),
         (&["train", &set, "--image-size", "0"], "image size"),
@@ -357,6 +358,10 @@ fn usage_mistakes_exit_with_2_and_name_the_flag() {
         (&["data", "sample", "--train-per-class", "0"], "1.."),
         (&["train", "--epoch", "3"], "--epoch"),
         (&["train", "--batch-size", "0"], "at least 1"),
+        (&["train", "--micro-batch", "70000"], "--micro-batch"),
+        (&["eval", &set, "--weights", &weights, "--batch-size", "70000"], "--batch-size"),
+        (&["bench", "data", "--data", &set, "--image-size", "99999999999"], "image size"),
+        (&["data", "preview", &set, "--image-size", "0"], "image size"),
         (&["train", "--model", "resnet"], "torchvision"),
         (&["predict", "a.jpg"], "--weights"),
         (&reference, "--precision"),
@@ -478,11 +483,6 @@ fn a_packed_set_is_trained_on_like_its_folder() {
 }
 
 #[test]
-fn one_bad_image_does_not_keep_the_others_from_being_predicted() {
-    let set = FIXTURE.spoilable_set();
-    let bad = set.path().join("val/blue-dotted-circle/bad.jpg");
-    fs::write(&bad, "no image").expect("written");
-#[test]
 fn what_no_run_could_use_is_not_printed_as_its_configuration() {
     let set = FIXTURE.set();
     let cases = [
@@ -499,6 +499,11 @@ fn what_no_run_could_use_is_not_printed_as_its_configuration() {
     }
 }
 
+#[test]
+fn one_bad_image_does_not_keep_the_others_from_being_predicted() {
+    let set = FIXTURE.spoilable_set();
+    let bad = set.path().join("val/blue-dotted-circle/bad.jpg");
+    fs::write(&bad, "no image").expect("written");
     let folder = set.path().join("val").display().to_string();
     let arguments = ["predict", &folder, "--weights", &FIXTURE.weights(), "--format", "jsonl"];
     // Of each image in turn, its path and how likely each class is.
@@ -642,6 +647,7 @@ fn closed_and_full_outputs_are_no_reason_to_panic() {
         (format!("{program} eval {set} --weights {weights} >&-"), 0),
         (format!("{program} summary > /dev/full"), 1),
         (format!("set -o pipefail; {program} predict {set}/val --weights {weights} | head -1"), 0),
+        (format!("{program} predict {set}/val --weights {weights} --format csv > /dev/full"), 1),
         (format!("{program} {tiny} 2>&-"), 0),
         (format!("set -o pipefail; {program} {tiny} 2>&1 | true"), 0),
     ];
@@ -664,7 +670,6 @@ fn a_pipe_among_the_images_is_passed_over() {
     let (code, _, told) = run(&train_tiny(&[&root, "--epochs", "1"]));
     assert_eq!(code, 0, "{told}");
     assert!(told.contains("24 training"), "{told}");
-        (format!("{program} predict {set}/val --weights {weights} --format csv > /dev/full"), 1),
 }
 
 #[test]
