@@ -235,6 +235,17 @@ fn weights_that_a_run_began_from_are_not_missed_when_it_is_resumed() {
 }
 
 #[test]
+fn a_configuration_printed_for_the_sample_set_is_used_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let print = alexnet(folder.path(), &["train", "--print-config"]);
+    let (code, printed, told) = run(print);
+    assert_eq!(code, 0, "{told}");
+    fs::write(folder.path().join("c.toml"), printed).unwrap();
+    succeeds(folder.path(), "data preview -c c.toml --rows 1 --views 1");
+    assert!(folder.path().join("sample-set/train").is_dir());
+}
+
+#[test]
 fn bad_settings_are_refused_before_a_sample_set_is_drawn() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("bad.toml"), "momentum = 3.0").unwrap();
