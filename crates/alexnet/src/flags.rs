@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use alexnet_data::{Fit, View};
 use alexnet_network::ModelName;
 use alexnet_ops::UpdateRule;
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
@@ -360,8 +360,12 @@ impl TrainFlags {
         let limited = file.take(SETTINGS_BYTES_MAX).read_to_string(&mut text);
         limited.with_context(|| format!("cannot read {}", name()))?;
         let file: toml::Table = toml::from_str(&text).with_context(name)?;
-        let mut values: toml::Table =
-            file.into_iter().map(|(key, value)| (key.replace('_', "-"), value)).collect();
+        let mut values = toml::Table::new();
+        for (key, value) in file {
+            let key = key.replace('_', "-");
+            ensure!(!values.contains_key(&key), "{} says {key} twice: keep one", name());
+            values.insert(key, value);
+        }
         values.extend(toml::Table::try_from(&self)?);
         let merged: Self = values.try_into().with_context(name)?;
         let Self { config, resume, project, name, print_config, .. } = self;
@@ -404,6 +408,13 @@ mod tests {
             (merged.lr, merged.batch_size, merged.model, merged.epochs),
             (Some(0.25), Some(7), Some(ModelName::Paper), None)
         );
+    }
+
+    #[test]
+    fn a_key_that_is_there_in_both_spellings_is_refused() {
+        let error =
+            over(TrainFlags::default(), "batch_size = 7\nbatch-size = 8").expect_err("refused");
+        assert!(error.to_string().ends_with("says batch-size twice: keep one"), "{error:#}");
     }
 
     #[test]
