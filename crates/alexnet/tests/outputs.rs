@@ -308,3 +308,16 @@ fn a_path_that_is_not_there_does_not_keep_the_others_from_being_predicted() {
     let found: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(found.as_array().unwrap().len(), 1, "{out}");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_network_that_a_shell_s_limit_has_no_room_for_is_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_alexnet");
+    let mut bash = Command::new("bash");
+    let script = format!("ulimit -v 200000; exec {program} bench infer --steps 1");
+    bash.current_dir(folder.path()).args(["-c", &script]);
+    let (code, _, told) = program::run(bash);
+    assert_eq!((code, told.lines().count()), (1, 1), "{told}");
+    assert!(told.contains("195 MiB of memory for it: choose a smaller --batch-size"), "{told}");
+}
