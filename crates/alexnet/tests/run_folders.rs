@@ -253,6 +253,23 @@ fn bad_settings_are_refused_before_a_sample_set_is_drawn() {
     assert!(!folder.path().join("sample-set").exists());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_data_set_whose_path_no_settings_file_holds_is_refused_by_name() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = with_set();
+    let odd = std::ffi::OsStr::from_bytes(b"odd-\xe9");
+    fs::rename(folder.path().join("set"), folder.path().join(odd)).unwrap();
+    let mut train = command(folder.path(), &format!("train {TINY}"));
+    let (code, _, told) = run({
+        train.arg(odd);
+        train
+    });
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("odd-") && told.contains("is not valid UTF-8: rename it"), "{told}");
+    assert!(!folder.path().join("runs").exists());
+}
+
 #[test]
 fn whole_numbers_that_no_settings_file_holds_are_refused_by_flag() {
     let folder = tempfile::tempdir().unwrap();
