@@ -6,6 +6,7 @@ mod tables;
 mod trained;
 
 use alexnet_cpu::THREADS_MAX;
+use alexnet_network::BATCH_MAX;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::data::{
@@ -118,5 +119,13 @@ pub(crate) fn positive(text: &str) -> Result<usize, String> {
         Ok(count) if count as u64 > WHOLE_MAX => Err(format!("it must be at most {WHOLE_MAX}")),
         Ok(count) => Ok(count),
         Err(error) => Err(format!("{error}")),
+    }
+}
+
+/// A number of images that a network can be shown at a time.
+pub(crate) fn batch(text: &str) -> Result<usize, String> {
+    match positive(text) {
+        Ok(count) if count > BATCH_MAX => Err(format!("it must be at most {BATCH_MAX}")),
+        other => other,
     }
 }

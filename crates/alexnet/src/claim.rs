@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use alexnet_data::{Disk, FileSystem, create_folders_on, is_unfinished, quoted, write_beside};
 use alexnet_train::RunFolder;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 use crate::flags::TrainFlags;
 use crate::machine::Environment;
@@ -121,7 +121,10 @@ pub(crate) fn settings_text(settings: &Settings) -> anyhow::Result<String> {
 /// A path that holds in any folder. What is not there (any more) is named as it was.
 fn full(path: &Path) -> anyhow::Result<PathBuf> {
     let full = path.canonicalize().or_else(|_| std::path::absolute(path));
-    full.with_context(|| format!("cannot tell where {} is", path.display()))
+    let full = full.with_context(|| format!("cannot tell where {} is", path.display()))?;
+    // The settings are text, and a path in them has to lead back.
+    ensure!(full.to_str().is_some(), "{} is not valid UTF-8: rename it", full.display());
+    Ok(full)
 }
 
 fn cannot_write(folder: &Path) -> String {

@@ -10,11 +10,11 @@ use std::path::{Component, Path, PathBuf};
 use alexnet_data::{Fit, View};
 use alexnet_network::ModelName;
 use alexnet_ops::UpdateRule;
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use crate::arguments::{WHOLE_MAX, positive, threads};
+use crate::arguments::{WHOLE_MAX, batch, positive, threads};
 use crate::device::{DeviceName, PrecisionName};
 use crate::layer_rates::{EpochList, LayerRates, Layers};
 use crate::normalisation::{ColoursOf, Levels, Mean};
@@ -165,7 +165,7 @@ pub(crate) struct TrainFlags {
     #[arg(long, value_parser = whole::<u64>, help_heading = "Training")]
     pub(crate) epochs: Option<u64>,
     /// Images in a step [default: 128; for caffe, caffenet and torchvision 256; for modern 32]
-    #[arg(long, short, value_parser = positive, help_heading = "Training")]
+    #[arg(long, short, value_parser = batch, help_heading = "Training")]
     pub(crate) batch_size: Option<usize>,
     /// Form of the update: the paper's (rate and decay inside the velocity) or PyTorch's [default:
     /// pytorch for modern and torchvision; else paper]
@@ -190,7 +190,7 @@ pub(crate) struct TrainFlags {
 
     /// Images computed at a time: a step adds up the gradients of its batch, which stays what it is,
     /// in less memory [default: all of the batch]
-    #[arg(long, value_name = "IMAGES", value_parser = positive, help_heading = "Training")]
+    #[arg(long, value_name = "IMAGES", value_parser = batch, help_heading = "Training")]
     pub(crate) micro_batch: Option<usize>,
     /// Share of the target that is spread over all classes [default: 0]
     #[arg(long, value_name = "SHARE", help_heading = "Training")]
@@ -360,8 +360,12 @@ impl TrainFlags {
         let limited = file.take(SETTINGS_BYTES_MAX).read_to_string(&mut text);
         limited.with_context(|| format!("cannot read {}", name()))?;
         let file: toml::Table = toml::from_str(&text).with_context(name)?;
-        let mut values: toml::Table =
-            file.into_iter().map(|(key, value)| (key.replace('_', "-"), value)).collect();
+        let mut values = toml::Table::new();
+        for (key, value) in file {
+            let key = key.replace('_', "-");
+            ensure!(!values.contains_key(&key), "{} says {key} twice: keep one", name());
+            values.insert(key, value);
+        }
         values.extend(toml::Table::try_from(&self)?);
         let merged: Self = values.try_into().with_context(name)?;
         let Self { config, resume, project, name, print_config, .. } = self;
@@ -404,6 +408,13 @@ mod tests {
             (merged.lr, merged.batch_size, merged.model, merged.epochs),
             (Some(0.25), Some(7), Some(ModelName::Paper), None)
         );
+    }
+
+    #[test]
+    fn a_key_that_is_there_in_both_spellings_is_refused() {
+        let error =
+            over(TrainFlags::default(), "batch_size = 7\nbatch-size = 8").expect_err("refused");
+        assert!(error.to_string().ends_with("says batch-size twice: keep one"), "{error:#}");
     }
 
     #[test]

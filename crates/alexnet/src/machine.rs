@@ -85,11 +85,19 @@ fn check_memory(bytes: usize, what: &str, smaller: &[&str]) -> anyhow::Result<()
 }
 
 /// The memory that this process may take, where the system tells: the machine's, or less where a
-/// control group, as of a container, allows no more.
+/// control group, as of a container, or a shell's `ulimit -v` allows no more.
 pub(crate) fn memory_bytes() -> Option<u64> {
     let mut system = System::new().ok()?;
     system.refresh_memory();
-    smallest([Some(system.total_memory()), of_control_group(&mut system)])
+    smallest([Some(system.total_memory()), of_control_group(&mut system), of_address_space()])
+}
+
+/// What `ulimit -v` allows, if it limits anything. More than that is not refused by the system in
+/// words: the program is ended.
+fn of_address_space() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// What the control group of this process and those around it allow, of version 1 or 2, if they limit

@@ -34,6 +34,9 @@ fn unreadable_line(image: &UnreadableImage) -> String {
     format!("alexnet: {}; {instead}", image.error)
 }
 
+/// What is said where a result cannot be handed over.
+pub(crate) const NOT_PRINTED: &str = "cannot write to standard output";
+
 /// A line of a command's result, on standard output.
 pub(crate) fn print(line: &str) -> anyhow::Result<()> {
     hand_over(&legible(line))
@@ -46,7 +49,7 @@ pub(crate) fn print_lines(text: &str) -> anyhow::Result<()> {
 
 /// A result in a form that programs read, as it is.
 pub(crate) fn hand_over(text: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
+    writeln!(std::io::stdout(), "{text}").context(NOT_PRINTED)
 }
 
 /// As [`hand_over`], of what may be too large to be text as a whole first.
@@ -57,7 +60,7 @@ pub(crate) fn hand_over_json(value: &impl Serialize) -> anyhow::Result<()> {
         writeln!(out)?;
         out.flush()
     };
-    write().context("cannot write to standard output")
+    write().context(NOT_PRINTED)
 }
 
 /// A bar that counts to `length`, drawn on standard error if that is a terminal.

@@ -344,7 +344,8 @@ fn instructions_named_in_the_environment_are_used_and_wrong_ones_refused() {
 fn usage_mistakes_exit_with_2_and_name_the_flag() {
     let set = FIXTURE.set();
     let reference = ["bench", "infer", "--device", "reference", "--precision", "bf16"];
-    let cases: [(&[&str], &str); 16] = [
+    let weights = FIXTURE.weights();
+    let cases: [(&[&str], &str); 20] = [
         (&["train", &set, "--lr", "nan"], "--lr"),
         (&["train", &set, "--width", "nan"], "width"),
         (&["train", &set, "--image-size", "0"], "image size"),
@@ -357,6 +358,10 @@ fn usage_mistakes_exit_with_2_and_name_the_flag() {
         (&["data", "sample", "--train-per-class", "0"], "1.."),
         (&["train", "--epoch", "3"], "--epoch"),
         (&["train", "--batch-size", "0"], "at least 1"),
+        (&["train", "--micro-batch", "70000"], "--micro-batch"),
+        (&["eval", &set, "--weights", &weights, "--batch-size", "70000"], "--batch-size"),
+        (&["bench", "data", "--data", &set, "--image-size", "99999999999"], "image size"),
+        (&["data", "preview", &set, "--image-size", "0"], "image size"),
         (&["train", "--model", "resnet"], "torchvision"),
         (&["predict", "a.jpg"], "--weights"),
         (&reference, "--precision"),
@@ -475,6 +480,23 @@ fn a_packed_set_is_trained_on_like_its_folder() {
     let other = ["data", "pack", &set, "packed", "--shard-images", "5"];
     let (code, _, told) = run_in(folder.path(), &other);
     assert!(code == 1 && told.contains("packed holds another set"), "{told}");
+}
+
+#[test]
+fn what_no_run_could_use_is_not_printed_as_its_configuration() {
+    let set = FIXTURE.set();
+    let cases = [
+        ("--width", "nan", "the width is NaN"),
+        ("--dropout", "-1", "dropout is -1"),
+        ("--image-size", "62", "an image of 62 pixels is too small"),
+        ("--freeze", "conv9", "--freeze names"),
+    ];
+    for (flag, value, word) in cases {
+        let given = format!("{flag}={value}");
+        let (code, out, told) = run(&["train", &set, &given, "--print-config"]);
+        assert_eq!((code, &*out), (2, ""), "{given}: {told}");
+        assert!(told.contains(word), "{told}");
+    }
 }
 
 #[test]
@@ -625,6 +647,7 @@ fn closed_and_full_outputs_are_no_reason_to_panic() {
         (format!("{program} eval {set} --weights {weights} >&-"), 0),
         (format!("{program} summary > /dev/full"), 1),
         (format!("set -o pipefail; {program} predict {set}/val --weights {weights} | head -1"), 0),
+        (format!("{program} predict {set}/val --weights {weights} --format csv > /dev/full"), 1),
         (format!("{program} {tiny} 2>&-"), 0),
         (format!("set -o pipefail; {program} {tiny} 2>&1 | true"), 0),
     ];

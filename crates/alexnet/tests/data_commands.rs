@@ -472,7 +472,7 @@ fn a_preview_takes_the_flags_of_train_and_refuses_what_no_sheet_can_hold() {
     for (arguments, expected, says) in [
         (&["--views", "0"][..], 2, "it must be at least 1"),
         (&["--epoch", "0"], 2, "0 is not in 1.."),
-        (&["--image-size", "4000", "--views", "9"], 2, "ask for fewer --rows or --views"),
+        (&["--image-size", "2000", "--views", "99"], 2, "ask for fewer --rows or --views"),
         (&["--image-size", "100", "--resize-size", "50"], 2, "--resize-size is 50"),
         (&["--out", "no/such/folder.png"], 1, "cannot write no/such/folder.png"),
     ] {

@@ -8,7 +8,7 @@ mod program;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use program::alexnet;
@@ -74,6 +74,34 @@ fn through_a_pipe(folder: &Path, arguments: &[&str]) -> (Vec<u8>, (i32, String, 
     let ended = program::run(alexnet(folder, arguments));
     assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo(), "{ended:?}");
     (reader.join().unwrap(), ended)
+}
+
+#[test]
+fn a_table_of_predictions_has_its_columns_also_without_a_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = best();
+    let predict = ["predict", "gone.jpg", "--weights", &weights, "--format", "csv"];
+    let (code, out, told) = program::run(alexnet(folder.path(), &predict));
+    assert_eq!((code, &*out), (1, "path,rank,index,class,probability\n"), "{told}");
+}
+
+#[cfg(unix)]
+#[test]
+fn whoever_closes_a_table_of_predictions_early_has_seen_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // Opened, so that the program can begin to write, and closed before it does.
+    let script = format!(
+        "exec 3<>pipe 4>pipe 3<&-; exec {} predict {} --weights {} --format csv >&4 4>&-",
+        env!("CARGO_BIN_EXE_alexnet"),
+        text_of("set/val"),
+        best()
+    );
+    let mut bash = Command::new("bash");
+    bash.current_dir(folder.path()).args(["-c", &script]);
+    let (code, _, told) = program::run(bash);
+    assert_eq!((code, &*told), (0, ""));
 }
 
 #[cfg(unix)]
@@ -279,4 +307,53 @@ fn a_path_that_is_not_there_does_not_keep_the_others_from_being_predicted() {
     assert!(code == 1 && told.contains("none.jpg does not exist"), "{told}");
     let found: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(found.as_array().unwrap().len(), 1, "{out}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_network_that_a_shell_s_limit_has_no_room_for_is_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_alexnet");
+    let mut bash = Command::new("bash");
+    let script = format!("ulimit -v 200000; exec {program} bench infer --steps 1");
+    bash.current_dir(folder.path()).args(["-c", &script]);
+    let (code, _, told) = program::run(bash);
+    assert_eq!((code, told.lines().count()), (1, 1), "{told}");
+    assert!(told.contains("195 MiB of memory for it: choose a smaller --batch-size"), "{told}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_conversion_that_is_stopped_leaves_a_whole_file_and_no_part_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = text_of("set");
+    let train =
+        ["train", &set, "--width", "0.5", "--image-size", "63", "--batch-size", "8", "--epochs=1"];
+    let (code, _, told) = program::run(alexnet(folder.path(), &train));
+    assert_eq!(code, 0, "{told}");
+    fs::create_dir(folder.path().join("out")).unwrap();
+    let convert = ["convert", "runs/train/exp1/weights/best.safetensors", "out/w.pth"];
+    let names = || {
+        let entries = fs::read_dir(folder.path().join("out")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect::<Vec<_>>()
+    };
+    // Whether the signal comes while the file is written is a matter of luck: several tries.
+    let stopped = (0..100).any(|_| {
+        let mut child = alexnet(folder.path(), &convert).stderr(Stdio::null()).spawn().unwrap();
+        while child.try_wait().unwrap().is_none() {
+            if names().iter().any(|name| name.starts_with(".writing")) {
+                let pid = child.id().to_string();
+                Command::new("kill").args(["-INT", &pid]).status().unwrap();
+                break;
+            }
+        }
+        let code = child.wait().unwrap().code();
+        let left = names();
+        assert!(matches!(code, Some(0 | 130)), "{code:?}");
+        assert!(left.iter().all(|name| name == "w.pth"), "{code:?}: {left:?}");
+        left.iter().for_each(|name| fs::remove_file(folder.path().join("out").join(name)).unwrap());
+        code == Some(130) && !left.is_empty()
+    });
+    assert!(stopped, "no signal came while the file was written");
 }

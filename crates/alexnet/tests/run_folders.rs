@@ -235,11 +235,39 @@ fn weights_that_a_run_began_from_are_not_missed_when_it_is_resumed() {
 }
 
 #[test]
+fn a_configuration_printed_for_the_sample_set_is_used_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let print = alexnet(folder.path(), &["train", "--print-config"]);
+    let (code, printed, told) = run(print);
+    assert_eq!(code, 0, "{told}");
+    fs::write(folder.path().join("c.toml"), printed).unwrap();
+    succeeds(folder.path(), "data preview -c c.toml --rows 1 --views 1");
+    assert!(folder.path().join("sample-set/train").is_dir());
+}
+
+#[test]
 fn bad_settings_are_refused_before_a_sample_set_is_drawn() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("bad.toml"), "momentum = 3.0").unwrap();
     assert_refused(folder.path(), "train -c bad.toml", 2, &["--momentum is 3"]);
     assert!(!folder.path().join("sample-set").exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_data_set_whose_path_no_settings_file_holds_is_refused_by_name() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = with_set();
+    let odd = std::ffi::OsStr::from_bytes(b"odd-\xe9");
+    fs::rename(folder.path().join("set"), folder.path().join(odd)).unwrap();
+    let mut train = command(folder.path(), &format!("train {TINY}"));
+    let (code, _, told) = run({
+        train.arg(odd);
+        train
+    });
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("odd-") && told.contains("is not valid UTF-8: rename it"), "{told}");
+    assert!(!folder.path().join("runs").exists());
 }
 
 #[test]

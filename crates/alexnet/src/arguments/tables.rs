@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use alexnet_network::ModelName;
 use clap::{Args, ValueEnum};
 
-use super::{Format, positive, threads};
+use super::{Format, batch, positive, threads};
 use crate::device::DeviceFlags;
 
 /// Which network, where no weights say it.
@@ -33,7 +33,7 @@ pub(crate) struct SummaryArguments {
     #[command(flatten)]
     pub(crate) model: ModelFlags,
     /// Batch size that the memory is given for
-    #[arg(long, short, default_value_t = 128, value_parser = positive)]
+    #[arg(long, short, default_value_t = 128, value_parser = batch)]
     pub(crate) batch_size: usize,
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -61,7 +61,7 @@ pub(crate) struct BenchArguments {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Images in a step
-    #[arg(long, short, default_value_t = 32, value_parser = positive)]
+    #[arg(long, short, default_value_t = 32, value_parser = batch)]
     pub(crate) batch_size: usize,
     /// Steps timed
     #[arg(long, default_value_t = 10, value_parser = steps)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use alexnet_network::ModelName;
 use clap::{Args, ValueEnum};
 
-use super::{Format, positive, threads};
+use super::{Format, batch, positive, threads};
 use crate::device::DeviceFlags;
 
 /// How predictions are printed.
@@ -39,7 +39,7 @@ pub(crate) struct EvalArguments {
     #[arg(long, default_value_t = 1, value_parser = crops)]
     pub(crate) crops: usize,
     /// Images in a pass
-    #[arg(long, short, default_value_t = 32, value_parser = positive)]
+    #[arg(long, short, default_value_t = 32, value_parser = batch)]
     pub(crate) batch_size: usize,
     /// Threads that load images
     #[arg(long, short = 'j', default_value_t = 2, value_parser = threads)]
@@ -78,7 +78,7 @@ pub(crate) struct FiguresArguments {
     #[arg(long, value_name = "IMAGES", default_value_t = 24)]
     pub(crate) mistakes: usize,
     /// Images in a pass
-    #[arg(long, short, default_value_t = 32, value_parser = positive)]
+    #[arg(long, short, default_value_t = 32, value_parser = batch)]
     pub(crate) batch_size: usize,
     /// Threads that load images
     #[arg(long, short = 'j', default_value_t = 2, value_parser = threads)]
@@ -105,7 +105,7 @@ pub(crate) struct PredictArguments {
     #[arg(long)]
     pub(crate) logits: bool,
     /// Images in a pass
-    #[arg(long, short, default_value_t = 32, value_parser = positive)]
+    #[arg(long, short, default_value_t = 32, value_parser = batch)]
     pub(crate) batch_size: usize,
     /// Threads that load images
     #[arg(long, short = 'j', default_value_t = 2, value_parser = threads)]

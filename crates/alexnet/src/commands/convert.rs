@@ -14,7 +14,7 @@ use super::{open_weights, with_commas};
 use crate::arguments::{ConvertArguments, FormatName};
 use crate::settings::UsageError;
 use crate::terminal::print;
-use crate::{Ended, places};
+use crate::{Ended, interrupt, places};
 
 /// Largest difference of logits that passes, as a share of the largest logit.
 const TOLERANCE: f32 = 1e-4;
@@ -31,6 +31,9 @@ pub(crate) fn run(arguments: &ConvertArguments) -> anyhow::Result<Ended> {
             "--with-preprocess and --with-softmax need a graph: write ONNX, or leave them out";
         return Err(UsageError(reason.into()).into());
     }
+    // A wish to stop waits until OUT is whole or not begun: whoever is ended in the midst leaves a part
+    // of it behind, of hundreds of megabytes.
+    interrupt::listen()?;
     check_places(arguments, format)?;
     let known = Known {
         model: arguments.model,
@@ -49,6 +52,9 @@ pub(crate) fn run(arguments: &ConvertArguments) -> anyhow::Result<Ended> {
         let reason = "the mean image of these weights stands beside OUT: name a file as OUT";
         return Err(UsageError(reason.into()).into());
     }
+    if interrupt::requested() {
+        return Ok(Ended::Stopped);
+    }
     formats::save(&file, to, format, options)?;
     let size = match places::is_stream(to) {
         true => String::new(),
@@ -63,10 +69,10 @@ pub(crate) fn run(arguments: &ConvertArguments) -> anyhow::Result<Ended> {
     {
         print(&format!("{}: its mean image", mean.display()))?;
     }
-    if arguments.verify {
+    if arguments.verify && !interrupt::requested() {
         verify(&file, from, to)?;
     }
-    Ok(Ended::Done)
+    Ok(if interrupt::requested() { Ended::Stopped } else { Ended::Done })
 }
 
 /// Where the mean image goes that stands beside a net of Caffe's, if it has one.

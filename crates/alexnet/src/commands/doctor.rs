@@ -16,7 +16,8 @@ pub(crate) fn run() -> anyhow::Result<Ended> {
         match alexnet_cuda::find(library) {
             Ok(found) => line("library", &format!("{library}: {}", found.path))?,
             Err(error) if library.is_optional() => {
-                line("library", &format!("missing, and bf16 is slower without it: {error}"))?;
+                let loss = "convolutions are several times slower without it";
+                line("library", &format!("missing, and {loss}: {error}"))?;
             }
             Err(error) => line("library", &format!("missing: {error}"))?,
         }

@@ -6,13 +6,14 @@ use std::path::Path;
 use alexnet_data::{PassedOver, find_images};
 use alexnet_ops::Device;
 use alexnet_predict::{Ranked, likeliest};
+use anyhow::Context;
 use serde::Serialize;
 
 use super::{open_predictor, print_json};
 use crate::arguments::{PredictArguments, PredictFormat};
 use crate::device::on_device;
 use crate::settings::UsageError;
-use crate::terminal::{hand_over, note, print};
+use crate::terminal::{NOT_PRINTED, hand_over, note, print};
 use crate::{Ended, one_line};
 
 /// One image's result.
@@ -56,7 +57,7 @@ fn predict<D: Device>(device: D, arguments: &PredictArguments) -> anyhow::Result
     let at_a_time = arguments.batch_size.min(images.len().max(1));
     let mut predictor = open_predictor(device, &arguments.weights, at_a_time)?.1;
     let classes = predictor.classes().to_vec();
-    let mut printer = Printer::new(arguments.format);
+    let mut printer = Printer::new(arguments.format)?;
     // One image is sooner read than a thread is started.
     let workers = if images.len() > 1 { arguments.workers } else { 0 };
     predictor.predict_each(&images, workers, |path, logits| match logits {
@@ -89,13 +90,19 @@ enum Printer {
 }
 
 impl Printer {
-    fn new(format: PredictFormat) -> Self {
-        match format {
+    fn new(format: PredictFormat) -> anyhow::Result<Self> {
+        Ok(match format {
             PredictFormat::Table => Self::Table,
             PredictFormat::Json => Self::Json(Vec::new()),
             PredictFormat::Jsonl => Self::Jsonl,
-            PredictFormat::Csv => Self::Csv(Box::new(csv::Writer::from_writer(io::stdout()))),
-        }
+            PredictFormat::Csv => {
+                let mut writer =
+                    csv::WriterBuilder::new().has_headers(false).from_writer(io::stdout());
+                // Also where no image follows: a table without rows has its columns.
+                written(writer.write_record(CSV_COLUMNS))?;
+                Self::Csv(Box::new(writer))
+            }
+        })
     }
 
     fn print(&mut self, prediction: Prediction) -> anyhow::Result<()> {
@@ -118,7 +125,7 @@ impl Printer {
                         class,
                         probability: *probability,
                     };
-                    writer.serialize(row)?;
+                    written(writer.serialize(row))?;
                 }
             }
         }
@@ -128,12 +135,25 @@ impl Printer {
     fn finish(self) -> anyhow::Result<()> {
         match self {
             Self::Json(all) => print_json(&all),
-            Self::Csv(mut writer) => Ok(writer.flush()?),
+            Self::Csv(mut writer) => written(writer.flush().map_err(Into::into)),
             Self::Table | Self::Jsonl => Ok(()),
         }
     }
 }
 
+/// What came of writing CSV. The system's error is taken out of the format's, so that a reader who has
+/// seen enough is known as one here too.
+fn written(result: csv::Result<()>) -> anyhow::Result<()> {
+    let of_the_system = |error: csv::Error| match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    };
+    result.map_err(of_the_system).context(NOT_PRINTED)
+}
+
+const CSV_COLUMNS: [&str; 5] = ["path", "rank", "index", "class", "probability"];
+
+/// A row, in the order of [`CSV_COLUMNS`].
 #[derive(Serialize)]
 struct CsvRow<'p> {
     path: &'p str,

@@ -7,7 +7,7 @@ use alexnet_data::SampleSet;
 use crate::arguments::SampleArguments;
 use crate::{Ended, interrupt, terminal};
 
-/// Where `train` without a folder looks for the set, and draws it if it is not there.
+/// Where `train` looks for the set unless it is given a folder, and draws it if it is not there.
 pub(crate) const DEFAULT_FOLDER: &str = "sample-set";
 
 pub(crate) fn run(arguments: &SampleArguments) -> anyhow::Result<Ended> {

@@ -96,10 +96,12 @@ fn check_resumed(typed: &TrainFlags, saved: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// The data set that is meant; the sample set is drawn if it is not there.
+/// The data set that is meant; the sample set is drawn if it is not there, also where a printed
+/// configuration names it.
 pub(super) fn opened(flags: &TrainFlags, settings: &Settings) -> anyhow::Result<Dataset> {
     let data = &settings.data;
-    if flags.data.is_none() && !data.exists() {
+    let is_sample_set = flags.resume.is_none() && data == Path::new(sample::DEFAULT_FOLDER);
+    if is_sample_set && !data.exists() {
         sample::write(&SampleSet::default(), data)?;
     }
     let opened = alexnet_data::open(data, settings.val_fraction());

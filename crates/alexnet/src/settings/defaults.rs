@@ -42,10 +42,16 @@ impl Defaults {
             true => 256,
             false => image_size.saturating_mul(8).div_ceil(7).min(MAX_RESIZE_PIXELS as usize),
         };
-        let mut rates = Rates::of(&recipe, flags.epochs.unwrap_or(recipe.epochs));
+        let epochs = flags.epochs.unwrap_or(recipe.epochs);
+        let mut rates = Rates::of(&recipe, epochs);
         rates.scheduler = flags.lr_scheduler.unwrap_or(rates.scheduler);
-        if rates.scheduler == SchedulerName::WarmRestarts {
-            rates.period = FIRST_CYCLE_EPOCHS;
+        match rates.scheduler {
+            SchedulerName::WarmRestarts => rates.period = FIRST_CYCLE_EPOCHS,
+            // Where the recipe has no drops of its own, those of the one that is known by them.
+            SchedulerName::Drops if rates.drops.is_empty() => {
+                rates.drops = Rates::of(&Recipe::of(ModelName::Original), epochs).drops;
+            }
+            _ => {}
         }
         let lr_min = match rates.scheduler {
             SchedulerName::ExponentialSteps => {
@@ -180,6 +186,18 @@ mod tests {
         let s = decide(&flags).expect("decided");
         assert_eq!(s.colour_noise_epochs, 22);
         assert!((s.lr_drops.0[0] - 24.0 / 91.0 * 30.0).abs() < 1e-9, "{:?}", s.lr_drops);
+    }
+
+    #[test]
+    fn drops_of_a_recipe_that_has_none_are_those_of_the_2012_log_in_proportion() {
+        let flags = TrainFlags {
+            lr_scheduler: Some(SchedulerName::Drops),
+            epochs: Some(182),
+            ..TrainFlags::default()
+        };
+        assert_eq!(decide(&flags).expect("decided").lr_drops.to_string(), "48,100,156");
+        let none = TrainFlags { lr_drops: Some("".parse().expect("epochs")), ..flags };
+        assert_eq!(decide(&none).expect("decided").lr_drops.to_string(), "");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use alexnet_cpu::THREADS_MAX;
 use alexnet_data::MAX_RESIZE_PIXELS;
-use alexnet_network::BATCH_MAX;
+use alexnet_network::{BATCH_MAX, Model, Plan, Purpose};
 use alexnet_train::limits::{EPOCHS_MAX, PERIOD_MIN_EPOCHS, RATE_MAX, SMOOTHING_MAX};
 
 use super::{Settings, UsageError};
@@ -12,6 +12,8 @@ use crate::normalisation::{Levels, Mean};
 
 /// Longest time between two saves: a year.
 const MINUTES_MAX: f64 = 366.0 * 24.0 * 60.0;
+/// Fewest classes there are anything to learn of.
+const CLASSES_MIN: usize = 2;
 /// Largest grey level.
 const LEVEL_MAX: f32 = 255.0;
 
@@ -37,6 +39,7 @@ impl Settings {
             ("lr-min", self.lr_min, 0.0, self.lr),
             ("warmup-epochs", self.warmup_epochs, 0.0, EPOCHS_MAX),
             ("batch-size", self.batch_size as f64, 1.0, BATCH_MAX as f64),
+            ("micro-batch", self.micro_batch.unwrap_or(1) as f64, 1.0, BATCH_MAX as f64),
             ("save-every-minutes", self.save_every_minutes, 0.0, MINUTES_MAX),
             ("checkpoint-hist", self.checkpoint_hist as f64, 1.0, f64::INFINITY),
             ("print-freq", self.print_freq as f64, 1.0, f64::INFINITY),
@@ -72,11 +75,18 @@ impl Settings {
         if let Some((flag, _)) = of_weights.iter().find(|of| of.1 && self.weights.is_none()) {
             return Err(UsageError(format!("--{flag} is weights, but there are no --weights")));
         }
-        Ok(())
+        self.check_network()
     }
-}
 
-impl Settings {
+    /// Whether there is such a network. No data set is needed to know: what depends on the number of
+    /// classes can be refused later only.
+    fn check_network(&self) -> Result<(), UsageError> {
+        let config = self.train_config(CLASSES_MIN)?;
+        let plan = Model::new(config.model)
+            .and_then(|model| Plan::new(&model, 1, Purpose::Inference, config.initialisation));
+        plan.map(drop).map_err(|error| UsageError(error.to_string()))
+    }
+
     /// Levels that were typed.
     fn check_levels(&self) -> Result<(), UsageError> {
         if let Mean::Levels(levels @ Levels::Given(given)) = self.mean
@@ -132,6 +142,7 @@ mod tests {
             (TrainFlags { lr_steps: Some(0), ..none() }, "--lr-steps"),
             (TrainFlags { mean: Some(Mean::Levels(Levels::Weights)), ..none() }, "--mean"),
             (TrainFlags { lr_step_size: Some(1e-300), ..none() }, "--lr-step-size"),
+            (TrainFlags { micro_batch: Some(0), ..none() }, "--micro-batch"),
         ];
         for (flags, named) in cases {
             let error = decide(&flags).expect_err(named).to_string();

@@ -153,7 +153,7 @@ mod tests {
         let config = decide(&flags).expect("decided").train_config(2).expect("a configuration");
         assert!(config.is_frozen("conv5") && !config.is_frozen("fc6"));
         let flags = TrainFlags { freeze: Some("fc9".parse().expect("layers")), ..flags };
-        let error = decide(&flags).expect("decided").train_config(2).expect_err("refused");
+        let error = decide(&flags).expect_err("refused");
         assert!(error.0.starts_with("--freeze names \"fc9\": it must be one of conv1"), "{error}");
     }
 }

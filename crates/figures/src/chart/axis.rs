@@ -192,6 +192,13 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
+/// A value that was measured, to the three figures that a reader can use: `66.7`, `0.0123`, `12,500`.
+pub(super) fn rounded(value: f64) -> String {
+    let decimals = 2_i32.saturating_sub(value.abs().log10().floor() as i32).clamp(0, 17) as usize;
+    // Through text, so that no digits of a product come back.
+    number(format!("{value:.decimals$}").parse().unwrap_or(value))
+}
+
 fn trimmed(digits: &str) -> &str {
     if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { digits }
 }
@@ -231,6 +238,24 @@ mod tests {
             let axis = Axis::over(values.iter().copied(), scale, 6);
             let labels: Vec<_> = axis.ticks.iter().map(|&tick| axis.label(tick)).collect();
             assert_eq!(labels.join(" "), expected, "{values:?} {scale:?}");
+        }
+    }
+
+    #[test]
+    fn measured_values_are_written_to_three_figures() {
+        let cases = [
+            (200.0 / 3.0, "66.7"),
+            (100.0, "100"),
+            (97.5, "97.5"),
+            (99.96, "100"),
+            (0.012_345, "0.0123"),
+            (-100.0 / 3.0, "-33.3"),
+            (12_345.6, "12,346"),
+            (1.234_56e-9, "1.23e-9"),
+            (0.0, "0"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(rounded(value), expected, "{value}");
         }
     }
 

@@ -6,7 +6,7 @@ use plotters::coord::ranged1d::Ranged;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::axis::{Axis, number};
+use super::axis::{Axis, rounded};
 use super::paper::{
     Area, COLOURS, Drawn, FAINT, Frame, GRID, INK, MARGIN, TEXT_SIZE, TITLE_HEIGHT, fitting,
     on_paper, shown, shown_marks, text, width_of,
@@ -154,7 +154,7 @@ impl BarChart {
             let corners = [(0.0, middle - FILLED / 2.0), (*value, middle + FILLED / 2.0)];
             chart.draw_series([Rectangle::new(corners, COLOURS[0].filled())])?;
             let style = text(TEXT_SIZE, FAINT, HPos::Left, VPos::Center);
-            let value_text = Text::new(number(*value), (6, 0), style);
+            let value_text = Text::new(rounded(*value), (6, 0), style);
             chart.draw_series([EmptyElement::at((value.max(0.0), middle)) + value_text])?;
         }
         Ok(())

@@ -7,6 +7,7 @@ use alexnet_data::{
     Epoch, Fit, Loader, LoaderConfig, MAX_RESIZE_PIXELS, Order, Pixels, Preprocess, SampleSet,
     Unreadable, View, unreadable_budget,
 };
+use alexnet_network::Purpose;
 
 use super::{Measured, clocked};
 use crate::arguments::{BenchArguments, LoadedAs};
@@ -24,8 +25,10 @@ pub(super) fn measure(arguments: &BenchArguments) -> anyhow::Result<Measured> {
 }
 
 fn load(arguments: &BenchArguments, root: &Path) -> anyhow::Result<Measured> {
+    // Images are made for a network: for one that cannot be, none are.
+    let network = arguments.model.plan(arguments.batch_size, Purpose::Training)?.model.config;
+    let crop = u32::try_from(network.image_size)?;
     let dataset = alexnet_data::open(root, None)?;
-    let crop = u32::try_from(arguments.model.config().image_size)?;
     let config = LoaderConfig {
         batch_size: arguments.batch_size.min(dataset.train.samples.len()),
         workers: arguments.workers,
