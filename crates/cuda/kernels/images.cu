@@ -130,8 +130,12 @@ __device__ inline PartOfRow part_of_row(u32 n, u32 i, u32 side, u32 runs) {
     return {at, column, at < side && column < end ? end - column : 0};
 }
 
-// Eight neighbours of a picture's row, or `count`, the first that of `column`, from their levels,
-// normalised: the difference and the product each rounded, as on every other device.
+// A level as the network has it: the difference and the product each rounded, as on every other device.
+__device__ inline float normalised(u32 level, float mean, float scale) {
+    return __fmul_rn(__fsub_rn((float)level, mean), scale);
+}
+
+// Eight neighbours of a picture's row, or `count`, the first that of `column`, from their levels, normalised.
 __device__ inline void write_levels(value* y, const u32 levels[EIGHT], const Picture& picture, u32 column, u32 count) {
     // Of the colours in the order in which they come here.
     float mean[3], scale[3];
@@ -141,7 +145,7 @@ __device__ inline void write_levels(value* y, const u32 levels[EIGHT], const Pic
     }
     Eight run;
     for (u32 k = 0; k < EIGHT; ++k) {
-        run.at[k] = __fmul_rn(__fsub_rn((float)levels[k], mean[k % 3]), scale[k % 3]);
+        run.at[k] = normalised(levels[k], mean[k % 3], scale[k % 3]);
     }
     write_run(y, run, count);
 }

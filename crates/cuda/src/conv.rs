@@ -87,7 +87,7 @@ pub(crate) fn forward_sums(
 ) {
     let mut sums = y.values_mut(shape.output_len());
     if !direct::forward(engine, sums.again(), x, weights, shape) {
-        forward_products(engine, sums, x.values(shape.input_len()), weights, shape);
+        plain(engine, x, shape, |engine, x| forward_products(engine, sums, x, weights, shape));
     }
 }
 
@@ -168,18 +168,37 @@ pub(crate) fn backward_weights(
     bias_gradient(engine, d_bias, d_y, sizes);
     let gradient = d_weights.first_mut(shape.weights_len());
     if !direct::backward_weights(engine, gradient, d_y, x, shape) {
-        backward_weights_products(engine, d_weights, d_y, x, shape);
+        let d_y = d_y.values(shape.output_len());
+        plain(engine, x, shape, |engine, x| {
+            backward_weights_products(engine, d_weights, [d_y, x], shape);
+        });
     }
+}
+
+/// Does what takes the input as it is, also where it was laid out for cuDNN, which then could not.
+fn plain(
+    engine: &mut Engine,
+    x: &Floats,
+    shape: &ConvShape,
+    work: impl FnOnce(&mut Engine, Reals<'_>),
+) {
+    let laid_out = x.laid_out().and_then(|blocks| Some((blocks, x.blocks(&blocks, shape.batch)?)));
+    let Some((blocks, there)) = laid_out else {
+        return work(engine, x.values(shape.input_len()));
+    };
+    let mut room = std::mem::take(&mut engine.scratch.pictures);
+    let mut as_it_was = room.reals(&engine.gpu, shape.input_len(), engine.bf16);
+    blocks.leave_input(&engine.gpu, as_it_was.again(), there);
+    work(engine, as_it_was.into_read());
+    engine.scratch.pictures = room;
 }
 
 fn backward_weights_products(
     engine: &mut Engine,
     d_weights: &mut Floats,
-    d_y: &Floats,
-    x: &Floats,
+    [d_y, x]: [Reals<'_>; 2],
     shape: &ConvShape,
 ) {
-    let (x, d_y) = (x.values(shape.input_len()), d_y.values(shape.output_len()));
     for part in parts(shape, engine.limits.columns) {
         let product = Product {
             batch: shape.groups,

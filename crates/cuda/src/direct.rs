@@ -9,11 +9,11 @@
 use alexnet_ops::{ConvPass, ConvShape};
 
 use crate::Engine;
-use crate::driver::{Convolutions, EIGHT, Gpu, Lane, Launch, Reals, RealsMut, View, ViewMut};
+use crate::blocks::Blocks;
+use crate::driver::{Convolutions, EIGHT, Gpu, Lane, Reals, RealsMut, ViewMut};
 use crate::elementwise::{factor, widen};
 use crate::floats::Floats;
 use crate::groups::Groups;
-use crate::reduce::word;
 use crate::scratch::{LaidOut, Room, Scratch};
 
 /// Says whether it could, as the others do.
@@ -89,6 +89,20 @@ pub(crate) fn backward_weights(
     })
 }
 
+/// The blocks in which this convolution's input may be laid out at once, where it is made for that alone.
+pub(crate) fn input_blocks(engine: &mut Engine, shape: &ConvShape) -> Option<Blocks> {
+    match Way::of(engine, shape, ConvPass::Forward)?.layout {
+        Layout::Blocks(blocks) => Some(blocks),
+        Layout::AsItIs | Layout::Apart => None,
+    }
+}
+
+/// Numbers of an array that holds the input as it is, or so laid out.
+pub(crate) fn input_len(engine: &mut Engine, shape: &ConvShape) -> usize {
+    let blocks = input_blocks(engine, shape).map_or(0, |blocks| blocks.len(shape.batch));
+    blocks.max(shape.input_len())
+}
+
 /// Elements that cuDNN's engines surely count to, and kernels that move groups.
 const ELEMENTS_MAX: usize = i32::MAX as usize;
 
@@ -159,16 +173,17 @@ impl Way {
         x: &'a Floats,
         shape: &ConvShape,
     ) -> Reals<'a> {
-        let (key, values) = ((x.stamp(), *shape), x.values(shape.input_len()));
+        let key = (x.stamp(), *shape);
         let kind = (self.runs * self.shape.input_len(), self.bf16);
+        let values = || x.values(shape.input_len());
         match &self.layout {
-            Layout::AsItIs => values,
-            Layout::Blocks(blocks) => {
-                in_blocks.of(gpu, kind, key, |there| blocks.input(gpu, there, values))
-            }
+            Layout::AsItIs => values(),
+            Layout::Blocks(blocks) => x.blocks(blocks, shape.batch).unwrap_or_else(|| {
+                in_blocks.of(gpu, kind, key, |there| blocks.input(gpu, there, values()))
+            }),
             Layout::Apart => {
                 let groups = Groups::of_inputs(shape);
-                apart.of(gpu, kind, key, |there| groups.part(gpu, there, values))
+                apart.of(gpu, kind, key, |there| groups.part(gpu, there, values()))
             }
         }
     }
@@ -254,79 +269,6 @@ fn lane_of(at: usize, runs: usize) -> Lane {
     if at.is_multiple_of(2) && at + 1 < runs { Lane::Aside } else { Lane::Main }
 }
 
-/// A convolution taken in blocks: `struct Blocks` of the kernels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Blocks {
-    in_h: usize,
-    in_w: usize,
-    in_c: usize,
-    kernel: usize,
-    pad: usize,
-    /// Places of a block's side: the stride.
-    side: usize,
-    /// Of blocks.
-    rows: usize,
-    columns: usize,
-    /// Of a block, up to a multiple of eight.
-    channels: usize,
-    /// Blocks that a kernel's side reaches over.
-    taps: usize,
-}
-
-impl Blocks {
-    /// `None` where blocks do not help: with groups, and for the input's gradient, of which nothing
-    /// stands in blocks.
-    fn of(shape: &ConvShape, pass: ConvPass) -> Option<Self> {
-        if shape.groups > 1 || pass == ConvPass::BackwardInput {
-            return None;
-        }
-        let ConvShape { in_h, in_w, in_c, out_h, out_w, kernel, stride, pad, .. } = *shape;
-        let taps = kernel.div_ceil(stride);
-        let channels = (stride * stride * in_c).next_multiple_of(EIGHT);
-        let [rows, columns] = [out_h, out_w].map(|windows| windows + taps - 1);
-        Some(Self { in_h, in_w, in_c, kernel, pad, side: stride, rows, columns, channels, taps })
-    }
-
-    /// The convolution of blocks, with the outputs of this one.
-    fn shape(&self, of: &ConvShape) -> ConvShape {
-        ConvShape {
-            in_h: self.rows,
-            in_w: self.columns,
-            in_c: self.channels,
-            kernel: self.taps,
-            stride: 1,
-            pad: 0,
-            ..*of
-        }
-    }
-
-    fn numbers(&self) -> [u32; 10] {
-        let Self { in_h, in_w, in_c, kernel, pad, side, rows, columns, channels, taps } = *self;
-        [in_h, in_w, in_c, kernel, pad, side, rows, columns, channels, taps].map(word)
-    }
-
-    /// The input in blocks.
-    fn input(&self, gpu: &Gpu, blocks: RealsMut<'_>, x: Reals<'_>) {
-        let (numbers, threads) = (self.numbers(), blocks.len() / EIGHT);
-        let arguments = [blocks.into(), x.into(), (&numbers).into(), word(threads).into()];
-        gpu.launch("block_input", Launch::threads(threads), &arguments);
-    }
-
-    /// Weights where blocks have them.
-    fn weights(&self, gpu: &Gpu, blocks: RealsMut<'_>, weights: View<'_, f32>) {
-        let (numbers, len) = (self.numbers(), blocks.len());
-        let arguments = [blocks.into(), weights.into(), (&numbers).into(), word(len).into()];
-        gpu.launch("block_weights", Launch::threads(len), &arguments);
-    }
-
-    /// Their gradient, back from there.
-    fn leave_weights(&self, gpu: &Gpu, weights: ViewMut<'_, f32>, blocks: Reals<'_>) {
-        let (numbers, len) = (self.numbers(), blocks.len());
-        let arguments = [weights.into(), blocks.into(), (&numbers).into(), word(len).into()];
-        gpu.launch("unblock_weights", Launch::threads(len), &arguments);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -340,27 +282,5 @@ mod tests {
             let found: Vec<Lane> = (0..lanes.len()).map(|at| lane_of(at, lanes.len())).collect();
             assert_eq!(found, lanes);
         }
-    }
-
-    #[test]
-    fn the_first_layer_becomes_one_of_48_channels_and_three_taps() {
-        let shape = ConvShape {
-            batch: 2,
-            in_h: 224,
-            in_w: 224,
-            in_c: 3,
-            out_h: 55,
-            out_w: 55,
-            out_c: 96,
-            kernel: 11,
-            stride: 4,
-            pad: 2,
-            groups: 1,
-        };
-        let blocks = Blocks::of(&shape, ConvPass::Forward).expect("it has no groups").shape(&shape);
-        let expected =
-            ConvShape { in_h: 57, in_w: 57, in_c: 48, kernel: 3, stride: 1, pad: 0, ..shape };
-        assert_eq!(blocks, expected);
-        assert_eq!(Blocks::of(&shape, ConvPass::BackwardInput), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::blocks::Blocks;
 use crate::driver::{Buffer, Gpu, Reals, RealsMut, View, ViewMut};
 use crate::elementwise::round;
 use crate::scratch::Room;
@@ -16,6 +17,9 @@ pub struct Floats {
     rounded: Option<Buffer<u16>>,
     stamp: u64,
     columns: Option<usize>,
+    /// Blocks in which a convolution's input was made, which that convolution asks for. What is remembered as a
+    /// graph writes the array unseen.
+    laid_out: Option<Blocks>,
 }
 
 /// A number that no array had yet.
@@ -51,7 +55,7 @@ impl Floats {
     }
 
     fn new(wide: Option<Buffer<f32>>, rounded: Option<Buffer<u16>>) -> Self {
-        Self { wide, rounded, stamp: new_stamp(), columns: None }
+        Self { wide, rounded, stamp: new_stamp(), columns: None, laid_out: None }
     }
 
     /// Another number after whatever may have written the array.
@@ -63,6 +67,7 @@ impl Floats {
     fn is_written(&mut self) {
         self.stamp = new_stamp();
         self.columns = None;
+        self.laid_out = None;
     }
 
     /// Says that rows of so many stand in it.
@@ -97,6 +102,23 @@ impl Floats {
         (wide, self.rounded.as_mut().map(|buffer| buffer.first_mut(len)))
     }
 
+    /// The inputs of so many images in blocks, to be written: until then nobody reads them in another way.
+    pub(crate) fn blocks_mut(&mut self, blocks: &Blocks, images: usize) -> RealsMut<'_> {
+        self.is_written();
+        self.laid_out = Some(*blocks);
+        self.any_mut(blocks.len(images))
+    }
+
+    /// The same to be read, if they stand so in it.
+    pub(crate) fn blocks(&self, blocks: &Blocks, images: usize) -> Option<Reals<'_>> {
+        (self.laid_out() == Some(*blocks)).then(|| self.values(blocks.len(images)))
+    }
+
+    /// In which blocks its contents stand, if they do.
+    pub(crate) fn laid_out(&self) -> Option<Blocks> {
+        self.laid_out
+    }
+
     /// The first `len` values, to be read: `f32` if they are kept so.
     pub(crate) fn values(&self, len: usize) -> Reals<'_> {
         match (&self.wide, &self.rounded) {
@@ -108,6 +130,10 @@ impl Floats {
     /// The same to be written.
     pub(crate) fn values_mut(&mut self, len: usize) -> RealsMut<'_> {
         self.is_written();
+        self.any_mut(len)
+    }
+
+    fn any_mut(&mut self, len: usize) -> RealsMut<'_> {
         match (&mut self.wide, &mut self.rounded) {
             (Some(wide), _) => RealsMut::F32(wide.first_mut(len)),
             (None, rounded) => {

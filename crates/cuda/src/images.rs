@@ -1,10 +1,11 @@
 //! Images, which cross as bytes and are resized and normalised on the device: `kernels/images.cu`.
 
-use alexnet_ops::{Grid, Levels, Normalisation, Picture};
+use alexnet_ops::{ConvShape, Grid, Levels, Normalisation, Picture};
 
-use crate::Engine;
-use crate::driver::{EIGHT, Launch, PIECE, room_of};
+use crate::driver::{EIGHT, Gpu, Launch, PIECE, RealsMut, View, room_of};
 use crate::floats::Floats;
+use crate::scratch::{Room, Scratch};
+use crate::{Engine, direct};
 
 /// Words that the kernels are told of a picture: `struct Picture` of `images.cu`.
 const WORDS: usize = 32;
@@ -78,37 +79,59 @@ pub(crate) fn bring(engine: &mut Engine, levels: Levels<'_>) -> u64 {
     engine.crossing.number()
 }
 
-/// Makes numbers of what was brought last.
-pub(crate) fn make(engine: &mut Engine, dst: &mut Floats) {
-    let Engine { crossing, gpu, scratch, brought, .. } = engine;
-    let Brought { pictures, side, levels, rows, filters, height, unresized } = *brought;
+/// Makes numbers of what was brought last, as their reader wants them.
+pub(crate) fn make(engine: &mut Engine, dst: &mut Floats, reader: Option<&ConvShape>) {
+    let blocks = reader.and_then(|shape| direct::input_blocks(engine, shape));
+    let Engine { crossing, gpu, scratch, brought, bf16, .. } = engine;
+    let Brought { pictures, side, levels, unresized, .. } = *brought;
     let len = pictures * side * side * 3;
     if len == 0 {
         return;
     }
-    let (levels, words) = crossing.arrived(gpu, levels, pictures * WORDS);
-    let runs = runs_of(side * 3);
-    let by_eights = Launch::threads_each(pictures, side * runs);
-    let (out, width, runs) = (dst.values_mut(len).into(), word(side).into(), word(runs).into());
-    if unresized == pictures {
-        let (launch, blocks) = by_eights;
-        let arguments = [out, levels.into(), words.into(), width, runs, blocks.into()];
-        gpu.launch("picture_levels", launch, &arguments);
-        return crossing.used(gpu);
+    let came = crossing.arrived(gpu, levels, pictures * WORDS);
+    let Scratch { pictures: room, filters, rows, .. } = scratch;
+    match blocks {
+        None => make_plain(gpu, [filters, rows], dst.values_mut(len), came, brought),
+        Some(blocks) if unresized == pictures && blocks.are_of_lines() => {
+            blocks.pictures(gpu, dst.blocks_mut(&blocks, pictures), came);
+        }
+        Some(blocks) => {
+            let mut plain = room.reals(gpu, len, *bf16);
+            make_plain(gpu, [filters, rows], plain.again(), came, brought);
+            blocks.input(gpu, dst.blocks_mut(&blocks, pictures), plain.into_read());
+        }
     }
-    let mut filters = scratch.filters.take_varying::<u32>(gpu, filters);
-    let mut rows = scratch.rows.take_varying::<u8>(gpu, rows);
-    let places = pictures * 2 * side;
+    crossing.used(gpu);
+}
+
+/// The same, (N, side, side, 3), from levels and words.
+fn make_plain(
+    gpu: &Gpu,
+    [filters, rows]: [&mut Room; 2],
+    out: RealsMut<'_>,
+    (levels, words): (View<'_, u8>, View<'_, u32>),
+    brought: &Brought,
+) {
+    let side = brought.side;
+    let (out, width, runs) = (out.into(), word(side).into(), runs_of(side * 3));
+    let (by_eights, each_by_eights) = Launch::threads_each(brought.pictures, side * runs);
+    let sizes = [width, word(runs).into(), each_by_eights.into()];
+    if brought.unresized == brought.pictures {
+        let arguments = [&[out, levels.into(), words.into()][..], &sizes].concat();
+        return gpu.launch("picture_levels", by_eights, &arguments);
+    }
+    let mut filters = filters.take_varying::<u32>(gpu, brought.filters);
+    let mut rows = rows.take_varying::<u8>(gpu, brought.rows);
+    let places = brought.pictures * 2 * side;
     let count = (places as u64).into();
     let arguments = [filters.again().into(), words.into(), width, count];
     gpu.launch("picture_filters", Launch::threads(places), &arguments);
     let filters = filters.read().into();
-    let (launch, blocks) = Launch::threads_each(pictures, height.div_ceil(PICTURE_ROWS) * side);
+    let threads = brought.height.div_ceil(PICTURE_ROWS) * side;
+    let (launch, each) = Launch::threads_each(brought.pictures, threads);
     let narrow = rows.again().into();
-    let arguments = [narrow, levels.into(), filters, words.into(), width, blocks.into()];
+    let arguments = [narrow, levels.into(), filters, words.into(), width, each.into()];
     gpu.launch("picture_widths", launch, &arguments);
-    let (launch, blocks) = by_eights;
-    let arguments = [out, rows.read().into(), filters, words.into(), width, runs, blocks.into()];
-    gpu.launch("picture_heights", launch, &arguments);
-    crossing.used(gpu);
+    let arguments = [&[out, rows.read().into(), filters, words.into()][..], &sizes].concat();
+    gpu.launch("picture_heights", by_eights, &arguments);
 }

@@ -12,6 +12,7 @@
 //! Results are the same bits from run to run on the same kind of GPU with the same libraries: sums are
 //! formed in an order that depends on shapes alone, and no memory is added to from two places.
 
+mod blocks;
 mod conv;
 mod direct;
 mod driver;
@@ -257,13 +258,13 @@ impl Device for Cuda {
         let Engine { gpu, scratch, .. } = &mut *self.engine();
         dst.upload(gpu, &mut scratch.crossing, src);
     }
-    fn upload_levels(&self, dst: &mut Floats, levels: Levels<'_>) {
+    fn upload_levels(&self, dst: &mut Floats, levels: Levels<'_>, reader: Option<&ConvShape>) {
         let engine = &mut self.engine();
         if engine.gpu.gives_up() {
             return;
         }
         images::bring(engine, levels);
-        images::make(engine, dst);
+        images::make(engine, dst, reader);
     }
     fn prefers_levels(&self) -> bool {
         true
@@ -275,7 +276,16 @@ impl Device for Cuda {
         }
         images::bring(engine, levels)
     }
-    fn upload_brought(&self, dst: &mut Floats, number: u64, levels: Levels<'_>) {
+    fn input_len(&self, shape: &ConvShape) -> usize {
+        direct::input_len(&mut self.engine(), shape)
+    }
+    fn upload_brought(
+        &self,
+        dst: &mut Floats,
+        number: u64,
+        levels: Levels<'_>,
+        reader: Option<&ConvShape>,
+    ) {
         let engine = &mut self.engine();
         if engine.gpu.gives_up() {
             return;
@@ -283,7 +293,7 @@ impl Device for Cuda {
         if engine.crossing.number() != number {
             images::bring(engine, levels);
         }
-        images::make(engine, dst);
+        images::make(engine, dst, reader);
     }
     fn begin_download(&self, src: &Floats, len: usize) -> u64 {
         let Engine { gpu, crossing, .. } = &mut *self.engine();

@@ -112,6 +112,8 @@ pub(crate) struct Scratch {
     /// Filters of pictures, and their rows resized in width alone. No recording brings pictures.
     pub(crate) filters: Room,
     pub(crate) rows: Room,
+    /// Pictures that are laid out for a convolution, as they are.
+    pub(crate) pictures: Room,
     /// On its way from or to the host, in `f32`.
     pub(crate) crossing: Room,
     /// Factors of a product, rounded to bf16 or laid out for it.
@@ -131,8 +133,9 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// Another number whenever a room is another array than before.
     pub(crate) fn generation(&self) -> u64 {
-        let Self { columns, joined, formed, table, step, crossing, begun, whole, terms, .. } = self;
-        let rooms = [columns, joined, formed, table, step, crossing, begun, whole, terms];
+        let Self { columns, pictures, joined, formed, table, step, .. } = self;
+        let Self { crossing, begun, whole, terms, .. } = self;
+        let rooms = [columns, pictures, joined, formed, table, step, crossing, begun, whole, terms];
         let rooms = rooms.into_iter();
         let rooms = rooms.chain(&self.workspaces).chain(&self.bias_sums);
         let rooms = rooms.chain([&self.blocks, &self.apart[0], &self.apart[1]].map(|laid| &laid.0));

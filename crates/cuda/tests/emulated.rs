@@ -78,6 +78,18 @@ fn groups_are_laid_out_apart_in_every_kind_of_products() {
 }
 
 #[test]
+fn pictures_that_were_laid_out_for_engines_which_then_refuse_are_convolved_all_the_same() {
+    let variables = [("EMULATED_CUDNN_ENGINES", "refusing")];
+    for task in ["suite of ConvOfPictures", "bf16 of ConvOfPictures"] {
+        succeeds(task, &variables);
+    }
+    let Some(libraries) = sound() else { return };
+    let counted = [&variables[..], &[("EMULATED_COUNTS", "1")]].concat();
+    let output = run(libraries, "suite of ConvOfPictures", &counted);
+    assert_eq!(convolved(&output), [0, 0], "by products");
+}
+
+#[test]
 fn cudnn_s_engines_that_round_factors_are_for_tf32_alone() {
     let Some(libraries) = sound() else { return };
     let run = |task, engines| {
@@ -409,6 +421,12 @@ const FAULTS: [&[Fault]; 7] = [
             ("packed<value>(times(gradient, factor))", "packed<value>(gradient)"),
             "ReLU and dropout",
         ),
+        fault(
+            "a picture in blocks that is not mirrored",
+            "suite of ConvOfPictures",
+            ("? s.in_w - FOUR - of.w : of.w, inside", "? of.w : of.w, inside"),
+            "ConvOfPictures",
+        ),
         fault("not mirrored", "suite of Images", ("side - 1 - x : x", "x : x"), "Images"),
         fault(
             "a norm of the first piece alone",
@@ -539,7 +557,7 @@ fn the_child_does_its_task() {
         "exact bf16" => exactly(Products::Bf16),
         _ if task.starts_with("bf16 of ") => {
             let of = |case: &Case| format!("{case:?}").starts_with(&task["bf16 of ".len()..]);
-            let cases: Vec<_> = by_eights().into_iter().filter(of).collect();
+            let cases: Vec<_> = cases().into_iter().chain(by_eights()).filter(of).collect();
             agrees_in_bf16(&open_in(Products::Bf16), &cases, TOLERANCE_BF16);
         }
         "bf16" => bf16(&open(), &open_in(Products::Bf16)),
@@ -579,7 +597,8 @@ fn open_in(products: Products) -> Cuda {
 fn exactly(products: Products) {
     let device = open_in(products);
     for case in cases().iter().chain(&by_eights()) {
-        let own = matches!(case, Case::Images(..)).then(|| open_in(products));
+        let own =
+            matches!(case, Case::Images(..) | Case::ConvOfPictures(..)).then(|| open_in(products));
         drop(case.run_exact(own.as_ref().unwrap_or(&device)));
     }
 }

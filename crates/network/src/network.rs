@@ -75,6 +75,8 @@ struct Repeated {
     /// Of the run, where it is forward, loss and backward of a step of training; nothing where it is a
     /// pass of evaluation.
     seed: Option<u64>,
+    /// Whether they came as levels: the device may have laid them out in another way then.
+    by_levels: bool,
 }
 
 /// Told of each part when the device has returned from it.
@@ -185,13 +187,20 @@ impl<D: Device> Network<D> {
         }
         let parameters = 0..plan.parameters.len();
         let looks = looks(&plan);
+        let input = match plan.steps.first() {
+            Some(Step::Conv { shape, .. }) => device.input_len(shape),
+            _ => 0,
+        };
+        let lens = plan.places.lens.iter().enumerate().map(|(place, &len)| {
+            if place == plan.places.activations[0] { len.max(input) } else { len }
+        });
         Self {
             found: device.floats(looks.len().max(1)),
             host_found: vec![0.0; looks.len().max(1)],
             bounds: Vec::with_capacity(looks.len()),
             looks,
             parameters: parameters.map(|index| Parameter::new(&device, &plan, index)).collect(),
-            values: plan.places.lens.iter().map(|&len| device.values(len)).collect(),
+            values: lens.map(|len| device.values(len)).collect(),
             positions,
             statistics,
             labels: device.labels(plan.batch),

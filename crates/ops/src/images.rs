@@ -189,7 +189,7 @@ impl<'i> Images<'i> {
     pub fn upload<D: Device>(self, device: &D, dst: &mut D::Floats) {
         match self {
             Self::Values(values) => device.upload(dst, values),
-            Self::Levels(levels) => device.upload_levels(dst, levels),
+            Self::Levels(levels) => device.upload_levels(dst, levels, None),
         }
     }
 

@@ -22,10 +22,10 @@ mod reference;
 mod resample;
 mod shape;
 mod softmax;
+mod update;
 
 pub use device::{
-    Activation, Bound, ConvPass, Device, Dropout, DropoutKey, OwnMemory, Precision, Saturation,
-    SgdStep, SgdUpdate, Timed, UpdateRule,
+    Activation, ConvPass, Device, Dropout, DropoutKey, OwnMemory, Precision, Saturation, Timed,
 };
 pub use images::{Images, Levels, Normalisation, Picture};
 pub use real::Real;
@@ -36,3 +36,4 @@ pub use shape::{
     MaxPoolShape, Rounding, output_size,
 };
 pub use softmax::{rank, softmax};
+pub use update::{Bound, SgdStep, SgdUpdate, UpdateRule};

@@ -1,12 +1,16 @@
 //! Training as a GPU may remember it, in figures to be compared to the bit.
 
+use std::ops::Range;
+
 use alexnet::cuda::{Cuda, CudaError};
 use alexnet::network::{
     Array, Initialisation, Model, ModelConfig, ModelName, Network, ParameterSpec, Pass, Plan,
     Purpose,
 };
 use alexnet::ops::conformance::values;
-use alexnet::ops::{Device, Precision, SgdStep, UpdateRule};
+use alexnet::ops::{
+    Device, Images, Levels, Normalisation, Picture, Precision, SgdStep, UpdateRule,
+};
 
 /// Steps of a training.
 pub(crate) const STEPS: usize = 13;
@@ -17,6 +21,12 @@ const BATCH: usize = 3;
 /// Images of each step: the second kind of step makes arrays grow that the first works in, and they
 /// take turns from then on.
 const COUNTS: [usize; STEPS] = [2, 2, 2, 3, 3, 3, 2, 2, 2, 3, 3, 3, 2];
+
+/// Those of them whose images come as levels, of which a device may make something else than of numbers: some
+/// of a number of images that others had before and have again behind them.
+const BY_LEVELS: Range<usize> = 6..9;
+/// Width and height of an image.
+const SIDE: usize = 67;
 
 /// What is trained.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +79,9 @@ pub(crate) fn cases() -> Vec<Case> {
     [plain, paper, frozen].into_iter().chain(narrow).collect()
 }
 
+/// Levels around 0.
+const NORMALISATION: Normalisation = Normalisation { mean: [127.0; 3], scale: [1.0 / 127.0; 3] };
+
 /// How a GPU does what it is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
@@ -90,7 +103,7 @@ fn network(case: Case, manner: Manner) -> Result<Network<Cuda>, CudaError> {
     let config = ModelConfig {
         model: case.model,
         classes: 10,
-        image_size: 67,
+        image_size: SIDE,
         width: 1.0 / 8.0,
         batch_norm: case.batch_norm,
         dropout: None,
@@ -125,7 +138,9 @@ pub(crate) fn trained(
         if of(Change::Smoothing) % 5 == 4 {
             network.set_label_smoothing(0.02 * of(Change::Smoothing) as f32);
         }
-        let mut images = values(count * len, of(Change::Images) as u32, 1.0);
+        let mut numbers = values(count * len, of(Change::Images) as u32, 1.0);
+        let bytes: Vec<u8> = numbers.iter().map(|v| ((v + 1.0) * 127.0) as u8).collect();
+        let pictures = vec![Picture::whole(SIDE as u32, NORMALISATION); count];
         let labels: Vec<u32> =
             (0..count).map(|n| (n * 3 + of(Change::Labels)) as u32 % 10).collect();
         let (seed, step) = (of(Change::Seed) as u64 / 7, of(Change::Step) as u64);
@@ -137,15 +152,19 @@ pub(crate) fn trained(
         };
         if number == 9 {
             // Nothing is updated by this one, and its layer is named.
-            images[len / 2] = f32::INFINITY;
-            let refused = network.train_step(&images, &labels, seed, step, sgd);
+            numbers[len / 2] = f32::INFINITY;
+            let refused = network.train_step(&numbers, &labels, seed, step, sgd);
             assert!(refused.is_err_and(|e| e.layer == "input"), "{case:?}");
-            images[len / 2] = 0.0;
+            numbers[len / 2] = 0.0;
         }
-        let scores = network.train_step(&images, &labels, seed, step, sgd).expect("all is finite");
+        let images = match BY_LEVELS.contains(&number) {
+            true => Images::Levels(Levels { slots: &bytes, pictures: &pictures, side: SIDE }),
+            false => Images::Values(&numbers),
+        };
+        let scores = network.train_step(images, &labels, seed, step, sgd).expect("all is finite");
         found.extend(scores.losses.iter().chain(scores.ranks).map(|value| value.to_bits()));
         found.extend(network.logits().iter().map(|value| value.to_bits()));
-        let seen = network.forward(&images[..2 * len], Pass::Evaluate);
+        let seen = network.forward(images.part(0..2, len), Pass::Evaluate);
         found.extend(seen.iter().map(|value| value.to_bits()));
     }
     let arrays = [network.weights(), network.velocities()].concat();

@@ -342,15 +342,16 @@ Status check_pack(const Descriptor& d) {
 }
 
 // The engines. Those that must not be taken for anything are the fastest: they compute nothing.
-enum { PLAIN = 0, ROUNDING = 1, SPOILING = 2 };
+enum { PLAIN = 0, ROUNDING = 1, SPOILING = 2, REFUSING = 3 };
 struct Engine {
     int does;
     std::vector<int> notes;
 };
 
 // Which ones there are for floats or bf16, in the library's order: of floats, those without tensor cores
-// last. `EMULATED_CUDNN_ENGINES` is `none`, `rounding` (of floats only those that round factors to TF32) or
-// `rounding unsaid` (these, and they do not say so); all if it is not set.
+// last. `EMULATED_CUDNN_ENGINES` is `none`, `rounding` (of floats only those that round factors to TF32),
+// `rounding unsaid` (these, and they do not say so) or `refusing` (only such that refuse when they are to
+// compute); all if it is not set.
 std::vector<Engine> engines(int type, int mode) {
     const char* text = std::getenv("EMULATED_CUDNN_ENGINES");
     std::string which = text ? text : "all";
@@ -358,6 +359,7 @@ std::vector<Engine> engines(int type, int mode) {
     if (which == "none") return {};
     if (type == DATA_FLOAT && which == "rounding") return {{ROUNDING, {TENSOR_CORE}}};
     if (type == DATA_FLOAT && which == "rounding unsaid") return {{ROUNDING, {}}};
+    if (which == "refusing") return {{REFUSING, {}}, {REFUSING + 1, {}}};
     if (fallback) return {{PLAIN, {}}};
     Engine varying = {SPOILING, {REDUCED_PRECISION_REDUCTION, VARIES}};
     if (type == DATA_BFLOAT16) return {{PLAIN, {TENSOR_CORE}}, varying};
@@ -719,6 +721,7 @@ int cudnnBackendExecute(void* handle, void* plan_name, void* pack_name) {
     void* written = conv.kind == FORWARD ? values[2] : conv.kind == BACKWARD_DATA ? values[0] : values[1];
     void *x = values[0], *w = values[1], *y = values[2];
     int64_t does = plan->of(PLAN_ENGINE_CONFIG).of(ENGINECFG_ENGINE).get<int64_t>(ENGINE_GLOBAL_INDEX);
+    if (does >= REFUSING) return EXECUTION_FAILED;
     auto work = [=] {
         // All of it is the library's to write.
         std::memset(workspace, 0xff, (size_t)conv.workspace_bytes());

@@ -5,7 +5,7 @@ use alexnet_ops::conformance::{self, Case};
 use alexnet_ops::{Activation, ConvShape, Device, Dropout};
 
 use super::begun::{down, filled};
-use super::by_eights;
+use super::shapes::by_eights;
 
 /// A convolution in groups.
 struct Layer<'d> {

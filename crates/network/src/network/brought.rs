@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use alexnet_ops::{Device, Images};
+use alexnet_ops::{ConvShape, Device, Images};
 
 use super::{Network, Pass};
+use crate::plan::Step;
 
 /// Levels that the device was asked to bring: its number for them, where they were in memory, and for
 /// how long that says anything.
@@ -67,6 +68,7 @@ impl<D: Device> Network<D> {
 
     /// Images to a place: from the host, unless they were brought for this pass.
     pub(super) fn upload(&mut self, images: Images<'_>, place: usize, pass: Pass) {
+        let reader = self.reader(images.count(self.plan.image_len()));
         let place = &mut self.values[place];
         let Images::Levels(levels) = images else {
             return images.upload(&self.device, place);
@@ -76,11 +78,22 @@ impl<D: Device> Network<D> {
             .take()
             .filter(|brought| brought.at == addresses(levels.slots) && brought.stay.is_for(pass));
         let Some(brought) = meant else {
-            return self.device.upload_levels(place, levels);
+            return self.device.upload_levels(place, levels, reader.as_ref());
         };
-        self.device.upload_brought(place, brought.number, levels);
+        self.device.upload_brought(place, brought.number, levels, reader.as_ref());
         if brought.stay == Stay::UntilOthersCome {
             self.brought = Some(brought);
+        }
+    }
+}
+
+impl<D: Device> Network<D> {
+    /// The convolution that is all that reads so many images; nothing where it is not, or somebody looks at
+    /// them.
+    fn reader(&self, images: usize) -> Option<ConvShape> {
+        match self.plan.steps.first()?.at(images, self.plan.batch) {
+            Step::Conv { shape, .. } if !self.is_watched() => Some(shape),
+            _ => None,
         }
     }
 }

@@ -49,7 +49,8 @@ impl<D: Device> Network<D> {
     /// The list of steps, from a part of the images to its logits.
     fn forward_share(&mut self, images: Images<'_>, pass: Pass, share: Share) {
         self.enter(images, pass, share);
-        let repeated = Repeated { count: share.count, seed: None };
+        let by_levels = matches!(images, Images::Levels(_));
+        let repeated = Repeated { count: share.count, seed: None, by_levels };
         let repeated = Some(repeated).filter(|_| pass == Pass::Evaluate);
         self.repeat(repeated, 0, |network| network.forward_steps(pass, share));
     }

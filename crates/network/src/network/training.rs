@@ -161,7 +161,8 @@ impl<D: Device> Network<D> {
     /// one in parts has gradients and their sums change places.
     fn repeated(&self, batch: &StepBatch<'_>) -> Option<Repeated> {
         let (count, seed) = (batch.labels.len(), Some(batch.seed));
-        (self.plan.purpose != Purpose::Accumulate).then_some(Repeated { count, seed })
+        let by_levels = matches!(batch.images, Images::Levels(_));
+        (self.plan.purpose != Purpose::Accumulate).then_some(Repeated { count, seed, by_levels })
     }
 
     /// A forward pass over images that are there, and the loss of each; leaves the logits' gradient for

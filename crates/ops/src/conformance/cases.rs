@@ -14,6 +14,8 @@ pub enum Case {
     Images(usize, usize, Windows),
     /// Convolution and its three gradients.
     Conv(ConvShape, Activation),
+    /// A convolution of pictures that are made for it alone, and its weights' gradient.
+    ConvOfPictures(ConvShape, Windows),
     /// A linear layer and its three gradients.
     Linear(LinearShape, Activation),
     /// A linear layer with dropout of its outputs, and what comes back through both where it has a ReLU;
@@ -113,7 +115,17 @@ fn conv_cases() -> Vec<Case> {
         ConvShape { batch, in_h, in_w, in_c, out_h, out_w, out_c, kernel, stride, pad, groups }
     };
     let both = [Activation::Identity, Activation::Relu];
-    rows.map(conv).into_iter().flat_map(|shape| both.map(|a| Case::Conv(shape, a))).collect()
+    let all = rows.map(conv).into_iter().flat_map(|shape| both.map(|a| Case::Conv(shape, a)));
+    let pictures = [
+        (2, 31, 31, 3, 16, 11, 4, 2, 1, Floor), // conv1
+        (4, 33, 33, 3, 8, 11, 4, 0, 1, Floor),  // pixels that no window sees
+        (7, 28, 28, 3, 8, 5, 2, 0, 1, Floor),   // the same by twos
+        (1, 9, 9, 3, 8, 3, 1, 1, 1, Floor),     // blocks of one pixel
+        (2, 12, 12, 3, 6, 3, 1, 1, 1, Floor),   // maps that are not by the eight
+    ];
+    let kinds = [Windows::AsTheyAre, Windows::Any];
+    let pictures = pictures.map(conv).into_iter();
+    all.chain(pictures.flat_map(|shape| kinds.map(|of| Case::ConvOfPictures(shape, of)))).collect()
 }
 
 fn linear_cases() -> Vec<Case> {

@@ -30,6 +30,7 @@ impl Case {
         match *self {
             Case::Images(images, side, windows) => on.images(images, side, windows),
             Case::Conv(shape, activation) => on.conv(&shape, activation),
+            Case::ConvOfPictures(shape, windows) => on.conv_of_pictures(&shape, windows),
             Case::Linear(shape, activation) => on.linear(&shape, activation),
             Case::LinearDropout(shape, activation, dropout, planted) => {
                 on.linear_dropout(&shape, (activation, dropout), planted)
@@ -109,6 +110,21 @@ fn picture(image: usize, side: usize, windows: Windows) -> Picture {
     Picture { across, down, flip, normalise }
 }
 
+/// Windows of images of many shapes, black and white among their levels, and figures of its own for each: the
+/// images' slots, and the pictures.
+fn pictures(images: usize, side: usize, windows: Windows) -> (Vec<u8>, Vec<Picture>) {
+    let pictures: Vec<_> = (0..images).map(|image| picture(image, side, windows)).collect();
+    let bytes = |picture: &Picture| {
+        picture.cut(side).iter().map(ExactSizeIterator::len).product::<usize>() * 3
+    };
+    // Whatever is behind a cut is none of the picture's.
+    let slot = pictures.iter().map(bytes).max().unwrap_or(0) + 5;
+    let any = |at| ((value(at, 1) + 1.0) * 128.0) as u8;
+    let extreme = |at: usize| if at.is_multiple_of(2) { 0 } else { 255 };
+    let level = |at| if at % 5 < 2 { extreme(at) } else { any(at) };
+    ((0..images * slot).map(level).collect(), pictures)
+}
+
 impl<D: Device> On<'_, D> {
     fn filled(&self, mut array: D::Floats, values: &[f32]) -> D::Floats {
         if self.rounds {
@@ -151,23 +167,12 @@ impl<D: Device> On<'_, D> {
         values
     }
 
-    /// Windows of images of many shapes, black and white among their levels, and figures of its own for
-    /// each.
     fn images(&self, images: usize, side: usize, windows: Windows) -> Outputs {
-        let pictures: Vec<_> = (0..images).map(|image| picture(image, side, windows)).collect();
-        let bytes = |picture: &Picture| {
-            picture.cut(side).iter().map(ExactSizeIterator::len).product::<usize>() * 3
-        };
-        // Whatever is behind a cut is none of the picture's.
-        let slot = pictures.iter().map(bytes).max().unwrap_or(0) + 5;
-        let any = |at| ((value(at, 1) + 1.0) * 128.0) as u8;
-        let extreme = |at: usize| if at.is_multiple_of(2) { 0 } else { 255 };
-        let slots: Vec<u8> =
-            (0..images * slot).map(|at| if at % 5 < 2 { extreme(at) } else { any(at) }).collect();
+        let (slots, pictures) = pictures(images, side, windows);
         let levels = ImageLevels { slots: &slots, pictures: &pictures, side };
         let len = images * side * side * 3;
         let mut x = self.poisoned(len);
-        self.device.upload_levels(&mut x, levels);
+        self.device.upload_levels(&mut x, levels, None);
         let x = self.down(&x, len);
         let expected = levels.values();
         // Exact, but for the one rounding of a device that keeps values in bf16.
@@ -175,6 +180,21 @@ impl<D: Device> On<'_, D> {
         let same = |(&x, &y): (&f32, &f32)| is(x, y) || is(x, rounded(y));
         let others = x.iter().zip(&expected).filter(|&pair| !same(pair)).count();
         vec![("x", x), ("values of other bits", vec![others as f32])]
+    }
+
+    fn conv_of_pictures(&self, shape: &ConvShape, windows: Windows) -> Outputs {
+        let (slots, pictures) = pictures(shape.batch, shape.in_h, windows);
+        let levels = ImageLevels { slots: &slots, pictures: &pictures, side: shape.in_h };
+        let (y_len, w_len) = (shape.output_len(), shape.weights_len());
+        let mut x = self.poisoned(self.device.input_len(shape));
+        self.device.upload_levels(&mut x, levels, Some(shape));
+        let (weights, bias) = (self.weights(w_len, 2), self.parameter(shape.out_c, 3));
+        let (mut y, d_y) = (self.poisoned(y_len), self.input(y_len, 4));
+        let [mut d_weights, mut d_bias] =
+            [w_len, shape.out_c].map(|len| self.poisoned_parameter(len));
+        self.device.conv_forward(&mut y, &x, &weights, &bias, Activation::Identity, shape);
+        self.device.conv_backward_weights(&mut d_weights, &mut d_bias, &d_y, &x, shape);
+        vec![("y", self.down(&y, y_len)), ("d_weights", self.down(&d_weights, w_len))]
     }
 
     fn conv(&self, shape: &ConvShape, activation: Activation) -> Outputs {

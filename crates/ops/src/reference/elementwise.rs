@@ -1,9 +1,10 @@
 //! Operations in which element i depends on element i alone: ReLU and the curves before it, dropout,
 //! sums, the weight update. And what is asked of all elements together.
 
-use crate::device::{Dropout, Saturation, SgdStep, UpdateRule};
+use crate::device::{Dropout, Saturation};
 use crate::philox;
 use crate::real::Real;
+use crate::update::{SgdStep, UpdateRule};
 
 /// `max(0, value)` of a number. 0 times what is not finite is NaN, so that it is seen.
 pub(super) fn rectified<T: Real>(value: T) -> T {

@@ -14,12 +14,13 @@ mod pool;
 
 use std::marker::PhantomData;
 
-use crate::device::{Activation, Device, Dropout, Saturation, SgdStep, SgdUpdate};
+use crate::device::{Activation, Device, Dropout, Saturation};
 use crate::real::Real;
 use crate::shape::{
     AveragePoolShape, BatchNormShape, ConvShape, LinearShape, LossShape, LrnRegion, LrnShape,
     MaxPoolShape,
 };
+use crate::update::{SgdStep, SgdUpdate};
 
 /// The plain-loop device. Its arrays are plain vectors.
 #[derive(Clone, Copy, Debug, Default)]

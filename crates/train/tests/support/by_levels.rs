@@ -66,7 +66,7 @@ impl Device for ByLevels {
         self.by_itself
     }
 
-    fn upload_levels(&self, dst: &mut Floats, levels: Levels<'_>) {
+    fn upload_levels(&self, dst: &mut Floats, levels: Levels<'_>, reader: Option<&ConvShape>) {
         self.came.fetch_add(levels.pictures.len(), Relaxed);
         let mut pictures = levels.pictures.to_vec();
         self.resized
@@ -76,7 +76,7 @@ impl Device for ByLevels {
             figures.rotate_left(1);
             pictures.iter_mut().zip(figures).for_each(|(of, figures)| of.normalise = figures);
         }
-        self.cpu.upload_levels(dst, Levels { pictures: &pictures, ..levels });
+        self.cpu.upload_levels(dst, Levels { pictures: &pictures, ..levels }, reader);
     }
 
     fn bring_levels(&self, levels: Levels<'_>) -> u64 {
@@ -85,11 +85,17 @@ impl Device for ByLevels {
         0
     }
 
-    fn upload_brought(&self, dst: &mut Floats, _: u64, levels: Levels<'_>) {
+    fn upload_brought(
+        &self,
+        dst: &mut Floats,
+        _: u64,
+        levels: Levels<'_>,
+        reader: Option<&ConvShape>,
+    ) {
         let brought = self.brought.lock().expect("one thread").clone();
         let (slots, pictures) = brought.expect("something was brought");
         self.used.fetch_add(1, Relaxed);
-        self.upload_levels(dst, Levels { slots: &slots, pictures: &pictures, ..levels });
+        self.upload_levels(dst, Levels { slots: &slots, pictures: &pictures, ..levels }, reader);
     }
 
     passed_on! {
