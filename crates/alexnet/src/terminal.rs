@@ -133,6 +133,7 @@ impl Display {
 
     /// A line for all: the terminal or plain output, and the log.
     pub(crate) fn say(&mut self, line: &str) {
+        self.leave_bar_if_stopping();
         match &self.bar {
             Some(bar) => bar.suspend(|| note(line)),
             None => note(line),
@@ -169,7 +170,18 @@ impl Display {
 
     /// The bar of the epoch, made when it is first drawn.
     fn bar(&mut self) -> &ProgressBar {
+        self.leave_bar_if_stopping();
         self.bar.get_or_insert_with(|| training_bar(ProgressDrawTarget::stderr()))
+    }
+
+    /// Whoever wishes to stop is answered below the bar, which stays from then on as it was last drawn:
+    /// another frame would wipe the answer out.
+    fn leave_bar_if_stopping(&self) {
+        if let Some(bar) = &self.bar
+            && crate::interrupt::requested()
+        {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
     }
 
     /// What a bar says of a step: the most important first, all of it within 80 columns, and within
