@@ -63,11 +63,29 @@ pub(crate) fn hand_over_json(value: &impl Serialize) -> anyhow::Result<()> {
     write().context(NOT_PRINTED)
 }
 
-/// A bar that counts to `length`, drawn on standard error if that is a terminal.
-pub(crate) fn bar(length: u64, unit: &str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
-    bar.set_style(style(&format!("{{bar:32}} {{pos}}/{{len}} {unit} {{msg}}")));
-    bar
+/// A bar that counts to `length` what `what` says, drawn on standard error if that is a terminal. A
+/// narrow one shows no more of `what` than there is room for: a line that wraps is drawn again and
+/// again.
+pub(crate) fn bar(length: u64, what: &str) -> ProgressBar {
+    ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr())
+        .with_style(style("{bar:16} {pos}/{len} {wide_msg}"))
+        .with_message(what.to_owned())
+}
+
+/// Draws `bar` at `position` of `length` with `message`: at once, so that no frame has one of them
+/// from before.
+pub(crate) fn show(bar: &ProgressBar, position: u64, length: u64, message: String) {
+    bar.clone().with_message(message).update(|state| {
+        state.set_len(length);
+        state.set_pos(position);
+    });
+}
+
+/// The bar of a run: what is known in one line, which a narrow terminal cuts from its end, and below
+/// it a bar as wide as the terminal.
+fn training_bar(target: ProgressDrawTarget) -> ProgressBar {
+    ProgressBar::with_draw_target(None, target)
+        .with_style(style("{prefix} {percent:>3}%  {wide_msg}\n{wide_bar} {pos}/{len}"))
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -82,8 +100,8 @@ pub(crate) struct Display {
     /// Likeliest classes that count for top-5.
     top_k: usize,
     print_freq: u64,
-    /// Not drawn where there is no terminal.
-    bar: ProgressBar,
+    /// From an epoch's first step to its end. Not drawn where there is no terminal.
+    bar: Option<ProgressBar>,
     plain: bool,
     log: File,
     means: Means,
@@ -101,14 +119,12 @@ struct Means {
 impl Display {
     /// A display that also writes plain lines to `log`.
     pub(crate) fn new(epochs: u64, print_freq: usize, classes: usize, log: File) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        bar.set_style(style("{prefix} {bar:24} {pos}/{len}  {msg}"));
         let plain = !std::io::stderr().is_terminal();
         Self {
             epochs,
             top_k: top_k(classes),
             print_freq: print_freq as u64,
-            bar,
+            bar: None,
             plain,
             log,
             means: Means::default(),
@@ -117,10 +133,10 @@ impl Display {
 
     /// A line for all: the terminal or plain output, and the log.
     pub(crate) fn say(&mut self, line: &str) {
-        if self.plain {
-            note(line);
-        } else {
-            self.bar.suspend(|| note(line));
+        self.leave_bar_if_stopping();
+        match &self.bar {
+            Some(bar) => bar.suspend(|| note(line)),
+            None => note(line),
         }
         self.record(line);
     }
@@ -152,6 +168,36 @@ impl Display {
         )
     }
 
+    /// The bar of the epoch, made when it is first drawn.
+    fn bar(&mut self) -> &ProgressBar {
+        self.leave_bar_if_stopping();
+        self.bar.get_or_insert_with(|| training_bar(ProgressDrawTarget::stderr()))
+    }
+
+    /// Whoever wishes to stop is answered below the bar, which stays from then on as it was last drawn:
+    /// another frame would wipe the answer out.
+    fn leave_bar_if_stopping(&self) {
+        if let Some(bar) = &self.bar
+            && crate::interrupt::requested()
+        {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+    }
+
+    /// What a bar says of a step: the most important first, all of it within 80 columns, and within
+    /// 40 accuracy as a whole.
+    fn facts(&self, report: &StepReport) -> String {
+        let metrics = report.epoch_metrics;
+        format!(
+            "loss {:.2}  top-1 {:4.1}%  eta {}  {:.0} img/s  wait {:.0}%",
+            metrics.loss,
+            metrics.top1_accuracy * 100.0,
+            clock(self.eta_s(report)),
+            self.means.images as f64 / self.means.seconds,
+            self.means.waited / self.means.seconds * 100.0,
+        )
+    }
+
     /// Seconds to the end of the run's training, at the epoch's mean pace.
     fn eta_s(&self, report: &StepReport) -> f64 {
         let left = (self.epochs - report.epoch) * report.steps_per_epoch
@@ -179,44 +225,33 @@ impl Observer for Display {
                 note(&line);
             }
         }
-        let metrics = report.epoch_metrics;
-        self.bar.set_length(report.steps_per_epoch);
-        self.bar.set_prefix(format!("epoch {}/{}", report.epoch, self.epochs));
-        self.bar.set_message(format!(
-            "loss {:.3}  top-1 {:.1} %  {:.0} images/s  waiting {:.0} %  eta {}",
-            metrics.loss,
-            metrics.top1_accuracy * 100.0,
-            self.means.images as f64 / self.means.seconds,
-            self.means.waited / self.means.seconds * 100.0,
-            clock(self.eta_s(report)),
-        ));
-        self.bar.set_position(report.step_in_epoch);
+        let prefix = format!("epoch {}/{}", report.epoch, self.epochs);
+        let facts = self.facts(report);
+        let bar = self.bar().clone().with_prefix(prefix);
+        show(&bar, report.step_in_epoch, report.steps_per_epoch, facts);
     }
 
     fn validated(&mut self, images: u64, of: u64) {
-        self.bar.set_length(of);
-        self.bar.set_position(images);
-        self.bar.set_message("validation images");
+        show(self.bar(), images, of, "validation images".into());
     }
 
     fn epoch(&mut self, row: &EpochRow, best: bool) {
         self.means = Means::default();
         let EpochRow { epoch, train_loss, val_loss, top1_accuracy, top5_accuracy, .. } = row;
         let (top1, top5, k) = (top1_accuracy * 100.0, top5_accuracy * 100.0, self.top_k);
-        let mark = if best { "  best so far" } else { "" };
         let line = if self.plain {
+            let mark = if best { "  best so far" } else { "" };
             format!("Test: Acc@1 {top1:.2} Acc@{k} {top5:.2} loss {val_loss:.4}{mark}")
         } else {
+            let (epochs, mark) = (self.epochs, if best { "  best" } else { "" });
             format!(
-                "epoch {epoch:>3}/{}  train loss {train_loss:.4}  val loss {val_loss:.4}  \
-                 top-1 {top1:5.2} %  top-{k} {top5:5.2} %  {:.0} images/s{mark}",
-                self.epochs, row.images_per_s
+                "epoch {epoch:>w$}/{epochs}  loss {train_loss:.4}  val loss {val_loss:.4}  \
+                 top-1 {top1:5.2} %  top-{k} {top5:5.2} %{mark}",
+                w = epochs.to_string().len(),
             )
         };
+        self.bar = None;
         self.say(&line);
-        if *epoch == self.epochs {
-            self.bar.finish_and_clear();
-        }
     }
 
     fn not_saved(&mut self, failure: &SaveFailure) {
@@ -265,7 +300,127 @@ fn shortened(rate: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use alexnet_train::Metrics;
+    use indicatif::TermLike;
+
     use super::*;
+
+    /// A terminal of so many columns, and the lines that were drawn on it.
+    #[derive(Clone, Debug)]
+    struct Screen {
+        columns: u16,
+        drawn: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl TermLike for Screen {
+        fn width(&self) -> u16 {
+            self.columns
+        }
+        fn move_cursor_up(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, line: &str) -> std::io::Result<()> {
+            self.write_str(line)
+        }
+        fn write_str(&self, text: &str) -> std::io::Result<()> {
+            let is_line = !text.trim().is_empty();
+            self.drawn.lock().expect("unspoilt").extend(is_line.then(|| text.to_owned()));
+            Ok(())
+        }
+        fn clear_line(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn flush(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A run of `epochs` epochs on a terminal of `columns` columns, at half of its first.
+    fn display(epochs: u64, columns: u16) -> (Display, Screen, StepReport) {
+        let screen = Screen { columns, drawn: Arc::default() };
+        let log = tempfile::tempfile().expect("a log");
+        let mut display = Display::new(epochs, 1, 1000, log);
+        display.plain = false;
+        display.bar = Some(training_bar(ProgressDrawTarget::term_like(Box::new(screen.clone()))));
+        let epoch_metrics =
+            Metrics { images: 640_512, loss: 6.123, top1_accuracy: 0.123, top5_accuracy: 0.3 };
+        let report = StepReport {
+            epoch: 10.min(epochs),
+            step_in_epoch: 5_004,
+            steps_per_epoch: 10_009,
+            images: 128,
+            loss: 6.0,
+            epoch_metrics,
+            learning_rate: 0.01,
+            step_s: 0.01,
+            data_s: 0.002,
+        };
+        (display, screen, report)
+    }
+
+    fn drawn(screen: &Screen) -> Vec<String> {
+        screen.drawn.lock().expect("unspoilt").clone()
+    }
+
+    #[test]
+    fn a_bar_says_all_in_80_columns_and_in_40_how_good_the_network_is() {
+        let (all, some) = (
+            "epoch 10/90  50%  loss 6.12  top-1 12.3%  eta 2:14:17  12800 img/s  wait 20%",
+            "epoch 10/90  50%  loss 6.12  top-1 12.3%",
+        );
+        for (columns, expected) in [(200, all), (80, all), (40, some)] {
+            let (mut display, screen, report) = display(90, columns);
+            display.step(&report);
+            let [facts, bar] = &drawn(&screen)[..] else { panic!("{:?}", drawn(&screen)) };
+            assert_eq!(facts, expected);
+            assert!(bar.ends_with(" 5004/10009"), "{bar}");
+            assert_eq!(bar.chars().count(), usize::from(columns), "{bar}");
+        }
+    }
+
+    #[test]
+    fn no_line_of_a_bar_is_wider_than_the_terminal() {
+        for columns in 40..120 {
+            let (mut display, screen, report) = display(1000, columns);
+            display.step(&report);
+            display.validated(1_000, 50_000);
+            let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
+            let bar = bar(1_281_167, "images of a set with a long name");
+            bar.set_draw_target(target);
+            bar.set_position(1_000_000);
+            let is_wider = |line: &&String| line.chars().count() > usize::from(columns);
+            let lines = drawn(&screen);
+            assert_eq!(lines.iter().find(is_wider), None, "{columns} columns");
+        }
+    }
+
+    #[test]
+    fn no_frame_has_the_count_of_what_was_done_before() {
+        let (mut display, screen, report) = display(90, 80);
+        display.step(&report);
+        display.validated(100, 50_000);
+        display.step(&StepReport { step_in_epoch: 1, ..report });
+        let lines = drawn(&screen);
+        let frames: Vec<_> = lines
+            .chunks(2)
+            .map(|frame| {
+                let is_validation = frame[0].ends_with("validation images");
+                (is_validation, frame[1].rsplit(' ').next().expect("a count"))
+            })
+            .collect();
+        assert_eq!(frames, [(false, "5004/10009"), (true, "100/50000"), (false, "1/10009")]);
+    }
 
     #[test]
     fn rates_and_times_read_well() {

@@ -392,7 +392,7 @@ fn data_that_is_not_as_it_should_be_is_refused_by_name() {
     assert_refused(&train_tiny(&[&empty]), &["train", &empty]);
     assert_refused(&train_tiny(&["no-such-folder"]), &["no-such-folder"]);
     let batch = ["train", &root, "--batch-size", "500", "--image-size", "63", "--width", "0.02"];
-    assert_refused(&batch, &["500", "24", "choose 24 or less"]);
+    assert_refused(&batch, &["--batch-size is 500", "choose 24 or less"]);
 }
 
 #[test]

@@ -244,6 +244,60 @@ fn no_text_of_a_chart_of_bars_lies_on_another() {
     }
 }
 
+/// Letters and their widths beside their size, in DejaVu Sans, or as fonts for their language have them.
+const LETTERS: [(&str, f64); 7] = [
+    ("W", 0.989),
+    ("m", 0.975),
+    ("o", 0.612),
+    ("0", 0.637),
+    ("i", 0.278),
+    ("д", 0.692),
+    ("猫", 1.0),
+];
+
+#[test]
+fn a_name_that_is_too_long_is_cut_and_stays_within_the_picture() {
+    for (letter, width) in LETTERS {
+        let bars = vec![(letter.repeat(120), 50.0)];
+        let svg = BarChart { bars, ..self::bars(0) }.to_svg().unwrap();
+        let name = svg.split("<text").find(|text| text.contains('…')).unwrap();
+        let number = |name| attribute(name, "x").parse::<f64>().unwrap();
+        let size: f64 = attribute(name, "font-size").parse().unwrap();
+        assert_eq!(attribute(name, "text-anchor"), "end", "{name}");
+        let shown = count(name.lines().nth(1).unwrap(), letter) as f64;
+        let left = number(name) - (shown * width + 1.0) * size;
+        assert!(left >= 0.0, "{letter} begins at {left}: {name}");
+        assert!(left < 60.0, "{letter} begins at {left}, and there was room for more: {name}");
+    }
+}
+
+#[test]
+fn no_line_of_a_mark_goes_through_a_value() {
+    let values = (0..60).map(|index| (format!("class-{index}"), 20.0 + f64::from(index) / 4.0));
+    let marks = vec![Mark { name: "all".into(), value: 30.0 }];
+    let svg = BarChart { bars: values.collect(), marks, ..bars(0) }.to_svg().unwrap();
+    let number = |element, name| attribute(element, name).parse::<f64>().unwrap();
+    let elements: Vec<&str> = svg.split('<').collect();
+    let last_dash = elements.iter().rposition(|of| of.starts_with("polyline")).unwrap();
+    let x: f64 =
+        attribute(elements[last_dash], "points").split(',').next().unwrap().parse().unwrap();
+    let mut in_the_way = 0;
+    for (at, value) in elements.iter().enumerate().filter(|(_, of)| of.contains("start")) {
+        let digits = value.lines().nth(1).unwrap();
+        let width = digits.chars().map(|c| if c == '.' { 0.32 } else { 0.637 }).sum::<f64>();
+        let (left, right) = (number(value, "x"), number(value, "x") + width * 13.0);
+        if digits.parse::<f64>().is_err() || !(left..right).contains(&x) {
+            continue;
+        }
+        in_the_way += 1;
+        let ground = elements[at - 1];
+        assert!(at > last_dash && attribute(ground, "fill") == "#FFFFFF", "{digits}: {ground}");
+        let covered = number(ground, "x")..number(ground, "x") + number(ground, "width") + 1.0;
+        assert!(covered.contains(&left) && covered.contains(&right), "{digits}: {ground}");
+    }
+    assert!(in_the_way > 5, "{in_the_way} values at {x}: {svg}");
+}
+
 #[test]
 fn no_two_names_of_a_chart_have_lines_that_look_alike() {
     let line = |index: usize| series(&format!("{index}"), &[(0.0, index as f64), (1.0, 0.0)]);

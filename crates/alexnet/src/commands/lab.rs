@@ -103,9 +103,7 @@ fn experiment_on<D: Device + Clone>(
 ) -> anyhow::Result<Ended> {
     let bar = terminal::bar(0, "");
     let mut watch = |progress: &Progress<'_>| {
-        bar.set_length(progress.of);
-        bar.set_position(progress.done);
-        bar.set_message(progress.what.to_owned());
+        terminal::show(&bar, progress.done, progress.of, progress.what.to_owned());
         !interrupt::requested()
     };
     let bench = Workbench::new(device, dataset, data, size, &mut watch)?;

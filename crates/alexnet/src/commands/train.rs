@@ -9,9 +9,9 @@ use alexnet_network::Plan;
 use alexnet_ops::Device;
 use alexnet_train::{
     Checkpoint, Checkpoints, Outcome, Progress, Recipe, RunFolder, SAVES_FAILED_MAX, Shortage,
-    TrainConfig, Trainer, checkpoint_bytes, training_plan,
+    TrainConfig, TrainError, Trainer, checkpoint_bytes, training_plan,
 };
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 
 use super::statistics::measured;
 use super::{passed_over, sample, with_commas};
@@ -159,7 +159,7 @@ fn train<D: Device>(device: D, job: &Job<'_>) -> anyhow::Result<Ended> {
     let Job { flags, settings, dataset, ref beginning } = *job;
     let config = settings.train_config(dataset.classes.len())?;
     // What can be refused is refused before a folder is made.
-    let plan = training_plan(&config, dataset)?;
+    let plan = training_plan(&config, dataset).map_err(by_flag)?;
     let smaller = ["--micro-batch", "--batch-size", "--image-size", "--width"];
     check_room(&device, &plan, checkpoint_bytes(&plan) as usize, "the network", &smaller)?;
     if let Some(beginning) = beginning {
@@ -182,6 +182,18 @@ fn train<D: Device>(device: D, job: &Job<'_>) -> anyhow::Result<Ended> {
             Ok(Ended::Stopped)
         }
         ended => ended,
+    }
+}
+
+/// An error of settings and data together, with the flag that is the way out.
+fn by_flag(error: TrainError) -> anyhow::Error {
+    match error {
+        TrainError::BatchTooLarge { batch_size, images, folder } => anyhow!(
+            "--batch-size is {batch_size}, but {} has only {images} training images: choose {images} \
+             or less",
+            folder.display()
+        ),
+        other => other.into(),
     }
 }
 

@@ -14,6 +14,9 @@ use crate::normalisation::{Levels, Mean};
 const MINUTES_MAX: f64 = 366.0 * 24.0 * 60.0;
 /// Fewest classes there are anything to learn of.
 const CLASSES_MIN: usize = 2;
+/// Characters of the longest number of full precision, `-0.30000000000000004`: of longer ones most are
+/// zeros.
+const DIGITS_MAX: usize = 20;
 /// Largest grey level.
 const LEVEL_MAX: f32 = 255.0;
 
@@ -48,9 +51,11 @@ impl Settings {
         ];
         for (flag, value, least, most) in rules {
             if !(least..=most).contains(&value) {
-                let problem =
-                    format!("--{flag} is {value}: it must lie between {least} and {most}");
-                return Err(UsageError(problem));
+                let must = match most {
+                    f64::INFINITY => format!("be at least {least}"),
+                    _ => format!("lie between {least} and {most}"),
+                };
+                return Err(UsageError(format!("--{flag} is {}: it must {must}", short(value))));
             }
         }
         if !(self.image_size..=MAX_RESIZE_PIXELS as usize).contains(&self.resize_size) {
@@ -106,6 +111,12 @@ impl Settings {
     }
 }
 
+/// A number as it is read most easily: `0.9`, but `1e300`, which has 301 digits.
+fn short(value: f64) -> String {
+    let digits = value.to_string();
+    if digits.len() <= DIGITS_MAX { digits } else { format!("{value:e}") }
+}
+
 /// Whether images and crops are such that each pixel of a crop has a mean.
 pub(super) fn has_mean_image(fit: FitName, augment: AugmentName) -> bool {
     fit != FitName::ShorterSide && augment != AugmentName::RandomResizedCrop
@@ -138,10 +149,14 @@ mod tests {
             ),
             (TrainFlags { epochs: Some(0), ..none() }, "--epochs"),
             (TrainFlags { threads: Some(1 << 20), ..none() }, "--threads"),
-            (TrainFlags { print_freq: Some(0), ..none() }, "--print-freq"),
+            (TrainFlags { lr: Some(1e300), ..none() }, "--lr is 1e300: it must lie between 0 and"),
+            (
+                TrainFlags { print_freq: Some(0), ..none() },
+                "--print-freq is 0: it must be at least 1",
+            ),
             (TrainFlags { lr_steps: Some(0), ..none() }, "--lr-steps"),
             (TrainFlags { mean: Some(Mean::Levels(Levels::Weights)), ..none() }, "--mean"),
-            (TrainFlags { lr_step_size: Some(1e-300), ..none() }, "--lr-step-size"),
+            (TrainFlags { lr_step_size: Some(1e-300), ..none() }, "--lr-step-size is 1e-300:"),
             (TrainFlags { micro_batch: Some(0), ..none() }, "--micro-batch"),
         ];
         for (flags, named) in cases {

@@ -27,6 +27,8 @@ const FILLED: f64 = 0.7;
 /// The widest room for names, that for a bar's value, and that below and above, in pixels.
 const NAMES_MAX: u32 = 260;
 const VALUE: u32 = 64;
+/// From a bar's end to its value.
+const VALUE_GAP: i32 = 6;
 const BELOW: u32 = 48;
 const ABOVE: u32 = 24;
 /// Height of a line of text above, for marks whose names would lie on what the bars are.
@@ -135,10 +137,12 @@ impl BarChart {
             .draw()?;
         if self.is_named() {
             self.draw_named(&mut chart, &x, names)?;
+            self.draw_marks(&mut chart, &x)?;
+            self.draw_values(&mut chart, &x)
         } else {
             self.draw_outline(&mut chart, &x)?;
+            self.draw_marks(&mut chart, &x)
         }
-        self.draw_marks(&mut chart, &x)
     }
 
     fn draw_named(&self, chart: &mut Frame, x: &Axis, room: u32) -> Drawn {
@@ -153,9 +157,24 @@ impl BarChart {
             }
             let corners = [(0.0, middle - FILLED / 2.0), (*value, middle + FILLED / 2.0)];
             chart.draw_series([Rectangle::new(corners, COLOURS[0].filled())])?;
+        }
+        Ok(())
+    }
+
+    /// The bars' values beside them, each on a white ground: a mark's line may come by.
+    fn draw_values(&self, chart: &mut Frame, x: &Axis) -> Drawn {
+        for (index, &(_, value)) in self.bars.iter().enumerate() {
+            if !x.has_place(value) {
+                continue;
+            }
+            let digits = rounded(value);
+            let end = VALUE_GAP + width_of(&digits, TEXT_SIZE) as i32;
+            let half = TEXT_SIZE as i32 / 2 + 1;
+            let ground = Rectangle::new([(VALUE_GAP - 2, -half), (end, half)], WHITE.filled());
             let style = text(TEXT_SIZE, FAINT, HPos::Left, VPos::Center);
-            let value_text = Text::new(rounded(*value), (6, 0), style);
-            chart.draw_series([EmptyElement::at((value.max(0.0), middle)) + value_text])?;
+            let place = (value.max(0.0), self.top(index) - 0.5);
+            let digits = Text::new(digits, (VALUE_GAP, 0), style);
+            chart.draw_series([EmptyElement::at(place) + ground + digits])?;
         }
         Ok(())
     }

@@ -36,8 +36,22 @@ const TITLE_SIZE: u32 = 17;
 pub(super) const TITLE_HEIGHT: u32 = 40;
 /// Around the chart.
 pub(super) const MARGIN: u32 = 12;
-/// Width of an average letter beside its height.
-const LETTER: f64 = 0.56;
+/// Widths of ASCII's letters from the space on, in hundredths of their size: DejaVu Sans', which with
+/// Verdana, of the same widths, is the widest of the fonts that viewers usually have.
+#[rustfmt::skip]
+const ASCII_WIDTHS: [u8; 95] = [
+    32, 41, 46, 84, 64, 96, 78, 28, 40, 40, 50, 84, 32, 37, 32, 34, // space to /
+    64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 34, 34, 84, 84, 84, 54, // 0 to ?
+    100, 69, 69, 70, 78, 64, 58, 78, 76, 30, 30, 66, 56, 87, 75, 79, // @ to O
+    61, 79, 70, 64, 62, 74, 69, 99, 69, 62, 69, 40, 34, 40, 84, 50, // P to _
+    50, 62, 64, 55, 64, 62, 36, 64, 64, 28, 28, 58, 28, 98, 64, 62, // ` to o
+    64, 64, 42, 53, 40, 64, 60, 82, 60, 60, 53, 64, 34, 64, 84, // p to ~
+];
+/// Of other alphabets' letters on average, which in DejaVu Sans take 63 (Greek) to 69 (Cyrillic); of
+/// signs, which fill a square; and of pictures.
+const OTHER_WIDTH: u8 = 72;
+const SQUARE_WIDTH: u8 = 100;
+const PICTURE_WIDTH: u8 = 125;
 
 /// Lets `draw` draw on a white ground of `size` pixels, below a title.
 pub(super) fn on_paper(
@@ -74,9 +88,21 @@ pub(super) fn text(size: u32, colour: RGBColor, h: HPos, v: VPos) -> TextStyle<'
     (FONT, f64::from(size) * LINE_HEIGHT).into_font().color(&colour).pos(Pos::new(h, v))
 }
 
-/// About how wide a text is, in pixels: viewers' fonts differ.
+/// About how wide a text is at most, in pixels: viewers' fonts differ.
 pub(super) fn width_of(line: &str, size: u32) -> u32 {
-    (line.chars().count() as f64 * f64::from(size) * LETTER).ceil() as u32
+    let hundredths: u32 = line.chars().map(letter_width).sum();
+    (hundredths * size).div_ceil(100)
+}
+
+/// Of a letter, in hundredths of its size.
+fn letter_width(letter: char) -> u32 {
+    let width = match letter {
+        ' '..='~' => ASCII_WIDTHS[letter as usize - ' ' as usize],
+        '…' | '\u{2e80}'..='\u{1efff}' => SQUARE_WIDTH,
+        '\u{1f000}'.. => PICTURE_WIDTH,
+        _ => OTHER_WIDTH,
+    };
+    u32::from(width)
 }
 
 /// A text that others chose, as it can stand in a chart.
@@ -91,9 +117,16 @@ pub(super) fn shown_marks(marks: &[Mark]) -> Vec<Mark> {
 
 /// `line`, or as much of it as goes into `room` pixels, its end cut off where that is seen.
 pub(super) fn fitting(line: &str, room: u32, size: u32) -> String {
-    let letters = (f64::from(room) / (f64::from(size) * LETTER)) as usize;
-    if line.chars().count() <= letters {
+    if width_of(line, size) <= room {
         return line.to_owned();
     }
-    line.chars().take(letters.saturating_sub(1)).chain(['…']).collect()
+    let mut cut = String::new();
+    for letter in line.chars() {
+        cut.push(letter);
+        if width_of(&format!("{cut}…"), size) > room {
+            cut.pop();
+            break;
+        }
+    }
+    cut + "…"
 }
