@@ -120,7 +120,7 @@ static FACTS: [Facts; 11] = [
     Facts {
         name: "gradients",
         question: "What is left of a gradient behind ten layers of sigmoid, tanh or ReLU?",
-        published: "0.0000000954 after ten sigmoids (often printed; it is 5.137e-07)",
+        published: "9.54e-08 after ten sigmoids (often printed; it is 5.137e-07)",
         minutes: 0.1,
     },
     Facts {
