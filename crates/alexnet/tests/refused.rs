@@ -91,3 +91,28 @@ fn an_image_counts_as_bad_for_its_own_faults_and_never_for_a_limit_of_the_proces
         assert!(refused > 0 || command[0] == "predict", "{command:?} had room for all images");
     }
 }
+
+#[test]
+fn a_new_runs_folder_that_cannot_be_looked_into_is_told_by_the_systems_word_and_not_as_taken() {
+    let folder = FOLDER.path();
+    let at = tempfile::tempdir_in(folder).unwrap();
+    let project = at.path().display().to_string();
+    let named = train(&project);
+    // Without a name too: the next free one was looked for, for ever.
+    let unnamed = [&named[..9], &["--project", &*project]].concat();
+    for command in [&named, &unnamed] {
+        for files in 4..16 {
+            for made in fs::read_dir(at.path()).unwrap() {
+                fs::remove_dir_all(made.unwrap().path()).unwrap();
+            }
+            let (code, _, told) = limited(folder, &format!("ulimit -n {files}"), command);
+            assert!(!told.contains("exists"), "{command:?}, {files} files, code {code}: {told}");
+            let made = fs::read_dir(at.path()).unwrap().count();
+            assert!(made <= 1, "{made} folders: {told}");
+        }
+    }
+    let (code, _, told) = program::run(program::alexnet(folder, &named));
+    assert_eq!(code, 0, "what was left is in nobody's way: {told}");
+    let (code, _, told) = program::run(program::alexnet(folder, &named));
+    assert!(code == 1 && told.contains("exists: choose another --name"), "{told}");
+}
