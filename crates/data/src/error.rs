@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::decode::DecodeError;
+use crate::passed_over::PassedOver;
 use crate::preprocess::PreprocessError;
 
 /// Why a dataset or one of its images could not be used.
@@ -193,10 +194,19 @@ pub enum DataError {
         remedy: String,
     },
     /// A folder holds no image.
-    #[error("{} holds no .jpg, .jpeg or .png image: add images or remove it", folder.display())]
+    #[error(
+        "{} holds no .jpg, .jpeg or .png image{}",
+        folder.display(),
+        match passed_over.is_empty() {
+            true => ": add images or remove it".to_owned(),
+            false => format!("; {passed_over}"),
+        }
+    )]
     NoImages {
         /// The folder.
         folder: PathBuf,
+        /// What lies in it that was perhaps meant to be one.
+        passed_over: PassedOver,
     },
     /// A class that a file names, and no image is of.
     #[error(
