@@ -19,9 +19,10 @@ use clap::ValueEnum;
 use super::train::{begun, completed, opened, with_images_known};
 use crate::arguments::PreviewArguments;
 use crate::settings::{Settings, UsageError};
-use crate::{Ended, places, terminal};
+use crate::{Ended, interrupt, places, terminal};
 
 pub(crate) fn run(arguments: PreviewArguments) -> anyhow::Result<Ended> {
+    interrupt::listen()?;
     let PreviewArguments { out, rows, views, epoch, flags } = arguments;
     let config = flags.config.clone();
     let resumed = flags.resume.as_ref().map(|run| run.join("args.toml"));
@@ -46,6 +47,7 @@ pub(crate) fn run(arguments: PreviewArguments) -> anyhow::Result<Ended> {
         rows: preview.rows(rows, &epochs)?,
     };
     let png = sheet.draw()?.to_png()?;
+    interrupt::check()?;
     write_beside(&out, |file| file.write_all(&png))
         .with_context(|| format!("cannot write {}", out.display()))?;
     places::tell(&out, &out.display().to_string())?;
@@ -144,6 +146,7 @@ impl<'d> Preview<'d> {
 
     /// The picture at a position of an epoch.
     fn picture(&self, loader: &Loader, epoch: u64, position: usize) -> anyhow::Result<Picture> {
+        interrupt::check()?;
         let batch = loader.epoch(epoch, position).next_batch();
         let batch = batch.context("an epoch ends after its last image")??;
         batch.unreadable.iter().for_each(terminal::unreadable);
