@@ -4,7 +4,7 @@
 
 use crate::error::DataError;
 use crate::image::Image;
-use crate::parallel::{Progress, gather};
+use crate::parallel::{Progress, Tell, gather};
 use crate::preprocess::{Fit, Preprocess};
 use crate::resize::resize;
 use crate::sample::Sample;
@@ -40,7 +40,7 @@ pub fn statistics(
     preprocess.check()?;
     let side = (preprocess.fit != Fit::ShorterSide).then_some(preprocess.resize as usize);
     let empty = || Sums::new(side.unwrap_or(0));
-    let add = |sums: &mut Sums, _: usize, sample: &Sample| {
+    let add = |sums: &mut Sums, _: usize, sample: &Sample, tell: Tell| {
         let image = match sample.content.read_image() {
             Err(error) if error.is_of_the_machine() => return Err(error),
             read => read.ok(),
@@ -49,6 +49,7 @@ pub fn statistics(
             Some(pixels) => sums.add(&pixels),
             None => sums.unreadable += 1,
         }
+        tell(1);
         Ok(())
     };
     let parts = gather(samples, workers, empty, add, progress)?;

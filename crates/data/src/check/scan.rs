@@ -5,7 +5,7 @@ use twox_hash::XxHash3_128;
 use super::report::{ImageReference, Sizes, SplitReport};
 use crate::decode::{DecodeError, Header, decode, header};
 use crate::error::DataError;
-use crate::parallel::{Progress, try_map};
+use crate::parallel::{Progress, Tell, try_map};
 use crate::sample::{Content, Sample};
 use crate::survey::Survey;
 
@@ -55,7 +55,8 @@ pub(super) fn scan<'s>(
     for (split, named) in survey.splits.iter().enumerate() {
         images.extend(named.split.samples.iter().map(|sample| Listed { split, sample }));
     }
-    let facts = try_map(&images, workers, |image| examine(&image.sample.content), progress)?;
+    let work = |image: &Listed, _: Tell| examine(&image.sample.content);
+    let facts = try_map(&images, workers, work, progress)?;
     Ok(Scan { survey, images, facts })
 }
 
