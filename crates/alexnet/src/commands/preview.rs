@@ -26,12 +26,14 @@ pub(crate) fn run(arguments: PreviewArguments) -> anyhow::Result<Ended> {
     let PreviewArguments { out, rows, views, epoch, flags } = arguments;
     let config = flags.config.clone();
     let resumed = flags.resume.as_ref().map(|run| run.join("args.toml"));
+    let typed = flags.clone();
     let (flags, data) = completed(flags)?;
     let (weights, set) = (&flags.weights, &flags.data);
     let read =
         [("--config", &config), ("--resume", &resumed), ("--weights", weights), ("DATA", set)];
     places::check(&[("--out", &out)], places::given(read))?;
     let settings = Settings::decide(&flags, data)?;
+    settings.check_typed(&typed)?;
     check_size(rows, views, settings.image_size)?;
     let dataset = opened(&flags, &settings)?;
     places::check_images(&[("--out", &out)], [&dataset.train, &dataset.val])?;
