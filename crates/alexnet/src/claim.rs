@@ -140,6 +140,12 @@ fn new_folder(flags: &TrainFlags) -> anyhow::Result<(PathBuf, File)> {
         Some(name) => Box::new(std::iter::once(name.clone())),
         None => Box::new((1..).map(|n: u64| format!("exp{n}"))),
     };
+    // What is gone by now, or another user's beside which there are other names.
+    let is_passed_by = |error: &io::Error| match error.kind() {
+        io::ErrorKind::NotFound => true,
+        io::ErrorKind::PermissionDenied => flags.name.is_none(),
+        _ => false,
+    };
     let mut taken = project.clone();
     for folder in names.map(|name| project.join(name)) {
         let made = create_folders_on(&Disk, &project).and_then(|()| Disk.create_folder(&folder));
@@ -148,21 +154,17 @@ fn new_folder(flags: &TrainFlags) -> anyhow::Result<(PathBuf, File)> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => true,
             Err(error) => return Err(error).with_context(|| cannot_write(&folder)),
         };
-        if is_there && !is_left_over(&folder) {
-            taken = folder;
-            continue;
-        }
-        match hold(&folder) {
-            Ok(Hold::Held(lock)) if is_left_over(&folder) => return Ok((folder, lock)),
-            Ok(Hold::NoLocks(lock)) if !is_there => return Ok((folder, lock)),
-            Err(error) if !is_there => return Err(error).with_context(|| cannot_write(&folder)),
-            // Another process was faster, or may be about to begin here.
+        match take(&folder, is_there) {
+            Ok(Some(lock)) => return Ok((folder, lock)),
+            Err(error) if !is_passed_by(&error) => {
+                return Err(error).with_context(|| format!("cannot begin in {}", folder.display()));
+            }
             _ => taken = folder,
         }
     }
     let way_out = match taken.join(SETTINGS).is_file() {
         true => format!("continue that run with --resume {}", quoted(&taken)),
-        false if is_left_over(&taken) => {
+        false if is_left_over(&taken).unwrap_or(false) => {
             "wait for the run that another process begins there".into()
         }
         false => "delete it, for it holds no run".to_owned(),
@@ -170,24 +172,41 @@ fn new_folder(flags: &TrainFlags) -> anyhow::Result<(PathBuf, File)> {
     bail!("{} exists: choose another --name, or {way_out}", taken.display())
 }
 
-/// Whether nothing is in a folder but what a run makes there before its settings.
-fn is_left_over(folder: &Path) -> bool {
-    let is_empty = |path: &Path| fs::read_dir(path).is_ok_and(|mut found| found.next().is_none());
-    let is_beginning = |entry: io::Result<fs::DirEntry>| {
-        entry.is_ok_and(|entry| {
-            let (name, path) = (entry.file_name(), entry.path());
-            let is_own = |known: &Path| known.file_name() == Some(&*name);
-            let run = RunFolder::at(folder);
-            match path.is_dir() {
-                true => {
-                    [run.weights(), run.checkpoints()].iter().any(|it| is_own(it))
-                        && is_empty(&path)
-                }
-                false => [LOCK, ENVIRONMENT].iter().any(|it| name == *it) || is_unfinished(&name),
-            }
-        })
+/// Holds a folder that was made here, or that `is_there` and is left over; `None` if it is another's: a
+/// process was faster, or may be about to begin there.
+fn take(folder: &Path, is_there: bool) -> io::Result<Option<File>> {
+    if is_there && !is_left_over(folder)? {
+        return Ok(None);
+    }
+    Ok(match hold(folder)? {
+        Hold::Held(lock) => is_left_over(folder)?.then_some(lock),
+        Hold::NoLocks(lock) => (!is_there).then_some(lock),
+        Hold::Refused => None,
+    })
+}
+
+/// Whether it is a folder in which nothing is but what a run makes there before its settings.
+fn is_left_over(folder: &Path) -> io::Result<bool> {
+    let run = RunFolder::at(folder);
+    let is_beginning = |entry: &fs::DirEntry| -> io::Result<bool> {
+        let (name, path) = (entry.file_name(), entry.path());
+        let is_own = |known: &PathBuf| known.file_name() == Some(&*name);
+        match path.is_dir() {
+            true => Ok([run.weights(), run.checkpoints()].iter().any(is_own)
+                && fs::read_dir(path)?.next().is_none()),
+            false => Ok([LOCK, ENVIRONMENT].iter().any(|it| name == *it) || is_unfinished(&name)),
+        }
     };
-    fs::read_dir(folder).is_ok_and(|mut entries| entries.all(is_beginning))
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(false),
+        entries => entries?,
+    };
+    for entry in entries {
+        if !is_beginning(&entry?)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// What comes of holding a folder.

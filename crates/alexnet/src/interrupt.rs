@@ -4,15 +4,21 @@
 //! closed) all ask to save and leave. A second Ctrl-C leaves at once; the others may come twice, for
 //! schedulers repeat them. A SIGHUP that `nohup` made ignored stays ignored.
 
+use std::fmt;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use alexnet_data::DataError;
+use alexnet_lab::LabError;
+
+use crate::Ended;
 use crate::terminal::note;
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
 /// From now on the first signal is only remembered. A second Ctrl-C ends the program at once; what
-/// is on disk stays whole.
+/// is on disk stays whole. Whoever writes whole files listens before the first of them: one who is ended in
+/// the midst leaves a part of it beside its place.
 pub(crate) fn listen() -> anyhow::Result<()> {
     static LISTENING: Once = Once::new();
     let mut result = Ok(());
@@ -23,6 +29,38 @@ pub(crate) fn listen() -> anyhow::Result<()> {
 /// Whether a signal came.
 pub(crate) fn requested() -> bool {
     STOP.load(Ordering::Relaxed)
+}
+
+/// Goes on, unless a signal came: between the pieces of work that are left whole.
+///
+/// # Errors
+/// [`Stopped`].
+pub(crate) fn check() -> Result<(), Stopped> {
+    if requested() { Err(Stopped) } else { Ok(()) }
+}
+
+/// How a command ended that did all it could.
+pub(crate) fn ended() -> Ended {
+    if requested() { Ended::Stopped } else { Ended::Done }
+}
+
+/// A signal came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopped;
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("stopped before all was done: repeat the command")
+    }
+}
+
+impl std::error::Error for Stopped {}
+
+/// Whether an error says that a signal came, and nothing else.
+pub(crate) fn is_wish_to_stop(error: &anyhow::Error) -> bool {
+    error.is::<Stopped>()
+        || matches!(error.downcast_ref(), Some(DataError::Stopped | DataError::StoppedReading))
+        || matches!(error.downcast_ref(), Some(LabError::Stopped))
 }
 
 /// Remembers a wish to stop. `leave` says that a second one ends the program.

@@ -22,8 +22,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use alexnet_data::DataError;
-use alexnet_lab::LabError;
 use alexnet_network::ModelError;
 use alexnet_train::TrainError;
 use arguments::{Arguments, Command, DataCommand};
@@ -97,11 +95,8 @@ fn run_data(command: DataCommand) -> anyhow::Result<Ended> {
 
 /// A value that was typed wrong is a matter of usage, whoever noticed it.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    let stopped =
-        matches!(error.downcast_ref(), Some(DataError::Stopped | DataError::StoppedReading))
-            || matches!(error.downcast_ref(), Some(LabError::Stopped));
     let no_network = matches!(error.downcast_ref(), Some(TrainError::Model(_)));
-    if stopped {
+    if interrupt::is_wish_to_stop(error) {
         EXIT_STOPPED
     } else if matches!(error.downcast_ref(), Some(TrainError::NotSaved { .. })) {
         EXIT_NOT_SAVED

@@ -3,14 +3,14 @@
 use std::io::Write;
 use std::path::Path;
 
-use alexnet_data::{Loader, Sample, write_beside};
+use alexnet_data::{DataError, Loader, Sample, write_beside};
 use alexnet_network::Network;
 use alexnet_ops::Device;
 use alexnet_train::{Answer, Confusion, Metrics, TOP, evaluate_each};
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::terminal;
+use crate::{interrupt, terminal};
 
 /// All that was answered.
 pub(crate) struct Measured {
@@ -54,7 +54,8 @@ impl Judged {
     }
 }
 
-/// Shows all of `loader`'s images to the networks, together, with a bar on the terminal.
+/// Shows all of `loader`'s images to the networks, together, with a bar on the terminal; Ctrl-C ends it
+/// after a batch.
 pub(crate) fn measure<D: Device>(
     networks: &mut [Network<D>],
     loader: &Loader,
@@ -70,7 +71,7 @@ pub(crate) fn measure<D: Device>(
     let metrics = evaluate_each(networks, loader, answered, |batch, images| {
         batch.unreadable.iter().for_each(|image| bar.suspend(|| terminal::unreadable(image)));
         bar.set_position(images);
-        Ok(())
+        if interrupt::requested() { Err(DataError::StoppedReading) } else { Ok(()) }
     })?;
     bar.finish_and_clear();
     Ok(Measured { metrics, confusion, judged })

@@ -488,7 +488,7 @@ fn a_preview_takes_the_flags_of_train_and_refuses_what_no_sheet_can_hold() {
 #[test]
 fn values_no_image_could_have_and_flags_without_effect_are_usage_mistakes() {
     let folder = sample_set(1, 1);
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 20] = [
         (&["train", "set", "--resize-size", "5000"], "--resize-size is 5000"),
         (&["train", "set", "--resize-size", "4294967296"], "--resize-size is 4294967296"),
         (&["train", "set", "--mean", "1,2,nan"], "--mean is 1,2,NaN: grey levels lie between"),
@@ -511,6 +511,13 @@ fn values_no_image_could_have_and_flags_without_effect_are_usage_mistakes() {
         (&["bench", "train", "--steps", "99999999999"], "at most 1000000"),
         (&["bench", "data", "--warmup-steps", "99999999999"], "at most 1000000"),
         (&["bench", "infer", "--device", "cpu", "--operations"], "--operations is for"),
+        (&["data", "check", "set", "--image-size", "0"], "--image-size <PIXELS>': 0 is not in 1.."),
+        (&["convert", "in.pth", "out", "--image-size", "0"], "<PIXELS>': it must be at least 1"),
+        (&["train", "set", "--colour-noise-epochs", "3"], "--colour-noise-epochs has no effect"),
+        (
+            &["data", "preview", "set", "--colour-noise-from", "data"],
+            "--colour-noise-from has no effect with --colour-noise 0",
+        ),
     ];
     for (arguments, says) in cases {
         let output = alexnet(folder.path(), arguments);

@@ -357,3 +357,81 @@ fn a_conversion_that_is_stopped_leaves_a_whole_file_and_no_part_of_one() {
     });
     assert!(stopped, "no signal came while the file was written");
 }
+
+/// Asks a program to stop, as Ctrl-C does.
+#[cfg(unix)]
+fn interrupt(child: &std::process::Child) {
+    assert!(
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success()
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_command_that_is_stopped_at_any_moment_leaves_whole_files_and_no_part_of_one() {
+    const TRIES: u32 = 25;
+    let folder = tempfile::tempdir().unwrap();
+    let (set, best, run) = (text_of("set"), best(), text_of("runs/train/exp1"));
+    let out = |name: &str| folder.path().join("out").join(name).display().to_string();
+    let [answers, classes, pairs, sheet] = ["a.csv", "c.csv", "p.csv", "s.png"].map(out);
+    let tables = ["--predictions", &answers, "--per-class", &classes, "--confusion", &pairs];
+    let commands = [
+        [&["eval", &set, "-w", &best][..], &tables].concat(),
+        vec!["figures", &run, "--data", &set, "--out", "out"],
+        vec!["data", "preview", &set, "--out", &sheet],
+    ];
+    for command in commands {
+        let anew = || {
+            drop(fs::remove_dir_all(folder.path().join("out")));
+            fs::create_dir(folder.path().join("out")).unwrap();
+            let mut command = alexnet(folder.path(), &command);
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        };
+        let files = || {
+            let entries = fs::read_dir(folder.path().join("out")).unwrap();
+            let file = |entry: fs::DirEntry| (entry.file_name(), fs::read(entry.path()).unwrap());
+            entries.map(|entry| file(entry.unwrap())).collect::<std::collections::BTreeMap<_, _>>()
+        };
+        let begin = std::time::Instant::now();
+        assert!(anew().wait().unwrap().success(), "{command:?}");
+        let (usual, whole) = (begin.elapsed(), files());
+        let mut stopped = 0;
+        for part in 0..TRIES {
+            let mut child = anew();
+            std::thread::sleep(usual * part / TRIES);
+            interrupt(&child);
+            let code = child.wait().unwrap().code();
+            // One that does not listen yet, and has written nothing, is ended by the signal itself.
+            let left = files();
+            assert!(matches!(code, Some(0 | 130)) || left.is_empty(), "{command:?} {code:?}");
+            for (name, bytes) in &left {
+                assert!(whole.get(name) == Some(bytes), "{command:?} {code:?}: {name:?}");
+            }
+            assert!(code != Some(0) || left.len() == whole.len(), "{command:?}: done, but not all");
+            stopped += u32::from(code == Some(130));
+        }
+        assert!(stopped > 0, "{command:?} never heard of it");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_evaluation_that_is_stopped_ends_within_a_moment_and_writes_no_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let class = FOLDER.path().join("set/val/red-striped-cross");
+    let image = fs::read_dir(class).unwrap().next().unwrap().unwrap().path();
+    // Hours of work.
+    let line = format!("{} red-striped-cross\n", image.display());
+    fs::create_dir(folder.path().join("set")).unwrap();
+    fs::write(folder.path().join("set/val.txt"), line.repeat(1_000_000)).unwrap();
+    let best = best();
+    let eval = ["eval", "set", "-w", &best, "--allow-missing-classes", "--predictions", "p.csv"];
+    let mut child = alexnet(folder.path(), &eval).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    assert!(child.try_wait().unwrap().is_none(), "it ended early");
+    interrupt(&child);
+    let begin = std::time::Instant::now();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(begin.elapsed().as_secs() < 20, "{:?}", begin.elapsed());
+    assert!(!folder.path().join("p.csv").exists());
+}

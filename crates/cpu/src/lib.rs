@@ -99,6 +99,7 @@ impl Cpu {
     /// When this processor lacks the instructions: they must be one of [`Isa::available`].
     pub fn with(threads: usize, isa: Isa, precision: Precision) -> Result<Self, CpuError> {
         assert!(Isa::available().contains(&isa), "this processor has no {isa}");
+        let threads = threads::meant(threads);
         let started =
             Threads::new(threads).map_err(|source| CpuError::Threads { threads, source })?;
         let context =

@@ -54,14 +54,18 @@ pub(crate) struct Threads {
     caller: Mutex<()>,
 }
 
+/// How many threads are meant by `count`: 0 takes one a core, [`THREADS_MAX`] at most.
+pub(crate) fn meant(count: usize) -> usize {
+    let cores = || thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    if count == 0 { cores() } else { count }
+}
+
 impl Threads {
-    /// `count` threads, one of them the caller's; 0 takes one a core, [`THREADS_MAX`] at most.
+    /// `count` threads, one of them the caller's.
     pub(crate) fn new(count: usize) -> std::io::Result<Self> {
         if count > THREADS_MAX {
             return Err(io::Error::new(ErrorKind::InvalidInput, format!("{THREADS_MAX} at most")));
         }
-        let cores = || thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-        let count = if count == 0 { cores() } else { count };
         let shared = Arc::new(Shared {
             round: Apart(AtomicUsize::new(0)),
             next_piece: Apart(AtomicUsize::new(0)),
@@ -73,8 +77,7 @@ impl Threads {
         let mut threads = Self { shared, workers: Vec::new(), caller: Mutex::new(()) };
         for worker in 1..count {
             let shared = Arc::clone(&threads.shared);
-            let builder = thread::Builder::new().name(format!("compute-{worker}"));
-            let handle = builder.spawn(move || work(&shared, worker))?;
+            let handle = builder(worker).spawn(move || work(&shared, worker))?;
             threads.workers.push((handle.thread().clone(), Some(handle)));
         }
         Ok(threads)
@@ -128,6 +131,16 @@ impl Drop for Threads {
             let _ = handle.take().map(JoinHandle::join);
         }
     }
+}
+
+/// A thread to be. A test has the system refuse it.
+fn builder(worker: usize) -> thread::Builder {
+    let builder = thread::Builder::new().name(format!("compute-{worker}"));
+    #[cfg(test)]
+    if tests::REFUSED.get() {
+        return builder.stack_size(usize::MAX / 4); // which no system has room for
+    }
+    builder
 }
 
 /// One look at a shared place; gives way to others after many, for there may be more threads than
@@ -185,6 +198,27 @@ fn take_pieces(shared: &Shared, body: Body<'_>, pieces: usize, worker: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Cpu;
+
+    thread_local! {
+        /// Whether the system refuses threads to those who ask from here.
+        pub(super) static REFUSED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    }
+
+    #[test]
+    fn where_the_system_refuses_threads_the_error_says_how_many_were_tried() {
+        let cores = meant(0);
+        REFUSED.set(true);
+        for (asked, tried) in [(0, cores), (3, 3)] {
+            if tried > 1 {
+                let told = Cpu::new(asked).err().expect("refused").to_string();
+                let says = format!("cannot start {tried} compute threads (");
+                assert!(told.starts_with(&says) && told.ends_with("with fewer"), "{told}");
+            }
+        }
+        assert!(Cpu::new(1).is_ok(), "the caller's own needs nothing of the system");
+        REFUSED.set(false);
+    }
 
     #[test]
     fn every_piece_is_done_once_by_a_worker_of_the_pool() {

@@ -58,7 +58,11 @@ pub(crate) fn begin<P: PartialEq + Serialize + DeserializeOwned>(
 
 fn claim(out: &Path) -> Result<Claim, DataError> {
     // Some systems open no folder, and some file systems lock none: there nobody is kept out.
-    let Ok(folder) = File::open(out) else { return Ok(Claim(None)) };
+    let folder = match File::open(out).map_err(DataError::io("open", out)) {
+        Err(error) if error.is_of_the_machine() => return Err(error),
+        Err(_) => return Ok(Claim(None)),
+        Ok(folder) => folder,
+    };
     match folder.try_lock() {
         Err(TryLockError::WouldBlock) => Err(DataError::AtWork { path: out.to_path_buf() }),
         Ok(()) | Err(TryLockError::Error(_)) => Ok(Claim(Some(folder))),

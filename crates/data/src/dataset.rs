@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::DataError;
 use crate::passed_over::PassedOver;
 use crate::sample::Sample;
-use crate::sources::{Lack, Listing, Source, Wanted, recognise};
+use crate::sources::{FoundImages, Lack, Listing, Source, Wanted, images_beneath, recognise};
 
 /// The images to train on, or those to measure with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,11 +98,11 @@ pub fn open(root: &Path, val_fraction: Option<f64>) -> Result<Dataset, DataError
     let train = listing.ok_or_else(|| no_train(root, &*source))?;
     if train.classes.len() < 2 {
         let (place, found) = (train.place, train.classes.len());
-        return Err(DataError::TooFewClasses {
-            place,
-            found,
-            remedy: source.remedy(Lack::Classes),
-        });
+        let mut remedy = source.remedy(Lack::Classes);
+        if !train.passed_over.is_empty() {
+            remedy = format!("{remedy}; {}", train.passed_over);
+        }
+        return Err(DataError::TooFewClasses { place, found, remedy });
     }
     let classes = train.classes.clone();
     let named_by = train.named_by.clone();
@@ -192,7 +192,10 @@ pub(crate) fn stem(place: &Path) -> String {
 fn without_images(place: &Path, class: String, named_by: Option<PathBuf>) -> DataError {
     let folder = place.join(&class);
     match named_by {
-        None if folder.is_dir() => DataError::NoImages { folder },
+        None if folder.is_dir() => match images_beneath(&folder) {
+            Ok(FoundImages { passed_over, .. }) => DataError::NoImages { folder, passed_over },
+            Err(error) => error,
+        },
         None => DataError::NumberUnused { place: place.to_path_buf(), class },
         Some(named_by) => DataError::NameUnused { place: place.to_path_buf(), class, named_by },
     }
@@ -202,7 +205,7 @@ fn without_images(place: &Path, class: String, named_by: Option<PathBuf>) -> Dat
 fn matched(listing: Listing, classes: &[String]) -> Result<OpenedSplit, DataError> {
     let Listing { place: folder, classes: own, mut samples, passed_over, .. } = listing;
     if samples.is_empty() {
-        return Err(DataError::NoImages { folder });
+        return Err(DataError::NoImages { folder, passed_over });
     }
     let known: HashMap<&String, u32> = classes.iter().zip(0..).collect();
     let labels: Vec<Option<u32>> = own.iter().map(|name| known.get(name).copied()).collect();

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::decode::DecodeError;
+use crate::passed_over::PassedOver;
 use crate::preprocess::PreprocessError;
 
 /// Why a dataset or one of its images could not be used.
@@ -25,6 +26,23 @@ pub enum DataError {
     #[error("cannot {action} {}: {reason}; make room and repeat the command", path.display())]
     NoRoom {
         /// What was tried: "write", "create".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        reason: io::Error,
+    },
+    /// This process, or this machine, has no more open files or memory to give: no fault of the file's.
+    #[error(
+        "cannot {action} {}: {reason}; that is not the file's fault: pass --workers with fewer, or {}",
+        path.display(),
+        match reason.kind() {
+            io::ErrorKind::OutOfMemory => "allow more memory",
+            _ => "allow more open files (ulimit -n)",
+        }
+    )]
+    Exhausted {
+        /// What was tried: "read", "create".
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -176,10 +194,19 @@ pub enum DataError {
         remedy: String,
     },
     /// A folder holds no image.
-    #[error("{} holds no .jpg, .jpeg or .png image: add images or remove it", folder.display())]
+    #[error(
+        "{} holds no .jpg, .jpeg or .png image{}",
+        folder.display(),
+        match passed_over.is_empty() {
+            true => ": add images or remove it".to_owned(),
+            false => format!("; {passed_over}"),
+        }
+    )]
     NoImages {
         /// The folder.
         folder: PathBuf,
+        /// What lies in it that was perhaps meant to be one.
+        passed_over: PassedOver,
     },
     /// A class that a file names, and no image is of.
     #[error(
@@ -372,7 +399,57 @@ impl DataError {
             StorageFull | QuotaExceeded | FileTooLarge => {
                 DataError::NoRoom { action, path, reason }
             }
+            _ if is_exhaustion(&reason) => DataError::Exhausted { action, path, reason },
             _ => DataError::Io { action, path, reason },
+        }
+    }
+
+    /// Whether it says nothing of the image that was read: the next would fare no better, and to count
+    /// this one as bad would change what is learnt or measured.
+    #[must_use]
+    pub fn is_of_the_machine(&self) -> bool {
+        matches!(self, DataError::Exhausted { .. })
+    }
+}
+
+/// Whether the system refuses for want of something that every file takes: open files of this process or
+/// of the machine, or memory.
+fn is_exhaustion(reason: &io::Error) -> bool {
+    reason.kind() == io::ErrorKind::OutOfMemory
+        || reason.raw_os_error().is_some_and(|code| TOO_MANY_OPEN_FILES.contains(&code))
+}
+
+/// The system's codes for too many open files.
+#[cfg(unix)]
+const TOO_MANY_OPEN_FILES: [i32; 2] =
+    [rustix::io::Errno::MFILE.raw_os_error(), rustix::io::Errno::NFILE.raw_os_error()];
+/// The system's code for too many open files.
+#[cfg(not(unix))]
+const TOO_MANY_OPEN_FILES: [i32; 1] = [4]; // ERROR_TOO_MANY_OPEN_FILES
+
+#[cfg(all(test, unix))]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn what_the_machine_lacks_is_told_from_what_is_wrong_with_a_file() {
+        let told = |errno: Errno| DataError::io("read", Path::new("a/1.jpg"))(errno.into());
+        for (errno, way_out) in [
+            (Errno::MFILE, "allow more open files (ulimit -n)"),
+            (Errno::NFILE, "allow more open files (ulimit -n)"),
+            (Errno::NOMEM, "allow more memory"),
+        ] {
+            let error = told(errno);
+            let line = error.to_string();
+            assert!(error.is_of_the_machine(), "{line}");
+            assert!(line.starts_with("cannot read a/1.jpg: ") && line.ends_with(way_out), "{line}");
+            assert!(line.contains("pass --workers with fewer"), "{line}");
+        }
+        // A disk's fault lies under one file, a right or a name is one file's.
+        for errno in [Errno::IO, Errno::ACCESS, Errno::NOENT, Errno::LOOP, Errno::ISDIR] {
+            assert!(!told(errno).is_of_the_machine(), "{errno}");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! All threads work on one batch, each on one image after another, which it decodes and varies
 //! straight into its place. So the first batch is ready as soon as all threads together can make
 //! it; memory is bounded by [`BATCHES_AHEAD`] batches and one decoded image a thread. An image that
-//! cannot be read ends no epoch: [`Unreadable`].
+//! cannot be read ends no epoch: [`Unreadable`]. A machine that cannot read does.
 //! Threads without work sleep. What a batch holds does not depend on how many there are.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,7 +30,7 @@ pub const BATCHES_AHEAD: usize = 3;
 /// So many other images are tried in an unreadable one's place.
 const REPLACEMENTS_MAX: u64 = 16;
 
-/// What becomes of an image that cannot be read or decoded.
+/// What becomes of an image that cannot be read or decoded, where that is the image's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
     /// Another is shown in its place, the same whoever makes the batch: training. An epoch with
@@ -254,7 +254,8 @@ impl Epoch {
     /// The next batch, or `None` at the end of the epoch. Waits if it is not ready.
     ///
     /// # Errors
-    /// More unreadable images than [`Unreadable`] allows, or none readable in one's place.
+    /// More unreadable images than [`Unreadable`] allows, or none readable in one's place; a machine
+    /// that cannot read.
     pub fn next_batch(&mut self) -> Option<Result<Batch, DataError>> {
         let made = match &self.ahead {
             None => {
@@ -336,7 +337,7 @@ impl LoaderConfig {
 enum MakeError {
     /// What is shown instead: another image, or a blank one.
     Shown(Option<usize>, DataError),
-    /// No image that can be read was found.
+    /// No image that can be read was found, or this machine can read none.
     Lost(DataError),
 }
 
@@ -352,6 +353,7 @@ impl Source {
         let made = self.try_make(reader, sample, position, place.lend());
         let Err(error) = made else { return Ok(()) };
         match self.loader.config.unreadable {
+            _ if error.is_of_the_machine() => Err(MakeError::Lost(error)),
             Unreadable::Blank => {
                 place.blank(self.loader.config.preprocess.crop as usize);
                 Err(MakeError::Shown(None, error))
@@ -373,8 +375,10 @@ impl Source {
         let mut random = generator(seed, Purpose::Replacement, self.epoch, sample as u64);
         for _ in 0..REPLACEMENTS_MAX {
             let other = random.random_range(0..self.loader.samples.len());
-            if self.try_make(reader, other, position, place.lend()).is_ok() {
-                return MakeError::Shown(Some(other), error);
+            match self.try_make(reader, other, position, place.lend()) {
+                Ok(()) => return MakeError::Shown(Some(other), error),
+                Err(other) if other.is_of_the_machine() => return MakeError::Lost(other),
+                Err(_) => {}
             }
         }
         MakeError::Lost(error)

@@ -4,7 +4,7 @@
 
 use crate::error::DataError;
 use crate::image::Image;
-use crate::parallel::{Progress, gather};
+use crate::parallel::{Progress, Tell, gather};
 use crate::preprocess::{Fit, Preprocess};
 use crate::resize::resize;
 use crate::sample::Sample;
@@ -30,7 +30,7 @@ pub struct Statistics {
 /// Statistics of `samples` as `preprocess` brings them to size.
 ///
 /// # Errors
-/// Unusable settings, no readable image, or a request to stop.
+/// Unusable settings, no readable image, a machine that cannot read, or a request to stop.
 pub fn statistics(
     samples: &[Sample],
     preprocess: &Preprocess,
@@ -40,12 +40,17 @@ pub fn statistics(
     preprocess.check()?;
     let side = (preprocess.fit != Fit::ShorterSide).then_some(preprocess.resize as usize);
     let empty = || Sums::new(side.unwrap_or(0));
-    let add = |sums: &mut Sums, _: usize, sample: &Sample| {
-        let image = sample.content.read_image().ok();
+    let add = |sums: &mut Sums, _: usize, sample: &Sample, tell: Tell| {
+        let image = match sample.content.read_image() {
+            Err(error) if error.is_of_the_machine() => return Err(error),
+            read => read.ok(),
+        };
         match image.and_then(|image| region(preprocess, &image)) {
             Some(pixels) => sums.add(&pixels),
             None => sums.unreadable += 1,
         }
+        tell(1);
+        Ok(())
     };
     let parts = gather(samples, workers, empty, add, progress)?;
     let mut sums = empty();

@@ -68,7 +68,7 @@ pub fn survey(root: &Path, val_fraction: Option<f64>) -> Result<Survey, DataErro
         None => source.list(Wanted::Validation)?,
         Some(_) => None,
     };
-    let test = survey.test(&*source, &val);
+    let test = survey.test(&*source, &val)?;
     match (train, val_fraction) {
         (Some(train), _) => survey.add(TRAIN, train),
         (None, None) if val.is_some() => {}
@@ -103,14 +103,22 @@ impl Survey {
     }
 
     /// The split called `test`, if it is another than the one to measure with.
-    fn test(&mut self, source: &dyn Source, val: &Option<Listing>) -> Option<Listing> {
+    ///
+    /// # Errors
+    /// When this machine cannot read now.
+    fn test(
+        &mut self,
+        source: &dyn Source,
+        val: &Option<Listing>,
+    ) -> Result<Option<Listing>, DataError> {
         let first = |listing: &Listing| listing.samples.first().map(|it| it.content.path());
         match source.list(Wanted::Named(TEST)) {
-            Ok(test) => test.filter(|test| val.as_ref().map(first) != Some(first(test))),
+            Ok(test) => Ok(test.filter(|test| val.as_ref().map(first) != Some(first(test)))),
+            Err(error) if error.is_of_the_machine() => Err(error),
             // Often it holds images without classes, which nobody means to use.
             Err(error) => {
                 self.left_out = Some(error.to_string());
-                None
+                Ok(None)
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::begun::{Claim, begin, finish};
 use crate::dataset::Dataset;
 use crate::decode::begins_as_image;
 use crate::error::DataError;
-use crate::parallel::{Progress, try_map};
+use crate::parallel::{Progress, Tell, try_map};
 use crate::png;
 use crate::preprocess::PreprocessError;
 use crate::sample::{Content, Form, Sample};
@@ -113,7 +113,8 @@ impl<'a> TreeWriter<'a> {
         self.folders.len()
     }
 
-    /// Writes what is not there yet by `workers` threads. `progress` counts class folders.
+    /// Writes what is not there yet by `workers` threads. `progress` counts class folders, and is asked
+    /// before each image whether to go on.
     ///
     /// # Errors
     /// An image whose bytes cannot be had (whether they decode is not asked), a class folder that
@@ -124,7 +125,7 @@ impl<'a> TreeWriter<'a> {
             fs::create_dir_all(&home).map_err(DataError::io("create", &home))?;
             clear_unfinished(&home).map_err(DataError::io("clear", &home))?;
         }
-        let work = |folder: &ClassFolder| write(&self.home(folder.split), folder);
+        let work = |folder: &ClassFolder, tell: Tell| write(&self.home(folder.split), folder, tell);
         let written = try_map(&self.folders, workers, work, progress)?;
         self.finish()?;
         Ok(TreeOutcome {
@@ -167,7 +168,7 @@ struct Written {
 }
 
 /// Writes a class into the folder of its split, if it is not there already.
-fn write(home: &Path, folder: &ClassFolder) -> Result<Written, DataError> {
+fn write(home: &Path, folder: &ClassFolder, tell: Tell) -> Result<Written, DataError> {
     let place = home.join(folder.class);
     let mut written = Written { reused: place.is_dir(), ..Written::default() };
     if written.reused {
@@ -178,6 +179,9 @@ fn write(home: &Path, folder: &ClassFolder) -> Result<Written, DataError> {
     }
     fill_beside(&place, |beside| {
         folder.images.iter().try_for_each(|(name, sample)| {
+            if !tell(0) {
+                return Err(DataError::StoppedReading);
+            }
             let bytes = file_bytes(&sample.content)?;
             if !begins_as_image(&bytes) {
                 written.no_images.push(sample.content.path());

@@ -325,6 +325,41 @@ fn images_to_predict_are_files_as_given_and_folders_sorted() {
 
 #[cfg(unix)]
 #[test]
+fn where_all_that_is_there_is_left_out_the_error_tells_of_it() {
+    let open_split = |root: &Path| open_split(root, None, &owned(&["a", "b"])).unwrap_err();
+    let open = |root: &Path| open(root, None).unwrap_err();
+    let find = |root: &Path| find_images(root).unwrap_err();
+    let train = ["train/a/0.jpg", "train/b/", "val/a/0.jpg"];
+    // The files, the links that lead nowhere, and what the error says before their example.
+    type Case<'a> =
+        (&'a dyn Fn(&Path) -> alexnet_data::DataError, &'a [&'a str], &'a [&'a str], &'a str);
+    let cases: [Case; 5] = [
+        (&find, &[], &["1.jpg", "2.jpg"], "image; 2 links that lead nowhere are left out"),
+        (&open, &train, &["train/b/0.jpg"], "image; 1 link that leads nowhere is left out"),
+        (&open, &["train/"], &["train/a"], "of its own; 1 link that leads nowhere is left out"),
+        (
+            &open_split,
+            &["val/a/"],
+            &["val/a/0.jpg"],
+            "image; 1 link that leads nowhere is left out",
+        ),
+        (&open_split, &["val/a/0.gif"], &[], "image; 1 image of another format is left out"),
+    ];
+    for (error, files, links, says) in cases {
+        let root = tree(files);
+        let at = |name: &&str| root.path().join(name);
+        links.iter().for_each(|link| std::os::unix::fs::symlink("/nowhere", at(link)).unwrap());
+        let example = links.iter().chain(files).map(at).next().unwrap();
+        let told = error(root.path()).to_string();
+        let says = format!("{says}, such as {}: ", example.display());
+        assert!(told.contains(&says) && !told.contains('\n'), "{told}");
+    }
+    let told = find(tree(&["notes.txt"]).path()).to_string();
+    assert!(told.ends_with("png image: add images or remove it"), "not meant: {told}");
+}
+
+#[cfg(unix)]
+#[test]
 fn images_of_other_formats_and_links_that_lead_nowhere_are_counted_and_named() {
     use std::os::unix::fs::symlink;
     let root = tree(&[

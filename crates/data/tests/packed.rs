@@ -193,6 +193,29 @@ fn a_half_packed_set_is_never_taken_for_whole_and_the_rerun_completes_it() {
 }
 
 #[test]
+fn packing_that_is_stopped_within_a_shard_leaves_no_part_of_it_and_the_rerun_makes_it_whole() {
+    let (folder, dataset) = sample_set();
+    let size = Some(PackSize { fit: Fit::ShorterSide, side: 512 });
+    let one_shard = PackSettings { size, encoding: Encoding::Raw, shard_images: 1000 };
+    let (whole, out) = (folder.path().join("whole"), folder.path().join("stopped"));
+    pack_all(&dataset, one_shard, &whole);
+    for workers in [0, 1, 2] {
+        let mut most = 0;
+        let stopped = pack(&dataset, one_shard, &out, workers, &mut |done| {
+            most = done;
+            false
+        });
+        assert!(matches!(stopped, Err(DataError::StoppedReading)));
+        assert_eq!(most, 0, "it heard of it at the end of a shard");
+        let left: Vec<PathBuf> = files(&out).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(left, [Path::new("packing.json")], "{workers} workers");
+        pack_all(&dataset, one_shard, &out);
+        assert!(files(&out) == files(&whole), "{workers} workers");
+        fs::remove_dir_all(&out).unwrap();
+    }
+}
+
+#[test]
 fn a_folder_with_anything_else_in_it_is_left_alone() {
     let (folder, dataset) = sample_set();
     let other = settings(None, Encoding::Raw);

@@ -66,7 +66,7 @@ pub(crate) struct CheckArguments {
     /// Data set to check, as `train` takes it
     pub(crate) data: PathBuf,
     /// Side of the square the network sees, in pixels: smaller images are counted
-    #[arg(long, visible_alias = "img-size", value_name = "PIXELS",
+    #[arg(long, visible_alias = "img-size", value_name = "PIXELS", value_parser = resize_pixels(),
         default_value_t = ModelName::Modern.native_image_size() as u32)]
     pub(crate) image_size: u32,
     /// Share of each class's training images to set aside as validation images, in place of val/

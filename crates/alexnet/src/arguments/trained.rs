@@ -142,7 +142,7 @@ pub(crate) struct ConvertArguments {
     #[arg(long, short)]
     pub(crate) model: Option<ModelName>,
     /// Input side of IN in pixels [default: the model's own]
-    #[arg(long, visible_alias = "img-size")]
+    #[arg(long, visible_alias = "img-size", value_name = "PIXELS", value_parser = positive)]
     pub(crate) image_size: Option<usize>,
     /// Text file with the classes' names, one a line, in the order of the outputs
     #[arg(long, value_name = "FILE")]

@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &ConvertArguments) -> anyhow::Result<Ended> {
     if arguments.verify && !interrupt::requested() {
         verify(&file, from, to)?;
     }
-    Ok(if interrupt::requested() { Ended::Stopped } else { Ended::Done })
+    Ok(interrupt::ended())
 }
 
 /// Where the mean image goes that stands beside a net of Caffe's, if it has one.

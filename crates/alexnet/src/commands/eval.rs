@@ -1,5 +1,7 @@
 //! `alexnet eval`: loss and accuracy of weights, alone or as an ensemble.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{bail, ensure};
 
 use alexnet_data::{Loader, LoaderConfig, OpenedSplit, Order, Unreadable, View, open_split};
@@ -14,7 +16,7 @@ use crate::device::on_device;
 use crate::measuring::{Measured, measure, top_k};
 use crate::places::{self, Named};
 use crate::published::Published;
-use crate::{Ended, terminal};
+use crate::{Ended, interrupt, terminal};
 
 #[derive(Serialize)]
 struct Evaluation<'a> {
@@ -32,6 +34,7 @@ struct Evaluation<'a> {
 }
 
 pub(crate) fn run(arguments: &EvalArguments) -> anyhow::Result<Ended> {
+    interrupt::listen()?;
     let weights = arguments.weights.iter().map(|path| ("--weights", &**path));
     places::check(&tables(arguments), weights)?;
     on_device!(arguments.device, |device| eval(&device, arguments))
@@ -53,6 +56,7 @@ fn eval<D: Device + Clone>(device: &D, arguments: &EvalArguments) -> anyhow::Res
     for path in &arguments.weights {
         let batch = arguments.batch_size;
         members.push(open_predictor(device.clone(), path, batch)?);
+        interrupt::check()?;
     }
     let (configs, members): (Vec<_>, Vec<_>) = members.into_iter().unzip();
     check_ensemble(&members, arguments)?;
@@ -77,12 +81,9 @@ fn eval<D: Device + Clone>(device: &D, arguments: &EvalArguments) -> anyhow::Res
     let mut networks: Vec<_> = members.into_iter().map(Predictor::into_network).collect();
     let measured = measure(&mut networks, &loader, samples.len())?;
     let written = [
-        arguments
-            .predictions
-            .as_ref()
-            .map(|path| measured.write_predictions(path, &samples, &classes)),
-        arguments.per_class.as_ref().map(|path| measured.write_per_class(path, &classes)),
-        arguments.confusion.as_ref().map(|path| measured.write_confusion(path, &classes)),
+        table(&arguments.predictions, |it| measured.write_predictions(it, &samples, &classes)),
+        table(&arguments.per_class, |it| measured.write_per_class(it, &classes)),
+        table(&arguments.confusion, |it| measured.write_confusion(it, &classes)),
     ];
     let same = configs.iter().all(|config| *config == configs[0]);
     let published = match same {
@@ -91,8 +92,18 @@ fn eval<D: Device + Clone>(device: &D, arguments: &EvalArguments) -> anyhow::Res
     };
     // A table that could not be written takes nothing from what was measured.
     print_result(&measured, &published, &opened.split.folder.display().to_string(), arguments)?;
-    written.into_iter().flatten().collect::<anyhow::Result<()>>()?;
+    written.into_iter().collect::<anyhow::Result<()>>()?;
     Ok(Ended::Done)
+}
+
+/// Writes a table, if it was asked for and nobody wishes to stop.
+fn table(
+    path: &Option<PathBuf>,
+    write: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    interrupt::check()?;
+    write(path)
 }
 
 fn print_result(

@@ -48,6 +48,7 @@ fn predict<D: Device>(device: D, arguments: &PredictArguments) -> anyhow::Result
                 images.extend(found.images);
                 passed_over = passed_over.and(&found.passed_over);
             }
+            Err(error) if error.is_of_the_machine() => return Err(error.into()),
             Err(error) => failed(&error.into()),
         }
     }

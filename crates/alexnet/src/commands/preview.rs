@@ -19,18 +19,21 @@ use clap::ValueEnum;
 use super::train::{begun, completed, opened, with_images_known};
 use crate::arguments::PreviewArguments;
 use crate::settings::{Settings, UsageError};
-use crate::{Ended, places, terminal};
+use crate::{Ended, interrupt, places, terminal};
 
 pub(crate) fn run(arguments: PreviewArguments) -> anyhow::Result<Ended> {
+    interrupt::listen()?;
     let PreviewArguments { out, rows, views, epoch, flags } = arguments;
     let config = flags.config.clone();
     let resumed = flags.resume.as_ref().map(|run| run.join("args.toml"));
+    let typed = flags.clone();
     let (flags, data) = completed(flags)?;
     let (weights, set) = (&flags.weights, &flags.data);
     let read =
         [("--config", &config), ("--resume", &resumed), ("--weights", weights), ("DATA", set)];
     places::check(&[("--out", &out)], places::given(read))?;
     let settings = Settings::decide(&flags, data)?;
+    settings.check_typed(&typed)?;
     check_size(rows, views, settings.image_size)?;
     let dataset = opened(&flags, &settings)?;
     places::check_images(&[("--out", &out)], [&dataset.train, &dataset.val])?;
@@ -46,6 +49,7 @@ pub(crate) fn run(arguments: PreviewArguments) -> anyhow::Result<Ended> {
         rows: preview.rows(rows, &epochs)?,
     };
     let png = sheet.draw()?.to_png()?;
+    interrupt::check()?;
     write_beside(&out, |file| file.write_all(&png))
         .with_context(|| format!("cannot write {}", out.display()))?;
     places::tell(&out, &out.display().to_string())?;
@@ -144,6 +148,7 @@ impl<'d> Preview<'d> {
 
     /// The picture at a position of an epoch.
     fn picture(&self, loader: &Loader, epoch: u64, position: usize) -> anyhow::Result<Picture> {
+        interrupt::check()?;
         let batch = loader.epoch(epoch, position).next_batch();
         let batch = batch.context("an epoch ends after its last image")??;
         batch.unreadable.iter().for_each(terminal::unreadable);

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alexnet_data::{Content, DataError, Dataset, Disk, SampleSet, Statistics, quoted};
+use alexnet_data::{Content, Dataset, Disk, SampleSet, Statistics, quoted};
 use alexnet_network::Plan;
 use alexnet_ops::Device;
 use alexnet_train::{
@@ -176,7 +176,7 @@ fn train<D: Device>(device: D, job: &Job<'_>) -> anyhow::Result<Ended> {
     };
     match train_in(&mut claim, device, job, (config, &plan), &text) {
         // It has its settings to go on with, and needs no more.
-        Err(error) if is_a_wish_to_stop(&error) => {
+        Err(error) if interrupt::is_wish_to_stop(&error) => {
             claim.keep();
             note(&stopped_line(claim.folder()));
             Ok(Ended::Stopped)
@@ -195,10 +195,6 @@ fn by_flag(error: TrainError) -> anyhow::Error {
         ),
         other => other.into(),
     }
-}
-
-fn is_a_wish_to_stop(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(DataError::Stopped | DataError::StoppedReading))
 }
 
 fn stopped_line(run: &Path) -> String {

@@ -6,11 +6,27 @@ use super::{Settings, UsageError};
 use crate::flags::{SchedulerName, TrainFlags};
 
 impl Settings {
-    /// Whether what was typed for a schedule is for the one that is used.
+    /// Whether what was typed for a schedule is for the one that is used, and what was typed for colour
+    /// noise for some.
     ///
     /// # Errors
     /// When a flag would have no effect; the message names it.
     pub(crate) fn check_typed(&self, typed: &TrainFlags) -> Result<(), UsageError> {
+        self.check_schedule(typed)?;
+        let of_noise = [
+            ("colour-noise-from", typed.colour_noise_from.is_some()),
+            ("colour-noise-epochs", typed.colour_noise_epochs.is_some()),
+        ];
+        match of_noise.iter().find(|(_, is_typed)| *is_typed && self.colour_noise == 0.0) {
+            Some((flag, _)) => Err(UsageError(format!(
+                "--{flag} has no effect with --colour-noise 0: pass another --colour-noise, or leave \
+                 it out"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn check_schedule(&self, typed: &TrainFlags) -> Result<(), UsageError> {
         use SchedulerName::{
             Cosine, Drops, ExponentialSteps, Plateau, Polynomial, Step, WarmRestarts,
         };
@@ -49,6 +65,7 @@ fn name(scheduler: SchedulerName) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::normalisation::ColoursOf;
     use crate::settings::tests::decide;
 
     #[test]
@@ -67,5 +84,19 @@ mod tests {
         assert!(settings.check_typed(&TrainFlags::default()).is_ok());
         let drops = TrainFlags { lr_scheduler: Some(SchedulerName::Drops), ..typed };
         assert!(decide(&drops).expect("decided").check_typed(&drops).is_ok());
+    }
+
+    #[test]
+    fn what_is_typed_for_colour_noise_is_refused_where_there_is_none() {
+        let none = TrainFlags::default;
+        let from = TrainFlags { colour_noise_from: Some(ColoursOf::Imagenet), ..none() };
+        let epochs = TrainFlags { colour_noise_epochs: Some(3), ..none() };
+        for (typed, flag) in [(from, "--colour-noise-from"), (epochs, "--colour-noise-epochs")] {
+            let refused = decide(&typed).expect("decided").check_typed(&typed).expect_err(flag);
+            let says = format!("{flag} has no effect with --colour-noise 0");
+            assert!(refused.0.starts_with(&says), "{refused}");
+            let noisy = TrainFlags { colour_noise: Some(0.1), ..typed };
+            assert!(decide(&noisy).expect("decided").check_typed(&noisy).is_ok(), "{flag}");
+        }
     }
 }

@@ -33,7 +33,8 @@ pub const IMBALANCE_MAX: f64 = 10.0;
 /// the square that the network sees.
 ///
 /// # Errors
-/// A folder that cannot be listed, or a request to stop. An image that cannot be read is a finding.
+/// A folder that cannot be listed, a machine that cannot read, or a request to stop. An image that cannot
+/// be read is a finding.
 pub fn check<'s>(
     survey: &'s Survey,
     crop: u32,

@@ -5,7 +5,7 @@ use twox_hash::XxHash3_128;
 use super::report::{ImageReference, Sizes, SplitReport};
 use crate::decode::{DecodeError, Header, decode, header};
 use crate::error::DataError;
-use crate::parallel::{Progress, map};
+use crate::parallel::{Progress, Tell, try_map};
 use crate::sample::{Content, Sample};
 use crate::survey::Survey;
 
@@ -55,16 +55,22 @@ pub(super) fn scan<'s>(
     for (split, named) in survey.splits.iter().enumerate() {
         images.extend(named.split.samples.iter().map(|sample| Listed { split, sample }));
     }
-    let facts = map(&images, workers, |image| examine(&image.sample.content), progress)?;
+    let work = |image: &Listed, _: Tell| examine(&image.sample.content);
+    let facts = try_map(&images, workers, work, progress)?;
     Ok(Scan { survey, images, facts })
 }
 
-fn examine(content: &Content) -> Facts {
-    match read(content) {
+/// What is to be said of an image.
+///
+/// # Errors
+/// When this machine can read none.
+fn examine(content: &Content) -> Result<Facts, DataError> {
+    Ok(match read(content) {
         Ok(read) => Facts::Read(read),
         Err(DataError::Decode { reason, .. }) => Facts::Undecodable(reason),
+        Err(error) if error.is_of_the_machine() => return Err(error),
         Err(error) => Facts::Unreadable(error.to_string()),
-    }
+    })
 }
 
 fn read(content: &Content) -> Result<Read, DataError> {

@@ -16,7 +16,7 @@ use super::{
 use crate::begun::{Claim, begin, finish};
 use crate::dataset::Dataset;
 use crate::error::DataError;
-use crate::parallel::{Progress, try_map};
+use crate::parallel::{Progress, Tell, try_map};
 use crate::sample::Sample;
 use crate::sources::{TRAIN, VAL};
 use crate::whole_file::{write_beside, write_if_changed, write_whole};
@@ -86,13 +86,15 @@ impl<'a> PackWriter<'a> {
         self.shards.len()
     }
 
-    /// Writes what is not there yet by `workers` threads. `progress` counts shards.
+    /// Writes what is not there yet by `workers` threads. `progress` counts shards, and is asked before
+    /// each image whether to go on.
     ///
     /// # Errors
     /// An image file that cannot be read at all (one that is merely damaged is stored as it is), a
     /// full disk, or a request to stop.
     pub fn run(self, workers: usize, progress: Progress) -> Result<PackOutcome, DataError> {
-        let work = |shard: &Planned| pack_shard(&self.out, self.plan.settings, shard);
+        let work =
+            |shard: &Planned, tell: Tell| pack_shard(&self.out, self.plan.settings, shard, tell);
         let packed = try_map(&self.shards, workers, work, progress)?;
         self.finish(packed)
     }
@@ -167,13 +169,18 @@ fn plan(dataset: &Dataset, settings: PackSettings) -> Result<Plan, DataError> {
     })
 }
 
-fn pack_shard(out: &Path, settings: PackSettings, planned: &Planned) -> Result<Done, DataError> {
+fn pack_shard(
+    out: &Path,
+    settings: PackSettings,
+    planned: &Planned,
+    tell: Tell,
+) -> Result<Done, DataError> {
     let (tar_path, index_path) =
         (out.join(format!("{}.tar", planned.name)), out.join(format!("{}.csv", planned.name)));
     if let Some(done) = existing(&tar_path, &index_path, planned) {
         return Ok(done);
     }
-    let filled = write_beside(&tar_path, |file| write_tar(file, settings, planned));
+    let filled = write_beside(&tar_path, |file| write_tar(file, settings, planned, tell));
     let (rows, bytes) = filled.map_err(|error| match error {
         TarError::Image(error) => error,
         TarError::Write(reason) => DataError::io("write", &tar_path)(reason),
@@ -210,10 +217,14 @@ fn write_tar(
     file: &mut dyn Write,
     settings: PackSettings,
     planned: &Planned,
+    tell: Tell,
 ) -> Result<(Vec<Row>, u64), TarError> {
     let mut tar = Tar::new(BufWriter::with_capacity(BUFFER_BYTES, file));
     let mut rows = Vec::with_capacity(planned.samples.len());
     for (sample, number) in planned.samples.iter().zip(planned.first..) {
+        if !tell(0) {
+            return Err(TarError::Image(DataError::StoppedReading));
+        }
         let stored = store(sample, settings)?;
         let name = format!("{number:09}{}", stored.extension);
         let Stored { header, bytes, width, height, .. } = &stored;

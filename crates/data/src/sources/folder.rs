@@ -160,10 +160,10 @@ pub fn find_images(path: &Path) -> Result<FoundImages, DataError> {
         return Ok(FoundImages { images, passed_over });
     }
     let found = images_beneath(path)?;
-    if found.images.is_empty() {
-        return Err(DataError::NoImages { folder: path.into() });
+    match found.images.is_empty() {
+        true => Err(DataError::NoImages { folder: path.into(), passed_over: found.passed_over }),
+        false => Ok(found),
     }
-    Ok(found)
 }
 
 /// One class for each folder in `folder`.
@@ -200,7 +200,7 @@ pub(super) fn class_folders(folder: PathBuf) -> Result<Listing, DataError> {
 }
 
 /// Every image file in `folder` and the folders in it, by folder, then by name.
-pub(super) fn images_beneath(folder: &Path) -> Result<FoundImages, DataError> {
+pub(crate) fn images_beneath(folder: &Path) -> Result<FoundImages, DataError> {
     let FoundImages { mut images, mut passed_over } = FoundImages::default();
     walk(folder, &mut |path| {
         if !is_hidden(&path) && is_image(&path) && path.is_file() {

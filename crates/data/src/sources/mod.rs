@@ -24,7 +24,7 @@ use crate::passed_over::PassedOver;
 use crate::sample::Sample;
 
 pub use folder::{FoundImages, find_images};
-pub(crate) use folder::{extension, is_hidden, is_image, sorted_entries, walk};
+pub(crate) use folder::{extension, images_beneath, is_hidden, is_image, sorted_entries, walk};
 pub use ilsvrc::{Downloads, Verdict};
 pub use list::read_names;
 

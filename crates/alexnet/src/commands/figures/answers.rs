@@ -15,6 +15,7 @@ use super::Figures;
 use crate::arguments::FiguresArguments;
 use crate::commands::{print_table, table, with_commas};
 use crate::flags::TrainFlags;
+use crate::interrupt;
 use crate::machine::check_room;
 use crate::measuring::{Judged, Likeliest, Measured, measure, write_mistakes};
 use crate::terminal::print;
@@ -157,6 +158,7 @@ impl Answers<'_> {
         let mut pictures = Vec::new();
         let mut images = loader.epoch(0, 0);
         for mistake in &mistakes {
+            interrupt::check()?;
             let batch = images.next_batch().context("there is an image for each mistake")??;
             let picture = Picture::new(side, side, preprocess.denormalise(&batch.images.values()));
             pictures.push((picture.context("a picture is a square")?, self.lines(mistake)));

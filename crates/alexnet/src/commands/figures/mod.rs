@@ -6,7 +6,7 @@ mod curves;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use alexnet_data::write_beside;
+use alexnet_data::{DataError, write_beside};
 use alexnet_figures::Filters;
 use alexnet_network::Array;
 use alexnet_train::RunFolder;
@@ -17,12 +17,13 @@ use self::curves::Curves;
 use crate::arguments::FiguresArguments;
 use crate::device::on_device;
 use crate::terminal::{note, print};
-use crate::{Ended, one_line};
+use crate::{Ended, interrupt, one_line};
 
 /// Where figures of several runs go.
 const DEFAULT_FOLDER: &str = "figures";
 
 pub(crate) fn run(arguments: &FiguresArguments) -> anyhow::Result<Ended> {
+    interrupt::listen()?;
     let runs = &arguments.runs;
     for run in runs {
         ensure!(run.is_dir(), "{} is no folder of a run", run.display());
@@ -66,14 +67,14 @@ impl Figures {
     /// Draws what can be drawn; says why the rest cannot.
     ///
     /// # Errors
-    /// When what was drawn cannot be written.
+    /// When what was drawn cannot be written, this machine cannot read, or a signal came.
     fn try_to(
         &mut self,
         what: &str,
         draw: impl FnOnce(&mut Self) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         match draw(self) {
-            Err(error) if !self.is_refused => {
+            Err(error) if !self.is_refused && !ends_all(&error) => {
                 note(&format!("alexnet: no {what}: {}", one_line(&error)));
                 Ok(())
             }
@@ -95,6 +96,7 @@ impl Figures {
         name: &str,
         write: impl FnOnce(&Path) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
+        interrupt::check()?;
         let (folder, path) = (&self.folder, self.folder.join(name));
         let written = fs::create_dir_all(folder)
             .with_context(|| format!("cannot create {}", folder.display()))
@@ -109,6 +111,12 @@ impl Figures {
         self.is_refused |= written.is_err();
         written
     }
+}
+
+/// Whether an error is no reason to go on with other figures.
+fn ends_all(error: &anyhow::Error) -> bool {
+    interrupt::is_wish_to_stop(error)
+        || error.downcast_ref().is_some_and(DataError::is_of_the_machine)
 }
 
 /// The run's best weights, or else its last.
