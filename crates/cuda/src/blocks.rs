@@ -6,7 +6,7 @@ use crate::driver::{EIGHT, Gpu, Launch, Reals, RealsMut, View, ViewMut};
 use crate::reduce::word;
 
 /// Numbers of four pixels of three colours: `LINE` of `kernels/blocks.cu`.
-const LINE: usize = 12;
+pub(crate) const LINE: usize = 12;
 
 /// A convolution taken in blocks: `struct Blocks` of the kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -182,15 +182,15 @@ fn plain(
     shape: &ConvShape,
     work: impl FnOnce(&mut Engine, Reals<'_>),
 ) {
-    let laid_out = x.laid_out().and_then(|blocks| Some((blocks, x.blocks(&blocks, shape.batch)?)));
-    let Some((blocks, there)) = laid_out else {
+    let Some(blocks) = x.laid_out() else {
         return work(engine, x.values(shape.input_len()));
     };
-    let mut room = std::mem::take(&mut engine.scratch.pictures);
+    let there = x.values(blocks.len(shape.batch));
+    let mut room = engine.scratch.pictures.lend();
     let mut as_it_was = room.reals(&engine.gpu, shape.input_len(), engine.bf16);
     blocks.leave_input(&engine.gpu, as_it_was.again(), there);
     work(engine, as_it_was.into_read());
-    engine.scratch.pictures = room;
+    engine.scratch.pictures.take_back(room);
 }
 
 fn backward_weights_products(

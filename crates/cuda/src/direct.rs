@@ -97,9 +97,13 @@ pub(crate) fn input_blocks(engine: &mut Engine, shape: &ConvShape) -> Option<Blo
     }
 }
 
-/// Numbers of an array that holds the input as it is, or so laid out.
-pub(crate) fn input_len(engine: &mut Engine, shape: &ConvShape) -> usize {
-    let blocks = input_blocks(engine, shape).map_or(0, |blocks| blocks.len(shape.batch));
+/// Numbers of an array that holds the input of so many images, or of fewer, as it is or so laid out.
+pub(crate) fn input_len(engine: &Engine, shape: &ConvShape) -> usize {
+    let layout = Layout::of(shape, ConvPass::Forward).filter(|_| engine.convolutions.is_some());
+    let blocks = match layout {
+        Some(Layout::Blocks(blocks)) => blocks.len(shape.batch),
+        _ => 0,
+    };
     blocks.max(shape.input_len())
 }
 

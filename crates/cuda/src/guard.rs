@@ -47,6 +47,7 @@ impl Guard {
 pub(crate) fn judge(engine: &mut Engine, found: &Floats, bounds: &[Bound]) {
     let Engine { gpu, crossing, guard, .. } = engine;
     // Neither the verdict's way to the host nor what the bounds are when a graph is launched can be remembered.
+    guard.coming = 0;
     if gpu.gives_up() {
         return;
     }
@@ -70,5 +71,5 @@ pub(crate) fn judge(engine: &mut Engine, found: &Floats, bounds: &[Bound]) {
 pub(crate) fn judged(engine: &mut Engine) -> bool {
     let Engine { gpu, crossing, guard, .. } = engine;
     let verdict = crossing.end_fetch(gpu, guard.coming, guard.judged().touch());
-    verdict.iter().any(|&byte| byte != 0)
+    verdict.is_some_and(|verdict| verdict.iter().any(|&byte| byte != 0))
 }

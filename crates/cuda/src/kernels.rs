@@ -44,6 +44,7 @@ fn joined(value: &str, more: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blocks::LINE;
     use crate::driver::{BLOCK, EIGHT, PIECE};
     use crate::groups::GROUP_ROWS;
     use crate::images::PICTURE_ROWS;
@@ -60,6 +61,7 @@ mod tests {
             ("DEPTH", DEPTH),
             ("OUTPUTS_EACH", OUTPUTS_EACH),
             ("THREADS", BLOCK),
+            ("LINE", LINE),
         ] {
             let line = format!("const u32 {name} = {number};");
             assert!(source(Precision::Bf16).contains(&line), "{line}");

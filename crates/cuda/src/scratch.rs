@@ -36,6 +36,18 @@ impl Room {
         }
     }
 
+    /// The room, to be used beside all others. If it is not given back, for an error came, it counts as made
+    /// anew when it is there again.
+    pub(crate) fn lend(&mut self) -> Self {
+        Self(self.0.take(), 0)
+    }
+
+    /// Takes back what was lent.
+    pub(crate) fn take_back(&mut self, lent: Self) {
+        self.0 = lent.0;
+        self.1 += lent.1;
+    }
+
     /// The first `len` elements.
     fn first<T: Element>(&mut self, len: usize) -> ViewMut<'_, T> {
         let buffer = self.0.as_mut().expect("it was made");

@@ -41,6 +41,12 @@ struct Life {
     len: usize,
 }
 
+impl Life {
+    fn overlaps(&self, other: &Self) -> bool {
+        self.birth <= other.last && other.birth <= self.last
+    }
+}
+
 impl Places {
     /// For `steps` on inputs of `input_len` floats.
     pub(crate) fn new(steps: &[Step], input_len: usize, back: Option<Back>) -> Self {
@@ -74,9 +80,9 @@ fn lives(steps: &[Step], input_len: usize, way: Option<Back>) -> (Vec<Life>, Vec
     let activation = |value: usize| {
         // Where steps that change nothing are left out, a later one reads.
         let left_out = |step: &&Step| step.is_identity(Pass::Evaluate);
-        let mut birth = value;
-        let mut last = value + 1 + steps[value..].iter().take_while(left_out).count();
-        if value < count && is_joined(steps, value) {
+        let reader = value + steps[value..].iter().take_while(left_out).count();
+        let (mut birth, mut last) = (value, reader + 1);
+        if [value, reader].into_iter().any(|step| step < count && is_joined(steps, step)) {
             // The layer and what follows it are one operation, in one pass at least, which has written
             // its output when it has read all of its input.
             last += 1;
@@ -148,28 +154,40 @@ pub(crate) fn is_joined(steps: &[Step], index: usize) -> bool {
     )
 }
 
-/// A place for each life, so that no two that overlap share one, and the floats of each place.
+/// A place for each life, so that no two that overlap share one, and the floats of each place: the fewer of
+/// what comes of taking the largest first, and those born first.
 fn allot(lives: &[Life]) -> (Vec<usize>, Vec<usize>) {
-    let mut order: Vec<usize> = (0..lives.len()).collect();
-    order.sort_by_key(|&index| lives[index].birth);
+    let sorted = |key: fn(&Life) -> usize| {
+        let mut order: Vec<usize> = (0..lives.len()).collect();
+        order.sort_by_key(|&index| key(&lives[index]));
+        order
+    };
+    let orders = [sorted(|life| usize::MAX - life.len), sorted(|life| life.birth)];
+    let [by_size, by_birth] = orders.map(|order| allot_in(&order, lives));
+    let floats = |(_, lens): &(_, Vec<usize>)| lens.iter().sum::<usize>();
+    if floats(&by_size) <= floats(&by_birth) { by_size } else { by_birth }
+}
+
+/// The same in this order: each has the smallest free place that is large enough, or the largest, made larger.
+fn allot_in(order: &[usize], lives: &[Life]) -> (Vec<usize>, Vec<usize>) {
     let mut places = vec![0; lives.len()];
-    // Of each place its floats and the last reader so far.
-    let mut taken: Vec<(usize, usize)> = Vec::new();
-    for index in order {
-        let Life { birth, last, len } = lives[index];
-        let free = || taken.iter().enumerate().filter(|(_, (_, until))| *until < birth);
-        // The smallest that is large enough, or the largest, made larger.
-        let fits =
-            free().filter(|(_, (floats, _))| *floats >= len).min_by_key(|(_, place)| place.0);
-        let place = fits.or_else(|| free().max_by_key(|(_, place)| place.0)).map(|(at, _)| at);
-        let place = place.unwrap_or_else(|| {
-            taken.push((0, 0));
-            taken.len() - 1
-        });
-        taken[place] = (taken[place].0.max(len), last);
+    let mut lens: Vec<usize> = Vec::new();
+    let mut taken: Vec<Vec<Life>> = Vec::new();
+    for &index in order {
+        let life = lives[index];
+        let is_free = |&place: &usize| !taken[place].iter().any(|other| other.overlaps(&life));
+        let free = || (0..taken.len()).filter(is_free);
+        let fits = free().filter(|&place| lens[place] >= life.len).min_by_key(|&place| lens[place]);
+        let place = fits.or_else(|| free().max_by_key(|&place| lens[place])).unwrap_or(lens.len());
+        if place == lens.len() {
+            lens.push(0);
+            taken.push(Vec::new());
+        }
+        lens[place] = lens[place].max(life.len);
+        taken[place].push(life);
         places[index] = place;
     }
-    (places, taken.into_iter().map(|(floats, _)| floats).collect())
+    (places, lens)
 }
 
 #[cfg(test)]
@@ -211,9 +229,8 @@ mod tests {
             for (i, a) in all.iter().enumerate() {
                 assert!(a.len <= lens[places[i]], "{:?}: {a:?}", plan.model.config);
                 for (j, b) in all.iter().enumerate().skip(i + 1) {
-                    let apart = a.last < b.birth || b.last < a.birth;
                     assert!(
-                        apart || places[i] != places[j],
+                        !a.overlaps(b) || places[i] != places[j],
                         "{:?}: {a:?} {b:?}",
                         plan.model.config
                     );

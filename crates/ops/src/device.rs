@@ -182,7 +182,8 @@ pub trait Device {
     /// on the host, in plain loops.
     ///
     /// With a `reader`, that convolution's operations alone read `dst` until it is written again, and it has
-    /// [`Self::input_len`] numbers: so a device may lay them out as the convolution wants them.
+    /// the [`Self::input_len`] of that convolution, or of one of more images: so a device may lay them out as
+    /// the convolution wants them.
     fn upload_levels(
         &self,
         dst: &mut Self::Floats,

@@ -22,8 +22,8 @@ const BATCH: usize = 3;
 /// take turns from then on.
 const COUNTS: [usize; STEPS] = [2, 2, 2, 3, 3, 3, 2, 2, 2, 3, 3, 3, 2];
 
-/// Those of them whose images come as levels, of which a device may make something else than of numbers: some
-/// of a number of images that others had before and have again behind them.
+/// Those of them whose images come as levels, of which a device may make something else than of numbers: as many
+/// images as others have before and behind them, and with one seed often enough to be remembered and done again.
 const BY_LEVELS: Range<usize> = 6..9;
 /// Width and height of an image.
 const SIDE: usize = 67;
@@ -75,8 +75,11 @@ pub(crate) fn cases() -> Vec<Case> {
     let normed = Case { model: ModelName::Modern, batch_norm: true, ..plain };
     let parts = Case { purpose: Purpose::Accumulate, ..plain };
     let frozen = Case { frozen: &["conv2"], ..normed };
-    let narrow = [normed, parts, paper].map(|case| Case { precision: Precision::Bf16, ..case });
-    [plain, paper, frozen].into_iter().chain(narrow).collect()
+    // Nothing reads the images again, so others have their place.
+    let head = Case { frozen: &["conv1"], ..plain };
+    let bf16 = |case| Case { precision: Precision::Bf16, ..case };
+    let narrow = [normed, parts, paper].map(bf16);
+    [plain, head, paper, frozen].into_iter().chain(narrow).chain([bf16(head)]).collect()
 }
 
 /// Levels around 0.
@@ -140,10 +143,12 @@ pub(crate) fn trained(
         }
         let mut numbers = values(count * len, of(Change::Images) as u32, 1.0);
         let bytes: Vec<u8> = numbers.iter().map(|v| ((v + 1.0) * 127.0) as u8).collect();
-        let pictures = vec![Picture::whole(SIDE as u32, NORMALISATION); count];
+        let whole = Picture::whole(SIDE as u32, NORMALISATION);
+        let pictures: Vec<_> =
+            (0..count).map(|n| Picture { flip: n % 2 == number % 2, ..whole }).collect();
         let labels: Vec<u32> =
             (0..count).map(|n| (n * 3 + of(Change::Labels)) as u32 % 10).collect();
-        let (seed, step) = (of(Change::Seed) as u64 / 7, of(Change::Step) as u64);
+        let (seed, step) = (of(Change::Seed) as u64 / 6, of(Change::Step) as u64);
         let sgd = |_: &ParameterSpec| SgdStep {
             rule: UpdateRule::Paper,
             learning_rate: 0.01 / (1 + of(Change::Rate)) as f32,

@@ -42,6 +42,8 @@ pub(crate) struct Crossing {
     sent: [Outgoing; SENT],
     /// Those that come back, the last first; and large ones, in parts.
     asked: [Incoming; ASKED],
+    /// Of the last of them.
+    asked_number: u64,
     back: Incoming,
     levels: Option<Buffer<u8>>,
     words: Option<Buffer<u32>>,
@@ -63,6 +65,7 @@ impl Crossing {
             number: 0,
             sent,
             asked,
+            asked_number: 0,
             back: Incoming::open(context).map_err(fails)?,
             levels: None,
             words: None,
@@ -137,24 +140,26 @@ impl Crossing {
             return 0;
         }
         self.asked.rotate_right(1);
-        self.number += 1;
-        let begun = self.asked[0].begin(gpu.stream(), memory, self.number);
+        self.asked_number += 1;
+        let begun = self.asked[0].begin(gpu.stream(), memory, self.asked_number);
         begun.unwrap_or_else(|error| fail(driver("give an array back", error)));
-        self.number
+        self.asked_number
     }
 
     /// What was begun with this number, or is begun now, when it has come; waits for nothing that was asked
-    /// for after it.
-    pub(crate) fn end_fetch(&mut self, gpu: &Gpu, number: u64, memory: Touch) -> &[u8] {
+    /// for after it. Nothing where operations are dropped.
+    pub(crate) fn end_fetch(&mut self, gpu: &Gpu, number: u64, memory: Touch) -> Option<&[u8]> {
         gpu.bind();
-        let is_there =
-            |of: &Incoming| number > 0 && of.number == number && of.bytes == bytes(memory);
-        let at = self.asked.iter().position(is_there).unwrap_or_else(|| {
-            self.begin_fetch(gpu, memory);
-            0
-        });
+        let has = |asked: &[Incoming], number: u64| {
+            let is_it = |of: &Incoming| of.number == number && of.bytes == bytes(memory);
+            asked.iter().position(is_it).filter(|_| number > 0)
+        };
+        let at = has(&self.asked, number).or_else(|| {
+            let begun_now = self.begin_fetch(gpu, memory);
+            has(&self.asked, begun_now)
+        })?;
         let come = self.asked[at].end();
-        come.unwrap_or_else(|error| fail(driver("give an array back", error)))
+        Some(come.unwrap_or_else(|error| fail(driver("give an array back", error))))
     }
 
     /// Copies the beginning of `src` to all of `dst`, when everything before it is done: in parts, so that
@@ -196,7 +201,9 @@ impl Crossing {
 
 impl Drop for Crossing {
     fn drop(&mut self) {
-        // What is under way still writes the device's memory. A failure leaves nothing under way.
+        // What is under way still writes the device's memory. A failure leaves nothing under way, if it is
+        // not one of before.
+        let _ = self.stream.context().check_err();
         let _ = self.stream.synchronize();
     }
 }
@@ -311,8 +318,7 @@ impl Outgoing {
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        // Before the memory goes. A failure leaves nothing under way.
-        let _ = self.wait();
+        wait_before_memory_goes(&self.crossed);
     }
 }
 
@@ -358,9 +364,14 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        // Before the memory goes. A failure leaves nothing under way.
-        let _ = self.crossed.synchronize();
+        wait_before_memory_goes(&self.crossed);
     }
+}
+
+/// Until what crosses has. A failure leaves nothing under way, if it is not one of before.
+fn wait_before_memory_goes(crossed: &CudaEvent) {
+    let _ = crossed.context().check_err();
+    let _ = crossed.synchronize();
 }
 
 /// Memory of the host that the device reads and writes without its help.

@@ -76,26 +76,35 @@ fn images_are_those_asked_for(device: &Cuda) {
     assert!(ahead == expected && overtaken == expected);
 }
 
-/// Whether arrays come back as they were asked for, fewer and more of them than are remembered at a time, of
-/// any length, and where nothing was begun.
+/// Whether arrays come back as they were when they were asked for, fewer and more of them than are remembered
+/// at a time; and as they are, where nothing was begun or it is there no longer. All are of one length, so that
+/// nothing but their numbers tells them apart.
 fn what_comes_back_is_what_was_there(device: &Cuda) {
-    let values = |number: usize| conformance::values(50 + number, number as u32, 1.0);
-    for count in [1, 3, 20] {
-        let arrays = (0..count).map(|number| {
-            let mut array = device.floats(50 + number);
-            device.upload(&mut array, &values(number));
+    const LEN: usize = 50;
+    let values = |salt: u32| conformance::values(LEN, salt, 1.0);
+    let mut array = device.floats(LEN);
+    let mut begun = Vec::new();
+    for salt in 0..3 {
+        device.upload(&mut array, &values(salt));
+        begun.push((salt, device.begin_download(&array, LEN)));
+    }
+    let came = |number, array: &Floats| {
+        let mut found = vec![0.0; LEN];
+        device.end_download(&mut found, number, array);
+        found
+    };
+    for (salt, number) in begun.into_iter().rev() {
+        assert!(came(number, &array) == values(salt), "as it was: {salt}");
+    }
+    let arrays: Vec<Floats> = (0..20)
+        .map(|salt| {
+            let mut array = device.floats(LEN);
+            device.upload(&mut array, &values(salt));
             array
-        });
-        let arrays: Vec<Floats> = arrays.collect();
-        let begun = arrays.iter().enumerate();
-        let begun: Vec<u64> =
-            begun.map(|(n, array)| device.begin_download(array, 50 + n)).collect();
-        for (number, array) in arrays.iter().enumerate().rev() {
-            for begun in [begun[number], 0] {
-                let mut found = vec![0.0; 50 + number];
-                device.end_download(&mut found, begun, array);
-                assert!(found == values(number), "{number} of {count}");
-            }
-        }
+        })
+        .collect();
+    let begun: Vec<u64> = arrays.iter().map(|array| device.begin_download(array, LEN)).collect();
+    for (salt, (array, number)) in (0..).zip(arrays.iter().zip(begun)) {
+        assert!(came(number, array) == values(salt) && came(0, array) == values(salt), "{salt}");
     }
 }

@@ -85,9 +85,7 @@ impl<D: Device> Network<D> {
             self.brought = Some(brought);
         }
     }
-}
 
-impl<D: Device> Network<D> {
     /// The convolution that is all that reads so many images; nothing where it is not, or somebody looks at
     /// them.
     fn reader(&self, images: usize) -> Option<ConvShape> {

@@ -67,7 +67,7 @@ impl Plan {
     }
 
     /// Floats of activations, their gradients, parameters, their gradients, sums and momentum, in bytes:
-    /// what the network's own arrays take.
+    /// what the network's own arrays take, but for what a device has images laid out in beyond their number.
     pub fn bytes(&self) -> usize {
         self.bytes_where(size_of::<f32>(), size_of::<f32>())
     }
