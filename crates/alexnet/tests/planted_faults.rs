@@ -41,7 +41,7 @@ const PLANTED: [Planted; 11] = [
     planted(Fault::MissingBiasGradient, "conv_", &["Conv("], &["d_bias"]),
     planted(Fault::StaleWeightGradient, "linear", &["Linear("], &["d_weights"]),
     planted(Fault::BiasedRunningVariance, "batch_norm_", &["BatchNorm("], &["running"]),
-    planted(Fault::DropoutScaleForgotten, "dropout_", &["Dropout("], &["y"]),
+    planted(Fault::DropoutScaleForgotten, "dropout_", &["Dropout(", "LinearDropout("], &["y"]),
     planted(Fault::LossGradientSummed, "softmax_", &["SoftmaxCrossEntropy("], &["d_logits"]),
     planted(Fault::MomentumForgotten, "sgd_", &["Sgd("], &["weights", "velocity"]),
 ];
