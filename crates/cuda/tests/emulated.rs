@@ -20,8 +20,9 @@ use alexnet_ops::conformance::{Case, TOLERANCE, cases};
 use alexnet_ops::{Device, Precision};
 use streams::Streams;
 use support::{
-    TOLERANCE_BF16, TOLERANCE_TF32, agrees, agrees_in_bf16, bf16, bits, borders, by_eights,
-    groups_are_of_what_is_there, tf32, what_is_repeated_is_what_was_asked_for,
+    TOLERANCE_BF16, TOLERANCE_TF32, agrees, agrees_in_bf16, begun_sums_are_of_what_is_there, bf16,
+    bits, borders, by_eights, groups_are_of_what_is_there, tf32,
+    what_is_repeated_is_what_was_asked_for,
 };
 
 /// The libraries with the kernels as they are, built once.
@@ -417,7 +418,7 @@ const FAULTS: [&[Fault]; 7] = [
         ),
         fault(
             "a gradient without what dropout multiplied by",
-            "bits",
+            "begun",
             ("packed<value>(times(gradient, factor))", "packed<value>(gradient)"),
             "ReLU and dropout",
         ),
@@ -458,7 +459,7 @@ const FAULTS: [&[Fault]; 7] = [
     &[
         fault(
             "a step that stays",
-            "bits",
+            "repeats",
             ("*place = step;", "if (*place == 0) *place = step;"),
             "was not repeated as it was asked for",
         ),
@@ -487,7 +488,7 @@ const FAULTS: [&[Fault]; 7] = [
         ),
         fault(
             "of a square its last place alone",
-            "bits",
+            "begun",
             ("sum.at[k] += number_of(stored, k);", "sum.at[k] = number_of(stored, k);"),
             "begun",
         ),
@@ -499,7 +500,7 @@ const FAULTS: [&[Fault]; 7] = [
         ),
     ],
     &[
-        fault("a mean without its bias", "bits", (SUMS_OF_STORED, SUMS_OF_FOUND), "begun means"),
+        fault("a mean without its bias", "begun", (SUMS_OF_STORED, SUMS_OF_FOUND), "begun means"),
         fault(
             "a gradient whose mean stays",
             "suite of BatchNorm",
@@ -563,6 +564,9 @@ fn the_child_does_its_task() {
         "bf16" => bf16(&open(), &open_in(Products::Bf16)),
         "tf32" => tf32(&open(), &open_in(Products::Tf32)),
         "bits" => [open(), open().in_small_pieces()].iter().for_each(bits),
+        "begun" => {
+            [open(), open().in_small_pieces()].iter().for_each(begun_sums_are_of_what_is_there);
+        }
         "repeats" => what_is_repeated_is_what_was_asked_for(&open()),
         "borders" => agrees(&open(), &borders(), TOLERANCE),
         "streams are late" => streams::are_late(&Streams::open()),

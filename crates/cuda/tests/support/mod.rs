@@ -12,7 +12,7 @@ use alexnet_cuda::Cuda;
 use alexnet_ops::conformance::{self, Case, Outputs, cases, compare};
 use alexnet_ops::{Activation, Device, LinearShape, Reference};
 pub(crate) use apart::groups_are_of_what_is_there;
-use begun::begun_sums_are_of_what_is_there;
+pub(crate) use begun::begun_sums_are_of_what_is_there;
 use crossing::what_crosses_is_what_was_given;
 use rectified::a_normalised_relu_is_what_both_give;
 pub(crate) use repeats::what_is_repeated_is_what_was_asked_for;

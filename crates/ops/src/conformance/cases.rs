@@ -163,18 +163,24 @@ fn linear_dropout_cases() -> Vec<Case> {
     ];
     let shapes = rows.map(|(batch, inputs, outputs)| LinearShape { batch, inputs, outputs });
     let masked = |first| masked(0.5, 2.0, first);
-    let ways = [
+    let scaled = [
         (Activation::Identity, Dropout::Scaled(0.5)),
         (Activation::Relu, Dropout::Scaled(0.5)),
         (Activation::Relu, Dropout::Scaled(1.0)),
+    ];
+    let dropped = [
         (Activation::Identity, masked(0)),
         (Activation::Relu, masked(0)),
         (Activation::Relu, masked(10_001)),
     ];
-    let sound = shapes.into_iter().flat_map(|shape| {
-        ways.map(|(activation, how)| Case::LinearDropout(shape, activation, how, None))
-    });
+    let in_ways = |shapes: &[LinearShape], ways: [(Activation, Dropout); 3]| -> Vec<Case> {
+        let of = |&shape| {
+            ways.map(|(activation, how)| Case::LinearDropout(shape, activation, how, None))
+        };
+        shapes.iter().flat_map(of).collect()
+    };
     let [.., three, odd, _, five] = shapes;
+    let sound = in_ways(&shapes, scaled).into_iter().chain(in_ways(&[odd, five], dropped));
     let spoilt = [three, odd, five].into_iter().flat_map(|shape| {
         [f32::NAN, f32::INFINITY, f32::NEG_INFINITY].into_iter().flat_map(move |planted| {
             [Dropout::Scaled(0.5), masked(0)]
