@@ -2,7 +2,7 @@
 
 use alexnet_ops::{ConvPass, ConvShape};
 
-use crate::driver::{EIGHT, Gpu, Launch, Reals, RealsMut, View, ViewMut};
+use crate::driver::{Argument, EIGHT, Gpu, Launch, Reals, RealsMut, View, ViewMut};
 use crate::reduce::word;
 
 /// Numbers of four pixels of three colours: `LINE` of `kernels/blocks.cu`.
@@ -64,18 +64,24 @@ impl Blocks {
         [in_h, in_w, in_c, kernel, pad, side, rows, columns, channels, taps].map(word)
     }
 
-    /// The input in blocks.
-    pub(crate) fn input(&self, gpu: &Gpu, blocks: RealsMut<'_>, x: Reals<'_>) {
-        let (kernel, each) =
-            if self.are_of_lines() { ("block_lines", LINE) } else { ("block_input", EIGHT) };
-        let (numbers, threads) = (self.numbers(), blocks.len() / each);
-        let arguments = [blocks.into(), x.into(), (&numbers).into(), word(threads).into()];
-        gpu.launch(kernel, Launch::threads(threads), &arguments);
+    /// A kernel of these arrays, these blocks and a number of threads.
+    fn launch(&self, gpu: &Gpu, kernel: &str, arrays: &[Argument<'_>], threads: usize) {
+        let numbers = self.numbers();
+        let sizes: [Argument<'_>; 2] = [(&numbers).into(), word(threads).into()];
+        gpu.launch(kernel, Launch::threads(threads), &[arrays, &sizes].concat());
     }
 
     /// Whether they are four by four pixels of three colours: then kernels take four pixels at a time.
     pub(crate) fn are_of_lines(&self) -> bool {
         (self.side, self.in_c) == (4, 3)
+    }
+
+    /// The input in blocks.
+    pub(crate) fn input(&self, gpu: &Gpu, blocks: RealsMut<'_>, x: Reals<'_>) {
+        let (kernel, each) =
+            if self.are_of_lines() { ("block_lines", LINE) } else { ("block_input", EIGHT) };
+        let threads = blocks.len() / each;
+        self.launch(gpu, kernel, &[blocks.into(), x.into()], threads);
     }
 
     /// The same of pictures that are their windows as they are, from their levels and what is told of them.
@@ -89,31 +95,27 @@ impl Blocks {
         (levels, words): (View<'_, u8>, View<'_, u32>),
     ) {
         assert!(self.are_of_lines(), "{self:?}");
-        let (numbers, threads) = (self.numbers(), blocks.len() / LINE);
+        let threads = blocks.len() / LINE;
         let arrays = [blocks.into(), levels.into(), words.into()];
-        let arguments = [&arrays[..], &[(&numbers).into(), word(threads).into()]].concat();
-        gpu.launch("picture_lines", Launch::threads(threads), &arguments);
+        self.launch(gpu, "picture_lines", &arrays, threads);
     }
 
     /// The input as it was; 0 where no window sees it.
     pub(crate) fn leave_input(&self, gpu: &Gpu, x: RealsMut<'_>, blocks: Reals<'_>) {
-        let (numbers, len) = (self.numbers(), x.len());
-        let arguments = [x.into(), blocks.into(), (&numbers).into(), word(len).into()];
-        gpu.launch("unblock_input", Launch::threads(len), &arguments);
+        let threads = x.len();
+        self.launch(gpu, "unblock_input", &[x.into(), blocks.into()], threads);
     }
 
     /// Weights where blocks have them.
     pub(crate) fn weights(&self, gpu: &Gpu, blocks: RealsMut<'_>, weights: View<'_, f32>) {
-        let (numbers, len) = (self.numbers(), blocks.len());
-        let arguments = [blocks.into(), weights.into(), (&numbers).into(), word(len).into()];
-        gpu.launch("block_weights", Launch::threads(len), &arguments);
+        let threads = blocks.len();
+        self.launch(gpu, "block_weights", &[blocks.into(), weights.into()], threads);
     }
 
     /// Their gradient, back from there.
     pub(crate) fn leave_weights(&self, gpu: &Gpu, weights: ViewMut<'_, f32>, blocks: Reals<'_>) {
-        let (numbers, len) = (self.numbers(), blocks.len());
-        let arguments = [weights.into(), blocks.into(), (&numbers).into(), word(len).into()];
-        gpu.launch("unblock_weights", Launch::threads(len), &arguments);
+        let threads = blocks.len();
+        self.launch(gpu, "unblock_weights", &[weights.into(), blocks.into()], threads);
     }
 }
 

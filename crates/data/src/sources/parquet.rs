@@ -71,11 +71,7 @@ impl Source for Tables {
     }
 
     fn remedy(&self, lack: Lack) -> String {
-        match lack {
-            Lack::Train => shards::train_remedy(&self.folder, EXTENSION),
-            Lack::Validation => shards::validation_remedy(&self.folder, EXTENSION),
-            Lack::Classes => "add rows of each, with a label that says it".into(),
-        }
+        shards::remedy(&self.folder, EXTENSION, lack, "add rows of each, with a label that says it")
     }
 }
 

@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use super::folder::sorted_entries;
-use super::{SPLITS, TRAIN, VAL, VALIDATION, Wanted};
+use super::{Lack, SPLITS, TRAIN, VAL, VALIDATION, Wanted};
 use crate::error::DataError;
 
 /// Whether shards of this extension lie in `root`.
@@ -51,8 +51,17 @@ pub(super) fn splits(root: &Path, extension: &str) -> Vec<&'static str> {
     SPLITS.into_iter().filter(has_shards).collect()
 }
 
+/// What to add where something is lacking: shards, or, for classes, what says them in shards of this kind.
+pub(super) fn remedy(root: &Path, extension: &str, lack: Lack, classes: &str) -> String {
+    match lack {
+        Lack::Train => train_remedy(root, extension),
+        Lack::Validation => validation_remedy(root, extension),
+        Lack::Classes => classes.to_owned(),
+    }
+}
+
 /// Where shards to learn from are to be where there are none.
-pub(super) fn train_remedy(root: &Path, extension: &str) -> String {
+fn train_remedy(root: &Path, extension: &str) -> String {
     let put = put(root, TRAIN, "", extension);
     match unsplit(root, extension).unwrap_or_default().is_empty() {
         true => put,
@@ -61,7 +70,7 @@ pub(super) fn train_remedy(root: &Path, extension: &str) -> String {
 }
 
 /// Where shards to measure with are to be where there are none.
-pub(super) fn validation_remedy(root: &Path, extension: &str) -> String {
+fn validation_remedy(root: &Path, extension: &str) -> String {
     let others = format!(" (or {}-)", VALIDATION[1..].join("-, "));
     put(root, VAL, &others, extension)
 }

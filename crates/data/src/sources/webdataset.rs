@@ -64,11 +64,8 @@ impl Source for Shards {
     }
 
     fn remedy(&self, lack: Lack) -> String {
-        match lack {
-            Lack::Train => shards::train_remedy(&self.root, EXTENSION),
-            Lack::Validation => shards::validation_remedy(&self.root, EXTENSION),
-            Lack::Classes => "add images of each, with a .cls or .json that says it".into(),
-        }
+        let classes = "add images of each, with a .cls or .json that says it";
+        shards::remedy(&self.root, EXTENSION, lack, classes)
     }
 }
 
